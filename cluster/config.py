@@ -1,0 +1,128 @@
+"""Every setting of this project, with its unit. Frozen; unknown keys fail with the known ones.
+
+Replicas, GPUs a replica and autoscaling belong to Serve's own section of serve_config.yaml and
+are not repeated here. Plain dataclasses, so that the engine needs nothing but the standard
+library to be configured; `parse_config` checks a mapping (YAML, Serve args) against them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeVar
+
+from cluster.errors import ConfigError
+from cluster.types import BosPolicy, Numerics, Truncation
+
+Dtype = Literal["bfloat16", "float16", "float32"]
+_FORBID: dict[str, str] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """One model on one device."""
+
+    __pydantic_config__: ClassVar[Any] = _FORBID
+
+    model: str = "tiny"
+    """`tiny` (inside the package), a local folder, or a hub id."""
+    revision: str | None = None
+    """Hub commit or tag. Pin it: a score names the revision that made it."""
+    device: str = "auto"
+    """`auto` (first GPU, else CPU), `cpu`, `cuda`, `cuda:N`."""
+    dtype: Dtype = "bfloat16"
+    """Of the weights; the model card's number is bfloat16."""
+    compute: Literal["auto", "model", "float32"] = "auto"
+    """Dtype of the arithmetic outside `reference`: `model` is the weights' own, `float32` the same
+    weights widened once at load; `auto` takes float32 only on a CPU without bf16 instructions."""
+    numerics: Numerics = "invariant"
+    """`reference` bit-equal to the card's pipeline, `invariant` a chat's bits depend on the chat
+    alone, `fast` shares any common prefix."""
+    head_dtype: Literal["model", "float32"] = "model"
+    """Of the scalar head: `model` is the card's grid, `float32` is finer and ties less."""
+    attention: str = "auto"
+    """Name in the attention registry; `auto` picks by device."""
+    bos: BosPolicy = "tokenizer"
+    """`tokenizer`: what the card's pipeline yields for this tokenizer; `one`; `none`."""
+    truncate: Truncation = "error"
+    """`error` refuses a conversation over `max_tokens`; `left` keeps BOS and the end, flagged."""
+    max_tokens: int | None = None
+    """Longest conversation in tokens; None is the model's max_position_embeddings."""
+    token_budget: int = 16384
+    """Unique tokens a forward, shared prefixes counted once; one longer request runs alone."""
+    min_shared_tokens: int = 16
+    """`fast` shares a prefix only from this many tokens on."""
+    trust_remote_code: bool = False
+    """Run Python from the checkpoint. Off unless you have read it."""
+    verify_at_start: bool = False
+    """Compare a small set with the plain transformers pipeline before serving."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerConfig:
+    """Admission and batching, see `cluster.serving.scheduler`."""
+
+    __pydantic_config__: ClassVar[Any] = _FORBID
+
+    max_queued_tokens: int = 4_000_000
+    """Tokens waiting before new work is refused with 429."""
+    ageing_s: float = 5.0
+    """Seconds of waiting that raise a request by one priority level."""
+    max_attempts: int = 3
+    """Replica deaths that one batch survives before it is split."""
+    dedupe_s: float = 60.0
+    """Seconds for which an answered request's score is kept for a client's retry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpConfig:
+    """The HTTP ingress. Host and port belong to Serve's `http_options`."""
+
+    __pydantic_config__: ClassVar[Any] = _FORBID
+
+    keys_file: str | None = None
+    """File with one bearer key a line; None reads REWARD_CLUSTER_KEYS (comma-separated); with
+    neither, requests need no key."""
+    max_body_bytes: int = 8 * 2**20
+    """Largest request body in bytes."""
+    max_items: int = 4096
+    """Most conversations in one request."""
+    deadline_s: float = 300.0
+    """Seconds after which an unanswered request gets 504."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """The `args` of the Serve application."""
+
+    __pydantic_config__: ClassVar[Any] = _FORBID
+
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    http: HttpConfig = field(default_factory=HttpConfig)
+
+
+C = TypeVar("C")
+
+
+def parse_config(cls: type[C], values: Mapping[str, Any]) -> C:
+    """`values` as a `cls`, every key and type checked.
+
+    Raises ConfigError naming each bad key, what it expects, and the known keys.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(cls).validate_python(dict(values))
+    except ValidationError as error:
+        raise ConfigError(_explain(cls, error.errors())) from None
+
+
+def _explain(cls: type[Any], problems: list[Any]) -> str:
+    lines = [f"{cls.__name__} cannot be used:"]
+    for problem in problems:
+        path = ".".join(str(part) for part in problem["loc"])
+        lines.append(f"  {path}: {problem['msg']} (got {problem['input']!r})")
+    lines.append(f"  known keys: {', '.join(f.name for f in dataclasses.fields(cls))}")
+    return "\n".join(lines)

@@ -1,0 +1,139 @@
+"""The nouns every room shares. Everything else is verbs on them.
+
+Knows nothing of torch, transformers or ray. Shape legend: N sequences, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+TokenIds = npt.NDArray[np.int32]
+
+Numerics = Literal["reference", "invariant", "fast"]
+BosPolicy = Literal["tokenizer", "one", "none"]
+Truncation = Literal["error", "left"]
+
+
+class Message(TypedDict):
+    """One turn of a chat."""
+
+    role: str
+    content: str
+
+
+Chat = Sequence[Message]
+Conversation = Chat | tuple[Chat, str] | str | Sequence[int] | TokenIds
+"""What a caller may ask to score: a list of messages; (prompt messages, response);
+text that is already templated; or token ids (a list of ints or a 1-d integer array)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """One tokenized conversation: the narrow waist between callers and the engine.
+
+    input_ids: int32 [T], never empty.
+    prompt_len: tokens before the response begins, 0 where the conversation has no such
+        split; `invariant` numerics split a sequence here and nowhere else.
+    n_bos: how many leading BOS ids `input_ids` holds.
+    truncated: whether the start of the conversation was cut to fit.
+    """
+
+    input_ids: TokenIds
+    prompt_len: int = 0
+    n_bos: int = 0
+    truncated: bool = False
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a loaded model is; answered by `/v1/model` and printed by the commands."""
+
+    model: str
+    revision: str
+    architecture: str
+    dtype: str
+    compute_dtype: str
+    device: str
+    numerics: Numerics
+    vocab_size: int
+    max_tokens: int
+    n_parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The answer for one conversation.
+
+    reward: the raw logit of the model's scalar head, no sigmoid, no transform.
+    n_tokens: tokens scored.  n_bos: leading BOS ids among them.
+    truncated: whether the start of the conversation was cut.
+    queue_s, forward_s: seconds waited for a device, seconds of the batch's forward.
+    revision: of the model's weights.  numerics: see `cluster.engine`.
+    """
+
+    reward: float
+    n_tokens: int
+    n_bos: int
+    truncated: bool
+    queue_s: float
+    forward_s: float
+    model: str
+    revision: str
+    numerics: Numerics
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedBatch:
+    """Encodings as flat arrays, the form in which they cross processes without a pickle each.
+
+    input_ids_T: int32 [T], all sequences end to end.
+    offsets_N1: int64 [N+1], sequence i is input_ids_T[offsets[i]:offsets[i+1]].
+    prompt_lens_N, n_bos_N: int32 [N].  truncated_N: bool [N].
+    """
+
+    input_ids_T: TokenIds
+    offsets_N1: npt.NDArray[np.int64]
+    prompt_lens_N: npt.NDArray[np.int32]
+    n_bos_N: npt.NDArray[np.int32]
+    truncated_N: npt.NDArray[np.bool_]
+
+    @classmethod
+    def from_encodings(cls, encodings: Sequence[Encoding]) -> EncodedBatch:
+        """Concatenate encodings; the inverse of `encodings()`."""
+        offsets = np.zeros(len(encodings) + 1, np.int64)
+        np.cumsum([e.n_tokens for e in encodings], out=offsets[1:])
+        ids = [e.input_ids for e in encodings]
+        return cls(
+            np.concatenate(ids, dtype=np.int32) if ids else np.zeros(0, np.int32),
+            offsets,
+            np.array([e.prompt_len for e in encodings], np.int32),
+            np.array([e.n_bos for e in encodings], np.int32),
+            np.array([e.truncated for e in encodings], np.bool_),
+        )
+
+    def encodings(self) -> list[Encoding]:
+        """The sequences as views of the flat arrays, no copy of the ids."""
+        bounds = self.offsets_N1.tolist()
+        return [
+            Encoding(self.input_ids_T[start:end], prompt_len, n_bos, truncated)
+            for start, end, prompt_len, n_bos, truncated in zip(
+                bounds[:-1],
+                bounds[1:],
+                self.prompt_lens_N.tolist(),
+                self.n_bos_N.tolist(),
+                self.truncated_N.tolist(),
+                strict=True,
+            )
+        ]
+
+    def __len__(self) -> int:
+        return len(self.prompt_lens_N)
