@@ -93,12 +93,53 @@ class HttpConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FakeGpuConfig:
+    """The roofline of the `sleep` backend; the defaults are an 8B model on an H200."""
+
+    __pydantic_config__: ClassVar[Any] = _FORBID
+
+    flops_per_token: float = 1.5e10
+    """Of the forward: 2 x the 7.5e9 parameters that a token passes."""
+    flops: float = 6e14
+    """Reached a second: about 0.6 of the 989 TFLOP/s dense bf16 peak."""
+    launch_s: float = 0.0
+    """Fixed seconds a forward."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaConfig:
+    """One replica's backend and its watch. GPUs and counts belong to Serve's deployment block."""
+
+    __pydantic_config__: ClassVar[Any] = _FORBID
+
+    backend: Literal["engine", "sleep"] = "engine"
+    """`engine` scores; `sleep` is a fake GPU for tests and for measuring the control plane."""
+    fake_gpu: FakeGpuConfig = field(default_factory=FakeGpuConfig)
+    """What `sleep` imitates."""
+    stuck_after_s: float = 300.0
+    """Seconds of one forward after which the device counts as stuck and is replaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsConfig:
+    """The `user_config` of the Replica deployment: new values roll through the replicas in place."""
+
+    __pydantic_config__: ClassVar[Any] = _FORBID
+
+    model: str | None = None
+    """As `EngineConfig.model`; None keeps the engine section's."""
+    revision: str | None = None
+    """As `EngineConfig.revision`; None beside a None `model` keeps the engine section's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
     """The `args` of the Serve application."""
 
     __pydantic_config__: ClassVar[Any] = _FORBID
 
     engine: EngineConfig = field(default_factory=EngineConfig)
+    replica: ReplicaConfig = field(default_factory=ReplicaConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
 

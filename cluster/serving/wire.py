@@ -1,0 +1,119 @@
+"""Results as flat arrays, the form in which they cross processes.
+
+A call's answer is one `BatchResult` whatever its size: three float arrays, an index into the few
+distinct models that answered, and the errors by item. Knows nothing of Ray.
+Shape legend: N items of the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cluster.errors import RewardError
+from cluster.types import EncodedBatch, Numerics, Score
+
+Floats = npt.NDArray[np.float64]
+
+
+class Source(NamedTuple):
+    """What made a reward; two rewards compare bit for bit only where these are equal."""
+
+    model: str
+    revision: str
+    numerics: Numerics
+
+
+class ItemResult(NamedTuple):
+    """One scored item on its way from a replica's answer to a caller's."""
+
+    reward: float
+    queue_s: float
+    forward_s: float
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """The answer to one `EncodedBatch`, item by item in its order.
+
+    rewards_N: NaN exactly where `errors` holds the item.
+    queue_s_N, forward_s_N: seconds.  source_N: index into `sources`, -1 where there is an error.
+    """
+
+    rewards_N: Floats
+    queue_s_N: Floats
+    forward_s_N: Floats
+    source_N: npt.NDArray[np.int32]
+    sources: tuple[Source, ...]
+    errors: Mapping[int, RewardError]
+
+    @classmethod
+    def from_items(cls, items: Sequence[ItemResult | RewardError]) -> BatchResult:
+        """Collect item results; an error is renumbered to its place in this call."""
+        n = len(items)
+        rewards, queue, forward = np.full(n, np.nan), np.zeros(n), np.zeros(n)
+        source_N = np.full(n, -1, np.int32)
+        sources: dict[Source, int] = {}
+        errors: dict[int, RewardError] = {}
+        for i, item in enumerate(items):
+            if isinstance(item, RewardError):
+                errors[i] = item.at(i)
+            else:
+                rewards[i], queue[i], forward[i], source = item
+                source_N[i] = sources.setdefault(source, len(sources))
+        return cls(rewards, queue, forward, source_N, tuple(sources), errors)
+
+    @classmethod
+    def from_scores(cls, scores: Sequence[Score | RewardError]) -> BatchResult:
+        """A backend's answer; the inverse of `scores`."""
+        return cls.from_items([_item(score) for score in scores])
+
+    def items(self) -> list[ItemResult | RewardError]:
+        """The results one by one; the inverse of `from_items`."""
+        columns = zip(
+            self.rewards_N.tolist(),
+            self.queue_s_N.tolist(),
+            self.forward_s_N.tolist(),
+            self.source_N.tolist(),
+            strict=True,
+        )
+        return [
+            self.errors[i]
+            if i in self.errors
+            else ItemResult(reward, queue_s, forward_s, self.sources[source])
+            for i, (reward, queue_s, forward_s, source) in enumerate(columns)
+        ]
+
+    def scores(self, batch: EncodedBatch) -> list[Score | RewardError]:
+        """The full records, with what `batch` (the question) knows of each item."""
+        n_tokens = np.diff(batch.offsets_N1).tolist()
+        n_bos, truncated = batch.n_bos_N.tolist(), batch.truncated_N.tolist()
+        return [
+            item
+            if isinstance(item, RewardError)
+            else Score(
+                item.reward,
+                n_tokens[i],
+                n_bos[i],
+                truncated[i],
+                item.queue_s,
+                item.forward_s,
+                *item.source,
+            )
+            for i, item in enumerate(self.items())
+        ]
+
+    def __len__(self) -> int:
+        return len(self.rewards_N)
+
+
+def _item(score: Score | RewardError) -> ItemResult | RewardError:
+    if isinstance(score, RewardError):
+        return score
+    source = Source(score.model, score.revision, score.numerics)
+    return ItemResult(score.reward, score.queue_s, score.forward_s, source)
