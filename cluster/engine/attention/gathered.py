@@ -1,0 +1,56 @@
+"""The plain way, on any device and with gradients: gather each segment's context, mask, attend.
+
+Slower than the others, and what they are tested against.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from cluster.engine.attention import Attend
+from cluster.engine.packing import Batch, Segment
+
+
+def prepare(batch: Batch, device: torch.device) -> Attend:
+    """An Attend for one batch: a call a segment, its context from its ancestors and itself."""
+    work = []
+    for segment in batch.segments:
+        runs = ancestry(batch.segments, segment)
+        work.append((segment, runs, _mask(segment, device)))
+
+    def attend(query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, scale: float) -> Tensor:
+        outs = []
+        for segment, runs, mask in work:
+            out = scaled_dot_product_attention(
+                query_HTD[None, :, segment.start : segment.end],
+                torch.cat([key_KTD[:, a:b] for a, b in runs], 1)[None],
+                torch.cat([value_KTD[:, a:b] for a, b in runs], 1)[None],
+                attn_mask=mask,
+                is_causal=mask is None,
+                scale=scale,
+                enable_gqa=len(query_HTD) != len(key_KTD),
+            )
+            outs.append(out[0].transpose(0, 1))
+        return torch.cat(outs)
+
+    return attend
+
+
+def ancestry(segments: tuple[Segment, ...], segment: Segment) -> list[tuple[int, int]]:
+    """Token ranges of the ancestors, root first, then the segment's own."""
+    runs = [(segment.start, segment.end)]
+    while segment.parent >= 0:
+        segment = segments[segment.parent]
+        runs.append((segment.start, segment.end))
+    return runs[::-1]
+
+
+def _mask(segment: Segment, device: torch.device) -> Tensor | None:
+    """Causal, aligned bottom-right: a query sees all ancestors; None where there are none."""
+    if segment.parent < 0:
+        return None
+    rows = segment.end - segment.start
+    full = torch.ones(rows, segment.depth + rows, dtype=torch.bool, device=device)
+    return full.tril(segment.depth)

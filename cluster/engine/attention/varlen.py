@@ -1,0 +1,75 @@
+"""CUDA: one `varlen_attn` call (in torch itself) serves all segments of a layer.
+
+Queries lie by segment; keys and values are gathered along each segment's ancestors, causal and
+aligned bottom-right. One split of the keys, where torch offers the choice: a row's bits then do
+not depend on its batch mates.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cluster.engine.attention import Attend
+from cluster.engine.attention.gathered import ancestry
+from cluster.engine.packing import Batch
+
+
+def prepare(batch: Batch, device: torch.device) -> Attend:
+    """An Attend for one batch on a CUDA device."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    query_lens = [s.end - s.start for s in batch.segments]
+    context_lens = [s.depth + s.end - s.start for s in batch.segments]
+    bounds_q, bounds_k = _bounds(query_lens, device), _bounds(context_lens, device)
+    context = None if query_lens == context_lens else _context_index(batch, device)
+    options = _options()
+
+    def attend(query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, scale: float) -> Tensor:
+        query, key, value = (x.transpose(0, 1) for x in (query_HTD, key_KTD, value_KTD))
+        if context is not None:
+            key, value = key.index_select(0, context), value.index_select(0, context)
+        if "enable_gqa" not in options and query.shape[1] != key.shape[1]:
+            groups = query.shape[1] // key.shape[1]
+            key, value = (x.repeat_interleave(groups, 1) for x in (key, value))
+        out = varlen_attn(
+            query.contiguous(),
+            key.contiguous(),
+            value.contiguous(),
+            bounds_q,
+            bounds_k,
+            max(query_lens),
+            max(context_lens),
+            scale=scale,
+            window_size=(-1, 0),
+            **options,
+        )
+        assert isinstance(out, Tensor)
+        return out
+
+    return attend
+
+
+def _bounds(lengths: list[int], device: torch.device) -> Tensor:
+    return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+
+
+def _context_index(batch: Batch, device: torch.device) -> Tensor:
+    """For every segment its ancestors' tokens and its own, end to end."""
+    runs = [run for s in batch.segments for run in ancestry(batch.segments, s)]
+    return torch.cat([torch.arange(a, b) for a, b in runs]).to(device)
+
+
+@cache
+def _options() -> dict[str, Any]:
+    """Keyword arguments that only later torch releases know (enable_gqa, num_splits)."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    known = inspect.signature(varlen_attn).parameters
+    wanted = {"enable_gqa": True, "num_splits": 1}
+    return {name: value for name, value in wanted.items() if name in known}

@@ -1,0 +1,67 @@
+"""Where a model's files are, and which revision of them they are. Loads no weights."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from cluster.config import EngineConfig
+from cluster.errors import ModelRefused
+
+EMBEDDED = ("tiny",)
+
+
+def locate(model: str) -> str:
+    """A folder for the embedded models, else `model` itself: a local folder or a hub id."""
+    return str(files("cluster") / "models" / model) if model in EMBEDDED else model
+
+
+def pretrained_options(config: EngineConfig) -> dict[str, Any]:
+    """Keyword arguments that every `from_pretrained` of this checkpoint takes."""
+    return {"revision": config.revision or "main", "trust_remote_code": config.trust_remote_code}
+
+
+def load_config(config: EngineConfig) -> Any:
+    """The checkpoint's transformers config.
+
+    Raises ModelRefused if the checkpoint cannot be found or is not a one-label classifier.
+    """
+    from transformers import AutoConfig
+
+    try:
+        found = AutoConfig.from_pretrained(locate(config.model), **pretrained_options(config))
+    except (OSError, ValueError) as error:
+        raise ModelRefused(
+            f"model {config.model!r} cannot be opened: {error}. Name a local folder, a hub id "
+            f"you can reach, or one of {', '.join(EMBEDDED)}"
+        ) from error
+    labels = getattr(found, "num_labels", None)
+    if labels != 1:
+        raise ModelRefused(
+            f"model {config.model!r} has {labels} labels; a reward model has one scalar head "
+            "(num_labels 1)"
+        )
+    return found
+
+
+def revision(config: EngineConfig, commit: str | None) -> str:
+    """The hub commit, the configured revision, or a fingerprint of a local folder."""
+    folder = Path(locate(config.model))
+    if folder.is_dir():
+        return _fingerprint(folder)
+    return commit or config.revision or "unknown"
+
+
+def _fingerprint(folder: Path) -> str:
+    """Hash of each weight and config file's name, size, first and last MiB: quick at any size."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("config.json")]):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(2**20))
+            file.seek(max(0, size - 2**20))
+            digest.update(file.read(2**20))
+    return "local-" + digest.hexdigest()[:12]

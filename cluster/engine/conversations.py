@@ -1,0 +1,107 @@
+"""Checks on what callers ask to score. Every complaint names the place and the remedy.
+
+Knows nothing of tokenizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cluster.errors import InvalidInput
+from cluster.types import Message, TokenIds
+
+
+def check_messages(value: Any) -> list[Message]:
+    """`value` as messages; extra keys of a message are dropped.
+
+    Raises InvalidInput for an empty list, a message that is no {role, content} of strings, or text
+    with lone surrogates.
+    """
+    if not isinstance(value, list | tuple):
+        raise InvalidInput(
+            f"a conversation is a list of messages, a (prompt, response) pair, text or token ids, "
+            f"not {_kind(value)}"
+        )
+    if not value:
+        raise InvalidInput("the conversation is empty; give at least one message")
+    return [_message(message, index) for index, message in enumerate(value)]
+
+
+def check_pair(value: tuple[Any, ...]) -> list[Message]:
+    """(prompt messages, response) as one conversation ending in the assistant's response."""
+    prompt, response = value
+    return [
+        *check_messages(prompt),
+        {"role": "assistant", "content": check_text(response, "the response")},
+    ]
+
+
+def is_pair(value: Any) -> bool:
+    """Whether `value` is a (prompt, response) tuple rather than a tuple of messages."""
+    return isinstance(value, tuple) and len(value) == 2 and not isinstance(value[1], Mapping)
+
+
+def check_text(text: Any, place: str) -> str:
+    """`text` as a string that UTF-8 can carry. Raises InvalidInput."""
+    if not isinstance(text, str):
+        raise InvalidInput(f"{place} must be a string, not {_kind(text)}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{place} has a lone surrogate at character {error.start}; it is no valid Unicode: "
+            "replace it, for instance by text.encode(errors='replace').decode()"
+        ) from None
+    return text
+
+
+def check_ids(value: Any, vocab_size: int) -> TokenIds:
+    """`value` as int32 [T]. Raises InvalidInput unless 1-d, integer, non-empty, in vocabulary."""
+    try:
+        ids = np.asarray(value)
+    except (ValueError, OverflowError):
+        raise InvalidInput("token ids must be one flat list of integers") from None
+    if not ids.size:
+        raise InvalidInput("the list of token ids is empty; give at least one id")
+    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
+        raise InvalidInput(
+            f"token ids must be one flat list of integers, not {ids.ndim}-d {ids.dtype}"
+        )
+    outside = (ids < 0) | (ids >= vocab_size)
+    if outside.any():
+        at = int(outside.argmax())
+        raise InvalidInput(
+            f"token id {ids[at]} at position {at} is outside the vocabulary of {vocab_size}; "
+            "encode with this model's own tokenizer"
+        )
+    return ids.astype(np.int32)
+
+
+def looks_like_ids(value: Any) -> bool:
+    """Whether `value` means token ids: an array, or a list that starts with a number."""
+    if isinstance(value, np.ndarray):
+        return True
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and isinstance(value[0], int | float | np.number)
+    )
+
+
+def _message(message: Any, index: int) -> Message:
+    place = f"message {index}"
+    if not isinstance(message, Mapping) or "role" not in message or "content" not in message:
+        raise InvalidInput(f"{place} must be an object with role and content, not {_kind(message)}")
+    role = check_text(message["role"], f"{place}: role")
+    if not role.strip():
+        raise InvalidInput(f"{place}: role is empty; use system, user or assistant")
+    return {"role": role, "content": check_text(message["content"], f"{place}: content")}
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"an object with keys {sorted(map(str, value))[:5]}"
+    return "null" if value is None else type(value).__name__

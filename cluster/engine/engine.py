@@ -1,0 +1,156 @@
+"""One device: encodings -> scores. Knows nothing of Ray.
+
+Invariant: `score` answers every encoding exactly once, in order, with a Score or an error, and
+never with a number the model did not give: NaN and infinity are errors of their item. Running out
+of memory splits the batch and goes on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import torch
+
+from cluster.config import EngineConfig
+from cluster.engine.chat import ChatEncoder
+from cluster.engine.checkpoint import revision
+from cluster.engine.model import PackedRewardModel, compute_dtype
+from cluster.engine.packing import Batch, pack, plan
+from cluster.engine.rows import agreeing_sizes
+from cluster.errors import ModelRefused, NotFinite, RewardError, ScoringFailed
+from cluster.types import Encoding, Message, ModelInfo, Score
+
+
+class Engine:
+    """A loaded model; `score` is not thread-safe, as a device does one thing at a time."""
+
+    def __init__(
+        self, model: PackedRewardModel, encoder: ChatEncoder, config: EngineConfig
+    ) -> None:
+        self.model = model
+        self.encoder = encoder
+        self.config = config
+        self.info = _model_info(model, encoder, config)
+
+    @classmethod
+    def load(cls, config: EngineConfig) -> Engine:
+        """Load model and tokenizer, refuse what cannot be scored rightly, warm up.
+
+        Raises ModelRefused with the reason and the remedy.
+        """
+        encoder = ChatEncoder.load(config)
+        model = PackedRewardModel.load(config)
+        refuse_unsafe_padding(model, encoder)
+        if config.numerics == "invariant":
+            model.row_sizes = agreeing_sizes(model.module, config.token_budget)
+        engine = cls(model, encoder, config)
+        engine.warm_up()
+        return engine
+
+    def warm_up(self) -> None:
+        """One small forward, so that the first request pays for no lazy initialisation."""
+        chat: list[Message] = [{"role": "user", "content": "warm up"}]
+        result = self.score([self.encoder.encode(chat)])[0]
+        if isinstance(result, RewardError):
+            raise ModelRefused(f"the model cannot score a one-word chat: {result}")
+
+    def score(self, encodings: Sequence[Encoding]) -> list[Score | RewardError]:
+        """Score each encoding; same order, `queue_s` 0. Bad items are answered as errors."""
+        results: dict[int, Score | RewardError] = {}
+        config = self.config
+        todo = plan(encodings, config.numerics, config.token_budget, config.min_shared_tokens)
+        todo.reverse()
+        while todo:
+            indices = todo.pop()
+            try:
+                answers = self._score_batch([encodings[i] for i in indices])
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                halves = _halves(indices)
+                answers = [_too_large(encodings[indices[0]])] if not halves else []
+                todo.extend(halves)
+            results.update(zip(indices, answers, strict=False))
+        return [_placed(results[i], i) for i in range(len(encodings))]
+
+    def _score_batch(self, encodings: list[Encoding]) -> list[Score | RewardError]:
+        batch = pack(encodings, self.config.numerics, self.config.min_shared_tokens)
+        started = time.perf_counter()
+        rewards = self.rewards(batch)
+        forward_s = time.perf_counter() - started
+        return [
+            self._answer(encoding, reward, forward_s)
+            for encoding, reward in zip(encodings, rewards, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def rewards(self, batch: Batch) -> list[float]:
+        """The raw logits of one batch, in its order."""
+        rewards: list[float] = self.model(batch).tolist()
+        return rewards
+
+    def _answer(self, encoding: Encoding, reward: float, forward_s: float) -> Score | RewardError:
+        if not math.isfinite(reward):
+            return NotFinite(
+                f"the model answered {reward} for these {encoding.n_tokens} tokens; "
+                "check the weights, or try dtype float32"
+            )
+        return Score(
+            reward=reward,
+            n_tokens=encoding.n_tokens,
+            n_bos=encoding.n_bos,
+            truncated=encoding.truncated,
+            queue_s=0.0,
+            forward_s=forward_s,
+            model=self.info.model,
+            revision=self.info.revision,
+            numerics=self.info.numerics,
+        )
+
+
+def refuse_unsafe_padding(model: PackedRewardModel, encoder: ChatEncoder) -> None:
+    """Refuse pad == end-of-turn: transformers would then pool a token inside the chat.
+
+    This engine pools by length and would not, so its rewards would differ from every other tool's.
+    """
+    pad = model.module.config.get_text_config().pad_token_id
+    if pad is not None and pad == encoder.end_of_turn_id:
+        raise ModelRefused(
+            f"pad_token_id {pad} is the end-of-turn token, so transformers pools the wrong token "
+            "and chosen and rejected score alike. Add a pad token of its own "
+            "(tokenizer.add_special_tokens({'pad_token': '[PAD]'})), set config.pad_token_id to it "
+            "and train again"
+        )
+
+
+def _halves(indices: list[int]) -> list[list[int]]:
+    middle = len(indices) // 2
+    return [indices[middle:], indices[:middle]] if middle else []
+
+
+def _too_large(encoding: Encoding) -> ScoringFailed:
+    return ScoringFailed(
+        f"out of memory on {encoding.n_tokens} tokens alone; set max_tokens lower or use a "
+        "larger device"
+    )
+
+
+def _placed(result: Score | RewardError, index: int) -> Score | RewardError:
+    return result.at(index) if isinstance(result, RewardError) else result
+
+
+def _model_info(model: PackedRewardModel, encoder: ChatEncoder, config: EngineConfig) -> ModelInfo:
+    found = model.module.config
+    return ModelInfo(
+        model=config.model,
+        revision=revision(config, getattr(found, "_commit_hash", None)),
+        architecture=type(model.module).__name__,
+        dtype=config.dtype,
+        compute_dtype=str(compute_dtype(config, model.device)).removeprefix("torch."),
+        device=str(model.device),
+        numerics=config.numerics,
+        vocab_size=encoder.vocab_size,
+        max_tokens=encoder.max_tokens,
+        n_parameters=sum(p.numel() for p in model.module.parameters()),
+    )

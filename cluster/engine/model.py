@@ -1,0 +1,164 @@
+"""A transformers `*ForSequenceClassification` with a packed forward: Batch -> rewards_N.
+
+The pooled token is found by length, never by searching for a pad id. Knows nothing of
+conversations, errors of single items or memory: those are the engine's.
+
+Shape legend: T unique tokens of the batch, N sequences, D hidden size.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cluster.config import EngineConfig
+from cluster.engine.attention import IMPLEMENTATION, load_backend, training_backend
+from cluster.engine.checkpoint import load_config, locate, pretrained_options
+from cluster.engine.packing import Batch
+from cluster.engine.rows import pad_rows
+from cluster.errors import ModelRefused
+from cluster.types import Numerics
+
+
+class PackedRewardModel(nn.Module):
+    """Any decoder-only classifier with one label, `score` as its head, Llama first.
+
+    module: the transformers model itself; train it, save it, read its config.
+    numerics: `reference` runs the model's own forward, a sequence at a time; the others run all
+    sequences of a batch in one, without padding, each shared prefix once.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        numerics: Numerics = "fast",
+        head_dtype: Literal["model", "float32"] = "model",
+        attention: str = "auto",
+        checkpoint_dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(getattr(module, "score", None), nn.Linear):
+            raise ModelRefused(
+                f"{type(module).__name__} has no linear head `score`; a decoder-only "
+                "*ForSequenceClassification is needed"
+            )
+        self.module = module
+        self.numerics = numerics
+        self.head_dtype = (
+            torch.float32 if head_dtype == "float32" else checkpoint_dtype or self.dtype
+        )
+        self.backend = load_backend(attention, self.device)
+        self.row_sizes: tuple[int, ...] = ()
+        module.set_attn_implementation("sdpa" if numerics == "reference" else IMPLEMENTATION)
+
+    @classmethod
+    def load(cls, config: EngineConfig) -> PackedRewardModel:
+        """Load safetensors weights through accelerate onto `config.device`, ready to score.
+
+        Raises ModelRefused for a checkpoint that is missing or no scalar reward model.
+        """
+        from transformers import AutoModelForSequenceClassification
+
+        load_config(config)
+        device = resolve_device(config.device)
+        dtype: torch.dtype = getattr(torch, config.dtype)
+        try:
+            module = AutoModelForSequenceClassification.from_pretrained(
+                locate(config.model),
+                dtype=dtype,
+                device_map={"": device},
+                use_safetensors=True,
+                **pretrained_options(config),
+            )
+        except (OSError, ValueError) as error:
+            raise ModelRefused(f"model {config.model!r} cannot be loaded: {error}") from error
+        if compute_dtype(config, device) is torch.float32:
+            module.float()
+        module.eval().requires_grad_(False)
+        return cls(module, config.numerics, config.head_dtype, config.attention, dtype)
+
+    @property
+    def device(self) -> torch.device:
+        return self.module.score.weight.device  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.module.score.weight.dtype  # type: ignore[no-any-return]
+
+    def forward(self, batch: Batch) -> Tensor:
+        """rewards_N, float32 on the model's device; differentiable when grad is enabled."""
+        if self.numerics == "reference":
+            return self._reference(batch)
+        hidden_TD = self._hidden(pad_rows(batch, self.row_sizes))
+        last_N = torch.from_numpy(batch.last_token_N).to(self.device)
+        return self._head(hidden_TD.index_select(0, last_N))
+
+    def _hidden(self, batch: Batch) -> Tensor:
+        backend = training_backend(self.device) if torch.is_grad_enabled() else self.backend
+        ids_T = torch.from_numpy(batch.input_ids_T).to(self.device, torch.long)
+        positions_T = torch.from_numpy(batch.position_ids_T).to(self.device, torch.long)
+        output = self.module.base_model(
+            input_ids=ids_T[None],
+            position_ids=positions_T[None],
+            use_cache=False,
+            segments=backend(batch, self.device),
+        )
+        hidden: Tensor = output.last_hidden_state[0]
+        return hidden
+
+    def _head(self, pooled_ND: Tensor) -> Tensor:
+        """The scalar head on the grid of `head_dtype`.
+
+        A product and a sum in float32 rather than a matmul: its rows do not see each other, and
+        it is rounded once.
+        """
+        weight_D = self.module.score.weight[0]
+        rewards_N: Tensor = (pooled_ND.to(self.head_dtype).float() * weight_D.float()).sum(-1)
+        if self.module.score.bias is not None:
+            rewards_N = rewards_N + self.module.score.bias.float()
+        if torch.is_grad_enabled():
+            return rewards_N
+        return rewards_N.to(self.head_dtype).float()
+
+    def _reference(self, batch: Batch) -> Tensor:
+        """Each sequence alone through the model's own attention and head, as in the pipeline."""
+        rewards_S = []
+        for segment in batch.segments:
+            ids_T = torch.from_numpy(batch.input_ids_T[segment.start : segment.end]).to(self.device)
+            hidden = self.module.base_model(input_ids=ids_T[None].long(), use_cache=False)
+            logits_T = self._reference_head(hidden.last_hidden_state[0])
+            rewards_S.append(logits_T[-1])
+        ends = {segment.end - 1: index for index, segment in enumerate(batch.segments)}
+        order_N = [ends[last] for last in batch.last_token_N.tolist()]
+        return torch.stack(rewards_S)[order_N].float()
+
+    def _reference_head(self, hidden_TD: Tensor) -> Tensor:
+        """The head over all positions, as transformers applies it: the kernel follows the shape."""
+        if self.head_dtype is torch.float32:
+            return self._head(hidden_TD)
+        logits: Tensor = self.module.score(hidden_TD)
+        return logits[:, 0]
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto` is the first GPU, else the CPU."""
+    if device == "auto":
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def compute_dtype(config: EngineConfig, device: torch.device) -> torch.dtype:
+    """The dtype of the arithmetic; see `EngineConfig.compute`.
+
+    On a CPU without bf16 instructions torch's bf16 matmul runs at an eighth of its float32 one, so
+    the same weights are widened once.
+    """
+    dtype: torch.dtype = getattr(torch, config.dtype)
+    if config.numerics == "reference" or config.compute == "model":
+        return dtype
+    if config.compute == "float32":
+        return torch.float32
+    slow = device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.float32 if slow else dtype

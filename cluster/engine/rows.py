@@ -1,0 +1,77 @@
+"""`invariant` numerics: matmul shapes that do not depend on the batch.
+
+A row of a matmul does not care about the other rows as long as the kernel is the same one, and the
+kernel is chosen by the number of rows. So a batch is filled with dummy tokens up to one of a few
+row counts, and `agreeing_sizes` measures, on the model's own weight shapes, which counts give the
+same bits.
+"""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from cluster.engine.packing import Batch, Segment
+
+STEP = 64
+"""On the CPU, row counts are multiples of this."""
+
+
+def pad_rows(batch: Batch, sizes: tuple[int, ...]) -> Batch:
+    """`batch` with a dummy segment at its end, so that its row count is the next of `sizes`.
+
+    Beyond the largest size: the next multiple of it. No sizes: unchanged.
+    """
+    if not sizes:
+        return batch
+    n = batch.n_unique_tokens
+    at = bisect.bisect_left(sizes, n)
+    size = sizes[at] if at < len(sizes) else -(-n // sizes[-1]) * sizes[-1]
+    if size == n:
+        return batch
+    tail = np.zeros(size - n, np.int32)
+    return replace(
+        batch,
+        input_ids_T=np.concatenate([batch.input_ids_T, tail]),
+        position_ids_T=np.concatenate([batch.position_ids_T, np.arange(size - n, dtype=np.int32)]),
+        segments=(*batch.segments, Segment(n, size, 0, -1, size)),
+    )
+
+
+def agreeing_sizes(module: Any, token_budget: int) -> tuple[int, ...]:
+    """Row counts up to about `token_budget` whose matmuls agree bit for bit with the largest's.
+
+    Each distinct weight shape of `module` is tried on random rows. Candidates: every multiple of
+    STEP on the CPU (sampled, all or none), a few powers of two on a GPU.
+    """
+    device = module.score.weight.device
+    largest = -(-token_budget // STEP) * STEP
+    if device.type == "cpu":
+        sampled = [STEP, 2 * STEP, 3 * STEP, 5 * STEP, 8 * STEP, 13 * STEP]
+        probes = [size for size in sampled if size < largest]
+        every = tuple(range(STEP, largest + 1, STEP))
+        return every if all(_agrees(module, size, 21 * STEP) for size in probes) else (largest,)
+    candidates = [size for size in (1024, 4096) if size < largest]
+    return (*(size for size in candidates if _agrees(module, size, largest)), largest)
+
+
+@torch.inference_mode()
+def _agrees(module: Any, size: int, largest: int) -> bool:
+    weights = {tuple(w.shape): w for w in (layer.weight for layer in _linears(module))}
+    generator = torch.Generator(module.score.weight.device).manual_seed(0)
+    for (_, width), weight in weights.items():
+        rows = torch.randn(
+            largest, width, generator=generator, device=weight.device, dtype=torch.float32
+        ).to(weight.dtype)
+        few, many = (torch.nn.functional.linear(rows[:n], weight) for n in (size, largest))
+        if not torch.equal(few, many[:size]):
+            return False
+    return True
+
+
+def _linears(module: Any) -> list[torch.nn.Linear]:
+    return [m for m in module.base_model.modules() if isinstance(m, torch.nn.Linear)]
