@@ -1,0 +1,63 @@
+"""The `reward-cluster` command. A subcommand is imported only when it is run.
+
+Knows the name and one line of help of every subcommand, and turns the project's errors into
+messages; everything else is in the subcommands' own modules, which import torch and ray no
+sooner than they need them. Exit status: 0 done, 1 done but with bad rows or a failed check (see
+the subcommand), 2 wrong usage, model or config, nothing done.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+from cluster import __version__
+from cluster.errors import RewardError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "score": ("cluster.cli.score:score", "Score every row of a file."),
+    "verify": ("cluster.cli.verify:verify", "Compare the engine with the plain pipeline."),
+    "demo": ("cluster.cli.demo:demo", "Run the whole path on this machine and show it."),
+    "train": ("cluster.cli.train:train", "Train a reward model on preference pairs."),
+    "bench": ("cluster.cli.bench:bench", "Measure speed against plain transformers."),
+}
+"""name -> (module:attribute, help)."""
+
+
+class _Refused(click.ClickException):
+    exit_code = 2
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports each at its first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[name][0].split(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RewardError as error:
+            raise _Refused(f"{error} [{error.code}]") from error
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="reward-cluster")
+def main() -> None:
+    """Rewards for chats: score files, serve trainers, train and check reward models.
+
+    Exit status: 0 done; 1 done, with bad rows or a failed check; 2 nothing done.
+    """

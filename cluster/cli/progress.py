@@ -1,0 +1,49 @@
+"""A progress bar with tokens a second, on stderr and only where a person watches."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class TokenProgress:
+    """Rows done of `total` (None: unknown) and tokens a second. Silent without a terminal."""
+
+    def __init__(self, total: int | None) -> None:
+        self._bar = Progress(
+            TextColumn("scoring"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task("", total=total, speed="")
+        self._tokens = 0
+
+    def __enter__(self) -> TokenProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def add_row(self) -> None:
+        """One more row is written."""
+        self._bar.advance(self._task)
+
+    def add_tokens(self, n_tokens: int) -> None:
+        """So many more tokens are scored."""
+        self._tokens += n_tokens
+        elapsed = self._bar.tasks[0].elapsed
+        speed = f"{self._tokens / elapsed:,.0f} tokens/s" if elapsed else ""
+        self._bar.update(self._task, speed=speed)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from cluster.errors import (
+    ConfigError,
+    InvalidInput,
+    Overloaded,
+    RewardError,
+    TooLong,
+    all_error_classes,
+)
+
+
+def test_every_class_has_a_code_of_its_own() -> None:
+    codes = [cls.code for cls in all_error_classes()]
+    assert len(set(codes)) == len(codes) == 12
+
+
+def test_every_status_is_an_http_error() -> None:
+    assert all(400 <= cls.http_status < 600 for cls in all_error_classes())
+
+
+def test_only_a_server_that_may_recover_asks_for_a_retry() -> None:
+    assert {cls.code for cls in all_error_classes() if cls.retryable} == {"overloaded", "not_ready"}
+
+
+@pytest.mark.parametrize("cls", all_error_classes())
+def test_an_error_crosses_processes_unchanged(cls: type[RewardError]) -> None:
+    copy = pickle.loads(pickle.dumps(cls("broken", 3)))
+    assert type(copy) is cls
+    assert (copy.message, copy.item, str(copy)) == ("broken", 3, "item 3: broken")
+
+
+def test_an_overload_keeps_its_retry_time_through_pickle_and_placing() -> None:
+    copy = pickle.loads(pickle.dumps(Overloaded("full", None, 2.5)))
+    assert (copy.retry_after_s, copy.item) == (2.5, None)
+    assert (copy.at(4).retry_after_s, copy.at(4).item) == (2.5, 4)
+
+
+@pytest.mark.parametrize("cls", all_error_classes())
+def test_placing_an_error_keeps_its_class_and_message(cls: type[RewardError]) -> None:
+    placed = cls("broken").at(7)
+    assert type(placed) is cls
+    assert str(placed) == "item 7: broken"
+
+
+def test_errors_of_the_caller_are_value_errors() -> None:
+    assert all(issubclass(cls, ValueError) for cls in (InvalidInput, TooLong, ConfigError))
