@@ -122,7 +122,7 @@ class ReplicaConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsConfig:
-    """The `user_config` of the Replica deployment: new values roll through the replicas in place."""
+    """The `user_config` of the Replica deployment; a change rolls through the replicas in place."""
 
     __pydantic_config__: ClassVar[Any] = _FORBID
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.errors import RewardError
-from cluster.types import EncodedBatch, Numerics, Score
+from cluster.types import Encoding, Numerics, Score
 
 Floats = npt.NDArray[np.float64]
 
@@ -89,23 +89,21 @@ class BatchResult:
             for i, (reward, queue_s, forward_s, source) in enumerate(columns)
         ]
 
-    def scores(self, batch: EncodedBatch) -> list[Score | RewardError]:
-        """The full records, with what `batch` (the question) knows of each item."""
-        n_tokens = np.diff(batch.offsets_N1).tolist()
-        n_bos, truncated = batch.n_bos_N.tolist(), batch.truncated_N.tolist()
+    def scores(self, encodings: Sequence[Encoding]) -> list[Score | RewardError]:
+        """The full records, with what the question (`encodings`) knows of each item."""
         return [
             item
             if isinstance(item, RewardError)
             else Score(
                 item.reward,
-                n_tokens[i],
-                n_bos[i],
-                truncated[i],
+                encoding.n_tokens,
+                encoding.n_bos,
+                encoding.truncated,
                 item.queue_s,
                 item.forward_s,
                 *item.source,
             )
-            for i, item in enumerate(self.items())
+            for encoding, item in zip(encodings, self.items(), strict=True)
         ]
 
     def __len__(self) -> int:

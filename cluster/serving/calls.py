@@ -1,0 +1,165 @@
+"""Who waits for what: calls, the distinct sequences they ask for, and recent answers.
+
+Invariants: a call's every item is answered exactly once; one sequence is being scored once, however
+many calls ask for it (a client's retry after a timeout joins the first attempt or finds its
+answer); a sequence that nobody waits for any more is handed back to be cancelled.
+
+Knows no Ray, no replicas and no batches. Single-threaded: lives on the batcher's event loop.
+Times are seconds on `time.monotonic`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from cluster.errors import DeadlineExceeded, RewardError
+from cluster.serving.wire import ItemResult, Source
+from cluster.types import Encoding
+
+Key = bytes
+Result = ItemResult | RewardError
+MAX_ANSWERS = 200_000
+"""Answers remembered at most, about 100 MB."""
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """One distinct sequence on its way to a device. deadline: None is never."""
+
+    encoding: Encoding
+    key: Key
+    priority: int
+    deadline: float | None
+    entered: float
+    waiters: list[tuple[Call, int]] = field(default_factory=list)
+
+    def serves(self, priority: int, deadline: float | None) -> bool:
+        """Whether a new waiter with these terms loses nothing by joining."""
+        in_time = self.deadline is None or (deadline is not None and deadline <= self.deadline)
+        return in_time and priority <= self.priority
+
+
+class Call:
+    """One caller's wait for N items."""
+
+    def __init__(self, n: int, deadline: float | None) -> None:
+        self.results: list[Result | None] = [None] * n
+        self.tickets: list[Ticket | None] = [None] * n
+        self.deadline = deadline
+        self._left = n
+        self._fresh: list[int] = []
+        self._changed = asyncio.Event()
+
+    def put(self, index: int, result: Result) -> None:
+        """The result of one item; a second one for the same item is ignored."""
+        if self.results[index] is None:
+            self.results[index] = result
+            self._left -= 1
+            self._fresh.append(index)
+            self._changed.set()
+
+    async def parts(self) -> AsyncIterator[list[int]]:
+        """Indices of new results, until all are there; at the deadline the rest has expired."""
+        while self._left or self._fresh:
+            try:
+                async with asyncio.timeout_at(self.deadline):
+                    await self._changed.wait()
+            except TimeoutError:
+                self._expire()
+            self._changed.clear()
+            fresh, self._fresh = self._fresh, []
+            yield fresh
+
+    def finished(self) -> list[Result]:
+        """All results, in the call's order."""
+        results = [result for result in self.results if result is not None]
+        assert len(results) == len(self.results), "asked before the call was finished"
+        return results
+
+    def _expire(self) -> None:
+        for i, result in enumerate(self.results):
+            if result is None:
+                self.put(i, DeadlineExceeded("the deadline passed before the item was scored"))
+
+
+class Book:
+    """Every open ticket and recent answer."""
+
+    def __init__(self, dedupe_s: float) -> None:
+        self._dedupe_s = dedupe_s
+        self._open: dict[Key, Ticket] = {}
+        self._answers: OrderedDict[Key, tuple[float, ItemResult]] = OrderedDict()
+        self._source: Source | None = None
+        self._retired: set[Source] = set()
+
+    def enter(
+        self, call: Call, encodings: Sequence[Encoding], priority: int, now: float
+    ) -> list[Ticket]:
+        """Answer what is known, join what is open; returns the new tickets, to be scheduled."""
+        self._forget(now)
+        new = []
+        for i, encoding in enumerate(encodings):
+            key = sequence_key(encoding)
+            if (known := self._answers.get(key)) is not None:
+                call.put(i, known[1])
+                continue
+            ticket = self._open.get(key)
+            if ticket is None or not ticket.serves(priority, call.deadline):
+                ticket = Ticket(encoding, key, priority, call.deadline, now)
+                self._open[key] = ticket
+                new.append(ticket)
+            ticket.waiters.append((call, i))
+            call.tickets[i] = ticket
+        return new
+
+    def settle(self, ticket: Ticket, result: Result, now: float) -> None:
+        """Give `result` to all who wait for `ticket`, and remember a reward."""
+        self._close(ticket)
+        waiters, ticket.waiters = ticket.waiters, []
+        for call, i in waiters:
+            call.put(i, result)
+        if isinstance(result, ItemResult) and self._is_current(result.source):
+            self._answers[ticket.key] = (now + self._dedupe_s, result)
+
+    def leave(self, call: Call) -> list[Ticket]:
+        """`call` waits no longer; returns the tickets that nobody waits for now."""
+        tickets = {id(t): t for t in call.tickets if t is not None and t.waiters}
+        abandoned = []
+        for ticket in tickets.values():
+            ticket.waiters = [waiter for waiter in ticket.waiters if waiter[0] is not call]
+            if not ticket.waiters:
+                self._close(ticket)
+                abandoned.append(ticket)
+        return abandoned
+
+    def _close(self, ticket: Ticket) -> None:
+        if self._open.get(ticket.key) is ticket:
+            del self._open[ticket.key]
+
+    def _is_current(self, source: Source) -> bool:
+        """False for stragglers of weights that newer ones have replaced; those are not kept."""
+        if source == self._source:
+            return True
+        if source in self._retired:
+            return False
+        if self._source is not None:
+            self._retired.add(self._source)
+        self._source = source
+        self._answers.clear()
+        return True
+
+    def _forget(self, now: float) -> None:
+        answers = self._answers
+        while answers and (len(answers) > MAX_ANSWERS or next(iter(answers.values()))[0] <= now):
+            answers.popitem(last=False)
+
+
+def sequence_key(encoding: Encoding) -> Key:
+    """Equal for encodings whose rewards are equal bits: the ids, and where they may be split."""
+    digest = hashlib.blake2b(encoding.input_ids.tobytes(), digest_size=16)
+    digest.update(encoding.prompt_len.to_bytes(4, "little"))
+    return digest.digest()
