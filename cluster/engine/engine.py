@@ -7,6 +7,7 @@ of memory splits the batch and goes on.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from cluster.engine.packing import Batch, pack, plan
 from cluster.engine.rows import agreeing_sizes
 from cluster.errors import ModelRefused, NotFinite, RewardError, ScoringFailed
 from cluster.types import Encoding, Message, ModelInfo, Score
+
+log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -45,6 +48,8 @@ class Engine:
         refuse_unsafe_padding(model, encoder)
         if config.numerics == "invariant":
             model.row_sizes = agreeing_sizes(model.module, config.token_budget)
+            if not model.row_sizes:
+                log.warning("matmul bits depend on the batch on this device: one chat a forward")
         engine = cls(model, encoder, config)
         engine.warm_up()
         return engine
@@ -60,7 +65,8 @@ class Engine:
         """Score each encoding; same order, `queue_s` 0. Bad items are answered as errors."""
         results: dict[int, Score | RewardError] = {}
         config = self.config
-        todo = plan(encodings, config.numerics, config.token_budget, config.min_shared_tokens)
+        budget = 0 if self._alone else config.token_budget
+        todo = plan(encodings, config.numerics, budget, config.min_shared_tokens)
         todo.reverse()
         while todo:
             indices = todo.pop()
@@ -83,6 +89,11 @@ class Engine:
             self._answer(encoding, reward, forward_s)
             for encoding, reward in zip(encodings, rewards, strict=True)
         ]
+
+    @property
+    def _alone(self) -> bool:
+        """Whether `invariant` can only be kept by one chat a forward on this device."""
+        return self.config.numerics == "invariant" and not self.model.row_sizes
 
     @torch.inference_mode()
     def rewards(self, batch: Batch) -> list[float]:

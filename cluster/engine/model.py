@@ -103,7 +103,7 @@ class PackedRewardModel(nn.Module):
             input_ids=ids_T[None],
             position_ids=positions_T[None],
             use_cache=False,
-            segments=backend(batch, self.device),
+            segments=backend(batch, self.device, self.numerics == "invariant"),
         )
         hidden: Tensor = output.last_hidden_state[0]
         return hidden

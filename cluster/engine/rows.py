@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import linear
 
 from cluster.engine.packing import Batch, Segment
 
@@ -43,33 +44,34 @@ def pad_rows(batch: Batch, sizes: tuple[int, ...]) -> Batch:
 
 
 def agreeing_sizes(module: Any, token_budget: int) -> tuple[int, ...]:
-    """Row counts up to about `token_budget` whose matmuls agree bit for bit with the largest's.
+    """Row counts up to about `token_budget` whose matmuls give a row the same bits anywhere.
 
     Each distinct weight shape of `module` is tried on random rows. Candidates: every multiple of
-    STEP on the CPU (sampled, all or none), a few powers of two on a GPU.
+    STEP on the CPU (sampled, all or none), a few powers of two on a GPU. Empty if not even the
+    largest agrees with itself.
     """
-    device = module.score.weight.device
     largest = -(-token_budget // STEP) * STEP
-    if device.type == "cpu":
-        sampled = [STEP, 2 * STEP, 3 * STEP, 5 * STEP, 8 * STEP, 13 * STEP]
-        probes = [size for size in sampled if size < largest]
-        every = tuple(range(STEP, largest + 1, STEP))
-        return every if all(_agrees(module, size, 21 * STEP) for size in probes) else (largest,)
+    if module.score.weight.device.type == "cpu":
+        probes = [STEP * k for k in (1, 2, 3, 5, 8, 13)]
+        agree = all(_agrees(module, size, 21 * STEP) for size in probes)
+        return tuple(range(STEP, largest + 1, STEP)) if agree else ()
     candidates = [size for size in (1024, 4096) if size < largest]
-    return (*(size for size in candidates if _agrees(module, size, largest)), largest)
+    return tuple(s for s in (*candidates, largest) if _agrees(module, s, largest))
 
 
 @torch.inference_mode()
 def _agrees(module: Any, size: int, largest: int) -> bool:
+    """Whether `size` rows, taken at several places, have the bits they have among `largest`."""
     weights = {tuple(w.shape): w for w in (layer.weight for layer in _linears(module))}
     generator = torch.Generator(module.score.weight.device).manual_seed(0)
     for (_, width), weight in weights.items():
-        rows = torch.randn(
-            largest, width, generator=generator, device=weight.device, dtype=torch.float32
-        ).to(weight.dtype)
-        few, many = (torch.nn.functional.linear(rows[:n], weight) for n in (size, largest))
-        if not torch.equal(few, many[:size]):
-            return False
+        rows = torch.randn(2 * largest, width, generator=generator, device=weight.device)
+        rows = rows.to(weight.dtype)
+        expected = linear(rows[:largest], weight)
+        for shift in (0, 1, 2, 3, 5, 7, 13):
+            found = linear(rows[shift : shift + size], weight)[: largest - shift]
+            if not torch.equal(found, expected[shift : shift + size]):
+                return False
     return True
 
 

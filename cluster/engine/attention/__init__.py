@@ -28,9 +28,12 @@ IMPLEMENTATION = "segments"
 
 
 class Backend(Protocol):
-    """Prepares a batch once; the result serves every layer."""
+    """Prepares a batch once; the result serves every layer.
 
-    def __call__(self, batch: Batch, device: torch.device) -> Attend: ...
+    isolate: a token's bits must not depend on the other sequences of the batch.
+    """
+
+    def __call__(self, batch: Batch, device: torch.device, isolate: bool) -> Attend: ...
 
 
 _BACKENDS = {

@@ -1,29 +1,30 @@
-"""CPU inference: each segment's own part causal, each shared part once for all who share it.
+"""CPU inference: each segment's own part causal, each ancestor's part without a mask.
 
 The tokens that see a segment from below are one contiguous run, so a prompt's keys and values meet
-all its responses' queries in a single non-causal call. The parts of a token's context are merged
-by their log-sum-exp (as in FlashDecoding and cascade inference: flashinfer.ai, "Cascade
-Inference", 2024). Gradients do not flow through the log-sum-exp: train with `gathered`.
+all its responses' queries in a single call. The kernel's last bits depend on where in such a call a
+query lies; with `isolate` each segment therefore calls for itself, and a token's bits depend on its
+own context alone. The parts of a context are merged by their log-sum-exp (as in cascade inference:
+flashinfer.ai, 2024-02-02). Gradients do not flow through it: train with `gathered`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from cluster.engine.attention import Attend
+from cluster.engine.attention.gathered import ancestry
 from cluster.engine.packing import Batch
 
-ROWS = 32
-"""Queries of a shared part are rounded up to this many rows: the kernel's block, in which a row's
-bits do not depend on how many rows stand beside it."""
+Run = tuple[int, int]
 
 
-def prepare(batch: Batch, device: torch.device) -> Attend:
+def prepare(batch: Batch, device: torch.device, isolate: bool) -> Attend:
     """An Attend for one batch; `device` is the CPU."""
     own = [(s.start, s.end) for s in batch.segments]
-    shared = [(s.start, s.end, s.subtree_end) for s in batch.segments if s.subtree_end > s.end]
+    shared = list(_per_segment(batch) if isolate else _per_ancestor(batch))
 
     def attend(query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, scale: float) -> Tensor:
         n_kv, n_tokens, head_dim = key_KTD.shape
@@ -37,12 +38,15 @@ def prepare(batch: Batch, device: torch.device) -> Attend:
             out[:, :, start:end], lse[:, :, start:end] = _attention(
                 query[:, :, start:end], key[:, :, start:end], value[:, :, start:end], True, scale
             )
-        for start, end, below in shared:
-            part, part_lse = _attention(
-                _rows(query, end, below), key[:, :, start:end], value[:, :, start:end], False, scale
+        for (start, end), (first, last) in shared:
+            part = _attention(
+                query[:, :, first:last],
+                key[:, :, start:end],
+                value[:, :, start:end],
+                False,
+                scale,
             )
-            n = below - end
-            _merge(out[:, :, end:below], lse[:, :, end:below], part[:, :, :n], part_lse[:, :, :n])
+            _merge(out[:, :, first:last], lse[:, :, first:last], *part)
         return out.permute(2, 0, 1, 3).flatten(1, 2)
 
     return attend
@@ -57,11 +61,18 @@ def _attention(
     return out, lse
 
 
-def _rows(query: Tensor, start: int, end: int) -> Tensor:
-    """Rows [start, end), and as many after them as fill the last block."""
-    stop = end + (start - end) % ROWS
-    rows = query[:, :, start:stop]
-    return pad(rows, (0, 0, 0, stop - start - rows.shape[2])) if stop > query.shape[2] else rows
+def _per_ancestor(batch: Batch) -> Iterator[tuple[Run, Run]]:
+    """(keys, queries): each segment once, with all that lies below it."""
+    for s in batch.segments:
+        if s.subtree_end > s.end:
+            yield (s.start, s.end), (s.end, s.subtree_end)
+
+
+def _per_segment(batch: Batch) -> Iterator[tuple[Run, Run]]:
+    """(keys, queries): each segment with each of its ancestors."""
+    for s in batch.segments:
+        for keys in ancestry(batch.segments, s)[:-1]:
+            yield keys, (s.start, s.end)
 
 
 def _merge(out: Tensor, lse: Tensor, part: Tensor, part_lse: Tensor) -> None:

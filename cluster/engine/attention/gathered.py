@@ -13,7 +13,7 @@ from cluster.engine.attention import Attend
 from cluster.engine.packing import Batch, Segment
 
 
-def prepare(batch: Batch, device: torch.device) -> Attend:
+def prepare(batch: Batch, device: torch.device, isolate: bool = True) -> Attend:
     """An Attend for one batch: a call a segment, its context from its ancestors and itself."""
     work = []
     for segment in batch.segments:

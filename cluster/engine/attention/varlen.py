@@ -20,7 +20,7 @@ from cluster.engine.attention.gathered import ancestry
 from cluster.engine.packing import Batch
 
 
-def prepare(batch: Batch, device: torch.device) -> Attend:
+def prepare(batch: Batch, device: torch.device, isolate: bool) -> Attend:
     """An Attend for one batch on a CUDA device."""
     from torch.nn.attention.varlen import varlen_attn
 
