@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import IO, Any, TextIO, cast
 
 from cluster.errors import InvalidInput
 
@@ -74,10 +74,12 @@ def atomic_writer(path: Path | None) -> Iterator[TextIO]:
     temp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temp.open("xb") as raw:
-            with _compressed(raw, path) as data, io.TextIOWrapper(data, "utf-8") as text:
-                yield text
-                text.flush()
-                text.detach()
+            with _compressed(raw, path) as data:
+                text = io.TextIOWrapper(data, "utf-8")
+                try:
+                    yield text
+                finally:
+                    text.detach()
             raw.flush()
             os.fsync(raw.fileno())
         temp.replace(path)
@@ -105,7 +107,7 @@ def _open_bytes(path: Path) -> io.BufferedReader:
     if path == STDIO:
         return io.BufferedReader(sys.stdin.buffer)  # type: ignore[arg-type]
     if path.suffix == ".gz":
-        return io.BufferedReader(gzip.open(path))  # type: ignore[arg-type]
+        return io.BufferedReader(gzip.open(path))
     return path.open("rb")
 
 
@@ -115,7 +117,7 @@ def _compressed(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
         yield raw
         return
     with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
-        yield packed
+        yield cast(IO[bytes], packed)
 
 
 def _line_rows(file: io.BufferedReader) -> Iterator[Row | BrokenRow]:

@@ -124,11 +124,12 @@ def hh_messages(text: str) -> list[Message]:
 
 
 def _llmbar(row: Mapping[str, Any]) -> Ask:
-    fields = {1: ("output_1", "output_2"), 2: ("output_2", "output_1")}.get(row.get("label", 0))
-    if fields is None:
+    label = row.get("label")
+    if label not in (1, 2):
         raise InvalidInput("`label` must be 1 or 2, the number of the better output")
     if "input" not in row:
         raise InvalidInput("`input`, the prompt of the two outputs, is missing")
+    fields = ("output_1", "output_2") if label == 1 else ("output_2", "output_1")
     return Ask(fields, tuple(_reply(row["input"], row[name], name) for name in fields), _PAIR)
 
 

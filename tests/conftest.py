@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,14 +29,14 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Rewards spread over a few units, so that a wrong token, position or pooling shows.
     """
     import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig
 
     from cluster.engine.checkpoint import locate
 
     folder = tmp_path_factory.mktemp("random-checkpoint")
-    tokenizer = AutoTokenizer.from_pretrained(locate("tiny"))
+    tokenizer: Any = AutoTokenizer.from_pretrained(locate("tiny"))
     torch.manual_seed(0)
-    config = LlamaConfig(
+    config: Any = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,
         intermediate_size=160,
@@ -44,11 +45,12 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_key_value_heads=2,
         max_position_embeddings=2048,
         initializer_range=0.1,
-        num_labels=1,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    LlamaForSequenceClassification(config).to(torch.bfloat16).save_pretrained(folder)
+    config.num_labels = 1
+    auto: Any = AutoModelForSequenceClassification
+    auto.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

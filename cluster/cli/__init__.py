@@ -8,6 +8,8 @@ the subcommand), 2 wrong usage, model or config, nothing done.
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -61,3 +63,5 @@ def main() -> None:
 
     Exit status: 0 done; 1 done, with bad rows or a failed check; 2 nothing done.
     """
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' progress bars

@@ -53,7 +53,7 @@ def _cells(row: VerifyRow) -> tuple[str, ...]:
     same_ids = "yes" if row.same_ids else "NO"
     if row.problem is not None:
         return same_ids, row.problem, "", ""
-    return same_ids, f"{row.pipeline:.7g}", f"{row.engine:.7g}", f"{row.difference:.3g}"
+    return same_ids, f"{row.pipeline:.9g}", f"{row.engine:.9g}", f"{row.difference:.3g}"
 
 
 def _verdict(report: VerifyReport) -> list[str]:

@@ -125,4 +125,7 @@ def _row(
     same_ids = encoding.input_ids.tolist() == list(expected.input_ids)
     if isinstance(score, RewardError):
         return VerifyRow(name, n_tokens, same_ids, problem=score.message)
+    if not math.isfinite(expected.reward):
+        problem = f"the pipeline answers {expected.reward}"
+        return VerifyRow(name, n_tokens, same_ids, problem=problem)
     return VerifyRow(name, n_tokens, same_ids, expected.reward, score.reward)
