@@ -74,6 +74,10 @@ class Call:
             fresh, self._fresh = self._fresh, []
             yield fresh
 
+    def answered(self, index: Sequence[int]) -> list[Result]:
+        """The results at `index`, which `parts` has named."""
+        return [result for i in index if (result := self.results[i]) is not None]
+
     def finished(self) -> list[Result]:
         """All results, in the call's order."""
         results = [result for result in self.results if result is not None]

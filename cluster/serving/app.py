@@ -1,0 +1,94 @@
+"""The Serve application: replicas behind a batcher behind an HTTP ingress.
+
+`serve run serve_config.yaml` calls `build` with the config's `args`. What each part is lives in
+its own module; here are only the deployment options that the design depends on. Replica counts,
+autoscaling and HTTP ports belong to Serve's own sections of the YAML.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import RequestRouterConfig
+
+from cluster.config import ClusterConfig, parse_config
+from cluster.errors import ConfigError
+from cluster.serving.backends import BackendFactory, backend_factory
+from cluster.serving.batcher import Batcher
+from cluster.serving.names import BATCHER, REPLICA
+from cluster.serving.replica import Replica
+
+logger = logging.getLogger("ray.serve.reward_cluster")
+
+REPLICA_OPTIONS: dict[str, Any] = {
+    # One batch runs while the next waits on the replica; everything else stays schedulable.
+    "max_ongoing_requests": 2,
+    "health_check_period_s": 2,
+    "health_check_timeout_s": 30,
+    # Longer than two batches; a draining replica finishes what it holds.
+    "graceful_shutdown_timeout_s": 60,
+    "graceful_shutdown_wait_loop_s": 0.5,
+    # How often a waiting lane looks for a free slot.
+    "request_router_config": RequestRouterConfig(
+        initial_backoff_s=0.002, backoff_multiplier=1.5, max_backoff_s=0.02
+    ),
+}
+BATCHER_OPTIONS: dict[str, Any] = {
+    # Calls wait inside the batcher, whose scheduler refuses by tokens.
+    "max_ongoing_requests": 100_000,
+    "health_check_period_s": 1,
+    "graceful_shutdown_timeout_s": 60,
+    "graceful_shutdown_wait_loop_s": 0.5,
+    # It never computes; on a small machine it must not take a replica's core.
+    "ray_actor_options": {"num_cpus": 0},
+}
+
+
+def build(args: Mapping[str, Any]) -> Application:
+    """The application for `serve run`. Raises ConfigError with the remedy, before anything starts."""
+    return assemble(parse_config(ClusterConfig, args))
+
+
+def assemble(
+    config: ClusterConfig,
+    *,
+    make_backend: BackendFactory | None = None,
+    replica_options: Mapping[str, Any] | None = None,
+) -> Application:
+    """As `build`, from Python: with another backend, or other options of the Replica deployment."""
+    factory = make_backend or backend_factory(config.replica.backend, config.replica.fake_gpu)
+    engine = config.engine
+    options = {
+        **REPLICA_OPTIONS,
+        "user_config": {"model": engine.model, "revision": engine.revision},
+        "ray_actor_options": {"num_gpus": _gpus(config)},
+        **(replica_options or {}),
+    }
+    replicas = (
+        serve.deployment(Replica)
+        .options(name=REPLICA, **options)
+        .bind(engine, factory, config.replica.stuck_after_s)
+    )
+    return serve.deployment(Batcher).options(name=BATCHER, **BATCHER_OPTIONS).bind(replicas, config)
+
+
+def _gpus(config: ClusterConfig) -> int:
+    """GPUs a replica. Raises ConfigError rather than leave a replica pending forever."""
+    device = config.engine.device
+    if config.replica.backend == "sleep" or device == "cpu":
+        return 0
+    if ray.cluster_resources().get("GPU", 0) >= 1:
+        return 1
+    if device == "auto":
+        logger.warning("no GPU in the cluster: replicas run on the CPU (engine.device: auto)")
+        return 0
+    raise ConfigError(
+        f"engine.device is {device!r} but no node of the Ray cluster has a GPU. Add one with `ray "
+        "start` on a GPU machine, or serve on the CPU: ops/serve_config.local.yaml, or "
+        "engine.device: cpu and no num_gpus in the Replica deployment"
+    )
