@@ -14,7 +14,6 @@ from typing import Any
 import ray
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import RequestRouterConfig
 
 from cluster.config import ClusterConfig, parse_config
 from cluster.errors import ConfigError
@@ -34,9 +33,12 @@ REPLICA_OPTIONS: dict[str, Any] = {
     "graceful_shutdown_timeout_s": 60,
     "graceful_shutdown_wait_loop_s": 0.5,
     # How often a waiting lane looks for a free slot.
-    "request_router_config": RequestRouterConfig(
-        initial_backoff_s=0.002, backoff_multiplier=1.5, max_backoff_s=0.02
-    ),
+    "request_router_config": {
+        "initial_backoff_s": 0.002,
+        "backoff_multiplier": 1.5,
+        "max_backoff_s": 0.02,
+    },
+    "logging_config": {"enable_access_log": False},
 }
 BATCHER_OPTIONS: dict[str, Any] = {
     # Calls wait inside the batcher, whose scheduler refuses by tokens.
@@ -44,13 +46,14 @@ BATCHER_OPTIONS: dict[str, Any] = {
     "health_check_period_s": 1,
     "graceful_shutdown_timeout_s": 60,
     "graceful_shutdown_wait_loop_s": 0.5,
+    "logging_config": {"enable_access_log": False},
     # It never computes; on a small machine it must not take a replica's core.
     "ray_actor_options": {"num_cpus": 0},
 }
 
 
 def build(args: Mapping[str, Any]) -> Application:
-    """The application for `serve run`. Raises ConfigError with the remedy, before anything starts."""
+    """The application for `serve run`. Raises ConfigError with the remedy before any start."""
     return assemble(parse_config(ClusterConfig, args))
 
 
@@ -69,12 +72,15 @@ def assemble(
         "ray_actor_options": {"num_gpus": _gpus(config)},
         **(replica_options or {}),
     }
-    replicas = (
-        serve.deployment(Replica)
-        .options(name=REPLICA, **options)
-        .bind(engine, factory, config.replica.stuck_after_s)
+    replicas = _deployment(Replica, REPLICA, options).bind(
+        engine, factory, config.replica.stuck_after_s
     )
-    return serve.deployment(Batcher).options(name=BATCHER, **BATCHER_OPTIONS).bind(replicas, config)
+    return _deployment(Batcher, BATCHER, BATCHER_OPTIONS).bind(replicas, config)
+
+
+def _deployment(cls: type, name: str, options: Mapping[str, Any]) -> serve.Deployment:
+    made: serve.Deployment = serve.deployment(name=name, **options)(cls)
+    return made
 
 
 def _gpus(config: ClusterConfig) -> int:
@@ -82,7 +88,8 @@ def _gpus(config: ClusterConfig) -> int:
     device = config.engine.device
     if config.replica.backend == "sleep" or device == "cpu":
         return 0
-    if ray.cluster_resources().get("GPU", 0) >= 1:
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    if resources.get("GPU", 0) >= 1:
         return 1
     if device == "auto":
         logger.warning("no GPU in the cluster: replicas run on the CPU (engine.device: auto)")
