@@ -26,21 +26,30 @@ def shared_data() -> Path:
 def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer bfloat16 Llama reward model with the embedded model's tokenizer.
 
-    Rewards spread over a few units, so that a wrong token, position or pooling shows.
+    Rewards spread over about one unit, so that a wrong token, position or pooling shows.
     """
+    return save_random_llama(tmp_path_factory.mktemp("random"), width=64, n_layers=2)
+
+
+@pytest.fixture(scope="session")
+def smallest_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `random_checkpoint`, but one narrow layer: for whole files in seconds."""
+    return save_random_llama(tmp_path_factory.mktemp("smallest"), width=16, n_layers=1)
+
+
+def save_random_llama(folder: Path, width: int, n_layers: int) -> Path:
+    """The same weights every time, for the same arguments."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig
 
     from cluster.engine.checkpoint import locate
 
-    folder = tmp_path_factory.mktemp("random-checkpoint")
     tokenizer: Any = AutoTokenizer.from_pretrained(locate("tiny"))
-    torch.manual_seed(0)
     config: Any = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=160,
-        num_hidden_layers=2,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=n_layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=2048,
@@ -51,6 +60,8 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     config.num_labels = 1
     auto: Any = AutoModelForSequenceClassification
-    auto.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        auto.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -136,7 +136,7 @@ class PackedRewardModel(nn.Module):
 
     def _reference_head(self, hidden_TD: Tensor) -> Tensor:
         """The head over all positions, as transformers applies it: the kernel follows the shape."""
-        if self.head_dtype is torch.float32:
+        if self.head_dtype is not self.dtype:
             return self._head(hidden_TD)
         logits: Tensor = self.module.score(hidden_TD)
         return logits[:, 0]

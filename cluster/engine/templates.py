@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from jinja2 import TemplateError
 
 from cluster.errors import InvalidInput
 from cluster.types import Message, TokenIds
@@ -43,7 +44,10 @@ def choose_template(tokenizer: Any) -> Template:
         exact = Llama3Template(tokenizer)
     except ValueError:
         return GeneralTemplate(tokenizer)
-    rendered = [render(tokenizer, chat) for chat in _PROBE]
+    try:
+        rendered = [render(tokenizer, chat) for chat in _PROBE]
+    except TemplateError:  # refuses a system message, say: no Llama-3 template
+        return GeneralTemplate(tokenizer)
     expected = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in rendered]
     built = [ids.tolist() for ids in exact.encode_all(_PROBE) if not isinstance(ids, InvalidInput)]
     return exact if built == expected else GeneralTemplate(tokenizer)
