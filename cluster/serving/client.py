@@ -96,8 +96,10 @@ class RewardClient:
             yield i, item
 
     async def ready(self, deadline_s: float | None = None) -> str:
-        """The served model's revision, once a replica can score."""
-        return (await self._submitter.model_info(_deadline(deadline_s))).revision
+        """The served model's revision, once a replica can score and this actor can encode."""
+        deadline = _deadline(deadline_s)
+        await self._load_encoder(deadline)
+        return (await self._submitter.model_info(deadline)).revision
 
     async def _encode(
         self, conversations: Sequence[Conversation | Ref], deadline: float | None

@@ -1,0 +1,36 @@
+"""`reward-cluster demo`: the whole path on this machine, in one command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cluster.cli.options import engine_config, engine_options
+
+
+@click.command()
+@click.option(
+    "--file",
+    "source",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Rows of `prompt` and `responses` to score instead of the packaged ones.",
+)
+@engine_options
+def demo(source: Path | None, **options: Any) -> None:
+    """Start a local cluster, score chats through the actor client, and show the rewards.
+
+    Starts a Ray of its own with a Serve application (batcher and one replica) and a client actor,
+    submits one future a prompt, prints every reward and the best response of each prompt, and
+    shuts everything down.
+
+    Exit status: 0 every response has a reward; 1 some have an error; 2 nothing could be scored.
+    """
+    config = engine_config(**options)
+    from rich.console import Console
+
+    from cluster.demo import run_demo
+
+    sys.exit(0 if run_demo(source, config, Console()) else 1)
