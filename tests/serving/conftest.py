@@ -1,0 +1,82 @@
+"""One real Ray cluster for all serving tests, and fake GPUs whose rewards a test can predict."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import ray
+from ray import serve
+from ray.cluster_utils import Cluster
+
+from cluster.config import ClusterConfig, parse_config
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m['role'] }}<|end_header_id|>\n\n"
+    "{{ m['content'] | trim }}<|eot_id|>{% endfor %}"
+)
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a byte-level tokenizer and a config, no weights: all that a client needs."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+    folder = str(tmp_path_factory.mktemp("byte-tokenizer"))
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    marks = ["<|begin_of_text|>", "<|eot_id|>", "[PAD]", "<|start_header_id|>", "<|end_header_id|>"]
+    core.add_special_tokens(marks)
+    make: Any = PreTrainedTokenizerFast
+    tokenizer = make(
+        tokenizer_object=core, bos_token=marks[0], eos_token=marks[1], pad_token=marks[2]
+    )
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    config: Any = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=4096)
+    config.num_labels = 1
+    config.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Cluster]:
+    """A head node of its own with Serve; tests may add nodes and kill processes."""
+    head = {"num_cpus": 8, "include_dashboard": False, "object_store_memory": 200 * 2**20}
+    cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    serve.start(proxy_location="Disabled")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+Configure = Callable[..., ClusterConfig]
+
+
+@pytest.fixture(scope="session")
+def configure(byte_tokenizer: str) -> Configure:
+    """A config of fake GPUs: `configure(engine={...}, scheduler={...})` changes sections."""
+
+    def make(**sections: dict[str, Any]) -> ClusterConfig:
+        base: dict[str, dict[str, Any]] = {
+            "engine": {
+                "model": byte_tokenizer,
+                "revision": "r1",
+                "device": "cpu",
+                "token_budget": 2048,
+            },
+            # 50 us a token: a full batch takes about 0.1 s.
+            "replica": {"backend": "sleep", "fake_gpu": {"flops_per_token": 5e-5, "flops": 1.0}},
+        }
+        return parse_config(
+            ClusterConfig,
+            {name: base.get(name, {}) | sections.get(name, {}) for name in {*base, *sections}},
+        )
+
+    return make

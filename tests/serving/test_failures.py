@@ -1,0 +1,192 @@
+"""What dies, and what the trainer sees of it: after every failure each future has ended exactly
+once, with the right reward or a typed error, and the service answers. Real processes, killed by
+pid, under a steady load from the actor client."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+from ray import serve
+from ray.cluster_utils import Cluster
+
+from cluster.config import ClusterConfig, EngineConfig, FakeGpuConfig
+from cluster.errors import RewardError, ScoringFailed
+from cluster.serving.app import assemble
+from cluster.serving.backends import SleepBackend, fake_reward
+from cluster.serving.client import connect
+from cluster.types import Encoding, Score, TokenIds
+
+pytestmark = pytest.mark.ray
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
+
+APP = "failures"
+GPU = FakeGpuConfig(flops_per_token=5e-5, flops=1.0)
+POISON = 66
+DEADLINE_S = 90.0
+
+
+class Brittle(SleepBackend):
+    """Its process ends when a sequence begins with the poison token."""
+
+    def score(self, encodings: Sequence[Encoding]) -> list[Score | RewardError]:
+        if any(e.input_ids[0] == POISON for e in encodings):
+            os._exit(1)
+        return super().score(encodings)
+
+
+def brittle(config: EngineConfig) -> Brittle:
+    return Brittle(config, GPU)
+
+
+@pytest.fixture(scope="module")
+def client(ray_cluster: Cluster, configure: Callable[..., ClusterConfig]) -> Iterator[Any]:
+    config = configure(scheduler={"max_attempts": 2, "dedupe_s": 0.0})
+    options = {"num_replicas": 2, "ray_actor_options": {"num_cpus": 1}, "health_check_period_s": 1}
+    app = assemble(config, make_backend=brittle, replica_options=options)
+    serve.run(app, name=APP, route_prefix=None)
+    actor: Any = connect(APP, name=APP, detached=False)
+    ray.get(actor.ready.remote(), timeout=60)
+    yield actor
+    ray.kill(actor)
+    serve.delete(APP)
+
+
+def sequences(n: int, rng: np.random.Generator) -> list[TokenIds]:
+    """Ids that no two calls share and that never begin with the poison."""
+    return [
+        np.concatenate([[7], rng.integers(0, 250, rng.integers(5, 120))]).astype(np.int32)
+        for _ in range(n)
+    ]
+
+
+class Load:
+    """Calls of 16 sequences, a fixed number of them open at any time, until stopped."""
+
+    def __init__(self, client: Any, open_calls: int = 6) -> None:
+        self._client = client
+        self._open_calls = open_calls
+        self._rng = np.random.default_rng(0)
+        self._stop = threading.Event()
+        self.asked: dict[Any, list[TokenIds]] = {}
+        self.answers: dict[Any, list[Score | RewardError]] = {}
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        pending: list[Any] = []
+        while not self._stop.is_set() or pending:
+            while len(pending) < self._open_calls and not self._stop.is_set():
+                ids = sequences(16, self._rng)
+                ref = self._client.score.remote(ids, 0, DEADLINE_S)
+                self.asked[ref] = ids
+                pending.append(ref)
+            done, pending = ray.wait(pending, timeout=DEADLINE_S + 30)
+            assert done, "a future hangs"
+            for ref in done:
+                self.answers[ref] = ray.get(ref)
+
+    def wait_for(self, n_calls: int) -> None:
+        """Until `n_calls` more calls have been answered."""
+        target = len(self.answers) + n_calls
+        until(lambda: len(self.answers) >= target)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(DEADLINE_S + 60)
+        assert not self._thread.is_alive(), "a future hangs"
+
+    def check(self) -> None:
+        """Every call answered, every reward the right one."""
+        assert set(self.answers) == set(self.asked)
+        for ref, answer in self.answers.items():
+            expected = [fake_reward(ids, "r1") for ids in self.asked[ref]]
+            assert [getattr(item, "reward", item) for item in answer] == expected
+
+
+@contextmanager
+def load(client: Any) -> Iterator[Load]:
+    """A steady load round a failure; afterwards everything asked has its right answer."""
+    running = Load(client)
+    running.start()
+    try:
+        running.wait_for(6)
+        yield running
+        running.wait_for(12)
+    finally:
+        running.stop()
+    running.check()
+
+
+def until(condition: Callable[[], bool], timeout_s: float = DEADLINE_S) -> None:
+    """Poll until true."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def actors(part: str) -> dict[str, Any]:
+    """Live Serve actors of this app's deployment, or the controller, by name."""
+    names = [entry["name"] for entry in ray.util.list_named_actors(all_namespaces=True)]
+    wanted = f"SERVE_REPLICA::{APP}#{part}#" if part != "controller" else "SERVE_CONTROLLER_ACTOR"
+    return {name: ray.get_actor(name, namespace="serve") for name in names if wanted in name}
+
+
+def pid(actor: Any) -> int:
+    found: int = ray.get(actor.__ray_call__.remote(lambda _: os.getpid()), timeout=30)
+    return found
+
+
+def kill(*victims: Any) -> None:
+    """End the actors' processes at the same moment, as a crash does."""
+    for number in [pid(actor) for actor in victims]:
+        os.kill(number, signal.SIGKILL)
+
+
+def test_a_replica_killed_in_mid_batch_costs_no_reward(client: Any) -> None:
+    with load(client):
+        kill(next(iter(actors("Replica").values())))
+
+
+def test_all_replicas_killed_at_once_cost_no_reward(client: Any) -> None:
+    with load(client):
+        kill(*actors("Replica").values())
+
+
+def test_the_batcher_killed_under_load_costs_no_reward(client: Any) -> None:
+    with load(client):
+        kill(*actors("Batcher").values())
+
+
+def test_the_client_actor_killed_under_load_re_runs_its_calls(client: Any) -> None:
+    with load(client):
+        kill(client)
+
+
+def test_the_controller_killed_under_load_is_not_noticed(client: Any) -> None:
+    with load(client):
+        kill(*actors("controller").values())
+
+
+def test_a_poisonous_request_ends_alone_and_the_rest_get_scores(client: Any) -> None:
+    good = sequences(5, np.random.default_rng(5))
+    poison = np.array([POISON, 1, 2], np.int32)
+    with load(client):
+        ref = client.score.remote([*good[:2], poison, *good[2:]], 0, DEADLINE_S)
+        answer = ray.get(ref, timeout=DEADLINE_S + 30)
+    failed = answer.pop(2)
+    assert isinstance(failed, ScoringFailed)
+    assert failed.item == 2
+    assert [item.reward for item in answer] == [fake_reward(ids, "r1") for ids in good]
