@@ -1,0 +1,1 @@
+"""The recipe of the built-in reward model `tiny`: its preferences, its tokenizer, its training."""

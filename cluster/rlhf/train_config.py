@@ -1,0 +1,70 @@
+"""Every setting of Bradley-Terry training, with its unit; the defaults are the model card's.
+
+Source of the defaults: RLHFlow/RLHF-Reward-Modeling, bradley-terry-rm/llama3_8B_rm.py. Two are
+not the card's on purpose: the evaluation pairs come from a file of their own (the script takes
+the first 500 rows of its training set), and a step's pairs are cut by tokens into forwards
+instead of by count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from cluster.types import Numerics, Truncation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """One training run."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    model: str = "tiny"
+    """Where to start: `tiny`, a local folder, or a hub id, with one label and a chat template."""
+    revision: str | None = None
+    """Hub commit or tag of the start."""
+    train: str = ""
+    """File of preference pairs, in the `chosen` + `rejected` formats of `reward-cluster score`."""
+    evaluation: str | None = None
+    """File of pairs that are never trained on."""
+    out: str = "out/reward-model"
+    """Folder for the trained model, its tokenizer and the run's record."""
+    device: str = "auto"
+    """`auto` (every GPU that `accelerate launch` gives, else CPU) or `cpu`."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Of the saved weights."""
+    mixed_precision: Literal["no", "bf16"] = "bf16"
+    """Arithmetic of the forward; the weights being trained are float32."""
+    seed: int = 42
+    """Decides the order of the pairs."""
+    epochs: int = 1
+    """Times every pair is seen."""
+    max_steps: int | None = None
+    """End after this many steps; the schedule is that of the whole run."""
+    pairs_per_step: int = 512
+    """Pairs an optimizer step, over all devices."""
+    forward_tokens: int = 16384
+    """Unique tokens a forward, shared prefixes counted once; more pairs accumulate gradients."""
+    numerics: Numerics = "fast"
+    """How much the packed forward shares: any common prefix, or (`invariant`) the prompt."""
+    max_tokens: int | None = 4096
+    """Longest conversation in tokens; None is the model's max_position_embeddings."""
+    truncate: Truncation = "left"
+    """What happens to a longer one: `left` cuts its start, `error` leaves the pair out."""
+    lr: float = 2e-6
+    """Peak learning rate."""
+    final_lr: float = 0.0
+    """Learning rate at the end of the cosine, as a share of the peak."""
+    warmup: float = 0.03
+    """Share of the steps during which the learning rate rises."""
+    weight_decay: float = 0.001
+    """AdamW's."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    centring: float = 0.0
+    """Weight of mean((chosen + rejected)^2); 0.01 keeps rewards around zero."""
+    log_every: int = 10
+    """Steps between log lines."""
