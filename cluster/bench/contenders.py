@@ -1,0 +1,124 @@
+"""Who is measured: plain transformers, one by one and padded, and this engine's three numerics.
+
+A contender scores a list of encodings in units of its own (a sequence, a padded batch, a whole
+packed workload); tokenization is outside every timing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, get_args
+
+import torch
+
+from cluster.config import EngineConfig
+from cluster.engine.model import PackedRewardModel, compute_dtype
+from cluster.engine.packing import pack, plan
+from cluster.engine.rows import agreeing_sizes
+from cluster.types import Encoding, Numerics
+
+Unit = Callable[[], None]
+Units = Callable[[Sequence[Encoding]], Iterator[tuple[Unit, Sequence[Encoding]]]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """units: callables that together score the workload, each with the encodings it covers."""
+
+    name: str
+    units: Units
+
+
+def contenders(module: Any, token_budget: int) -> list[Contender]:
+    """Every contender on one set of weights; `module` holds them in the checkpoint's dtype."""
+    device = module.score.weight.device
+    plain = _twin(module)
+    found = [Contender("transformers, one by one (the card's pipeline)", _padded(plain, 1, False))]
+    config = EngineConfig(token_budget=token_budget)
+    if compute_dtype(config, device) is not module.dtype:
+        wide = _twin(module).float()
+        found.append(Contender("transformers, one by one, float32", _padded(wide, 1, False)))
+    for size in (8, 32):
+        for by_length in (False, True):
+            name = f"transformers, padded batches of {size}{', sorted' if by_length else ''}"
+            found.append(Contender(name, _padded(plain, size, by_length)))
+    found.extend(
+        Contender(f"engine, {numerics}", _packed(module, numerics, token_budget))
+        for numerics in get_args(Numerics)
+    )
+    if device.type == "cuda":
+        unshared = _packed(module, "fast", token_budget, min_shared_tokens=2**30)
+        found.append(Contender("engine, fast, sharing off", unshared))
+    return found
+
+
+def _twin(module: Any) -> Any:
+    """The same weights behind a config of its own, with transformers' default attention."""
+    twin = copy.deepcopy(module)
+    twin.set_attn_implementation("sdpa")
+    return twin
+
+
+def _padded(module: Any, size: int, by_length: bool) -> Units:
+    """Batches of `size` as transformers users write them: right padding, an attention mask."""
+
+    def units(encodings: Sequence[Encoding]) -> Iterator[tuple[Unit, Sequence[Encoding]]]:
+        order = sorted(encodings, key=lambda e: e.n_tokens) if by_length else list(encodings)
+        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        for batch in _middle_first(batches) if by_length else batches:
+            yield partial(_padded_forward, module, batch), batch
+
+    return units
+
+
+def _middle_first(batches: list[list[Encoding]]) -> list[list[Encoding]]:
+    """From the middle outwards: a time-boxed sample of sorted batches has typical lengths."""
+    middle = len(batches) // 2
+    order = sorted(range(len(batches)), key=lambda i: abs(i - middle))
+    return [batches[i] for i in order]
+
+
+def _padded_forward(module: Any, batch: Sequence[Encoding]) -> None:
+    longest = max(e.n_tokens for e in batch)
+    ids = torch.full((len(batch), longest), module.config.pad_token_id)
+    mask = torch.zeros_like(ids)
+    for row, encoding in enumerate(batch):
+        ids[row, : encoding.n_tokens] = torch.from_numpy(encoding.input_ids)
+        mask[row, : encoding.n_tokens] = 1
+    device = module.score.weight.device
+    module(
+        input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
+    ).logits.tolist()
+
+
+def _packed(
+    module: Any, numerics: Numerics, token_budget: int, min_shared_tokens: int = 16
+) -> Units:
+    """This engine; `reference` in units of one sequence, the others the workload as a whole."""
+    model = packed_model(module, numerics, token_budget)
+
+    def score(encodings: Sequence[Encoding]) -> None:
+        for group in plan(encodings, numerics, token_budget, min_shared_tokens):
+            batch = pack([encodings[i] for i in group], numerics, min_shared_tokens)
+            model(batch).tolist()
+
+    def units(encodings: Sequence[Encoding]) -> Iterator[tuple[Unit, Sequence[Encoding]]]:
+        parts = [[e] for e in encodings] if numerics == "reference" else [list(encodings)]
+        for part in parts:
+            yield partial(score, part), part
+
+    return units
+
+
+def packed_model(module: Any, numerics: Numerics, token_budget: int) -> PackedRewardModel:
+    """The engine's model over the same weights, in the arithmetic the engine would choose."""
+    config = EngineConfig(numerics=numerics, token_budget=token_budget)
+    dtype = compute_dtype(config, module.score.weight.device)
+    twin = copy.deepcopy(module).to(dtype)
+    model = PackedRewardModel(twin, numerics, checkpoint_dtype=module.dtype)
+    if numerics == "invariant":
+        model.row_sizes = agreeing_sizes(twin, token_budget)
+    return model

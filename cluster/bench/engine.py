@@ -1,0 +1,146 @@
+"""`bench engine`: one process, one run, every contender on the same weights and workloads.
+
+Rounds go through all contenders in turn, so that a drift of the machine meets each alike; a
+contender's figure is the median of its rounds. A slow contender scores a sample of the workload
+within its time box, as tokens/s does not need the rest; the packed engine always scores it whole,
+as sharing does.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from cluster.bench import machine, presets, workloads
+from cluster.bench.contenders import Contender, contenders
+from cluster.engine.packing import pack, plan
+from cluster.types import Encoding
+
+
+@dataclass
+class Row:
+    """One contender on one workload. Rates in tokens/s as a caller counts tokens."""
+
+    contender: str
+    workload: str
+    rates: list[float] = field(default_factory=list)
+    sampled_tokens: int = 0
+    peak_mib: float | None = None
+
+    @property
+    def tokens_per_s(self) -> float:
+        return statistics.median(self.rates)
+
+
+def run(
+    preset: presets.Preset,
+    device: torch.device,
+    token_budget: int = 8192,
+    rounds: int = 3,
+    box_s: float = 8.0,
+    report: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Measure; the result is ready for JSON. `box_s`: seconds a round of a sampled contender."""
+    module = presets.build(preset, device)
+    vocab = module.config.vocab_size
+    loads = {"grouped": workloads.grouped(vocab), "ungrouped": workloads.ungrouped(vocab)}
+    field_ = contenders(module, token_budget)
+    rows = [Row(c.name, name) for name in loads for c in field_]
+    with torch.inference_mode():
+        for turn in range(rounds):
+            for row, (contender, load) in zip(rows, _pairs(field_, loads), strict=True):
+                report(f"round {turn + 1}/{rounds}: {row.workload}, {row.contender}")
+                _measure(row, contender, load, device, box_s)
+    return _result(preset, module, device, token_budget, loads, rows)
+
+
+def _pairs(
+    field_: list[Contender], loads: dict[str, list[Encoding]]
+) -> list[tuple[Contender, list[Encoding]]]:
+    return [(contender, load) for load in loads.values() for contender in field_]
+
+
+def _measure(
+    row: Row, contender: Contender, load: list[Encoding], device: torch.device, box_s: float
+) -> None:
+    """One round: units in turn until the workload is done or the box is full."""
+    machine.reset_peak_memory(device)
+    units = contender.units(load)
+    if not row.rates:
+        _warm_up(contender, load[:1])
+    tokens, started = 0, time.perf_counter()
+    for unit, covered in units:
+        unit()
+        tokens += workloads.n_tokens(covered)
+        if time.perf_counter() - started > box_s:
+            break
+    machine.synchronize(device)
+    row.rates.append(tokens / (time.perf_counter() - started))
+    row.sampled_tokens = max(row.sampled_tokens, tokens)
+    row.peak_mib = max(row.peak_mib or 0.0, machine.peak_memory(device) or 0.0) or None
+
+
+def _warm_up(contender: Contender, load: Sequence[Encoding]) -> None:
+    for unit, _ in contender.units(load):
+        unit()
+
+
+def _result(
+    preset: str,
+    module: Any,
+    device: torch.device,
+    token_budget: int,
+    loads: dict[str, list[Encoding]],
+    rows: list[Row],
+) -> dict[str, Any]:
+    peaks = {
+        str(dtype).removeprefix("torch."): machine.matmul_peak(device, dtype)
+        for dtype in (torch.bfloat16, torch.float32)
+    }
+    flops = presets.flops_per_token(module)
+    return {
+        "bench": "engine",
+        "preset": preset,
+        "machine": machine.describe(device),
+        "matmul_peak_flops": peaks,
+        "layer_flops_per_token": flops,
+        "token_budget": token_budget,
+        "workloads": {name: _describe(load, token_budget) for name, load in loads.items()},
+        "rows": [_row(row, rows, loads[row.workload], flops, peaks) for row in rows],
+    }
+
+
+def _row(
+    row: Row, rows: list[Row], load: list[Encoding], flops: float, peaks: dict[str, float]
+) -> dict[str, Any]:
+    """Fractions of the matmul peak count each distinct token once, whoever computes it again."""
+    baseline = next(r for r in rows if r.workload == row.workload)
+    distinct = pack(load, "fast").n_unique_tokens / workloads.n_tokens(load)
+    rate = row.tokens_per_s
+    return {
+        "workload": row.workload,
+        "contender": row.contender,
+        "tokens_per_s": rate,
+        "ratio": rate / baseline.tokens_per_s,
+        "rounds": row.rates,
+        "sampled_tokens": row.sampled_tokens,
+        "fraction_of_peak": {name: rate * distinct * flops / p for name, p in peaks.items()},
+        "peak_mib": row.peak_mib,
+    }
+
+
+def _describe(load: list[Encoding], token_budget: int) -> dict[str, Any]:
+    """Sizes of a workload and what planning and packing it cost in seconds."""
+    started = time.perf_counter()
+    batches = [pack([load[i] for i in group], "fast") for group in plan(load, "fast", token_budget)]
+    return {
+        "sequences": len(load),
+        "tokens": workloads.n_tokens(load),
+        "unique_tokens": sum(b.n_unique_tokens for b in batches),
+        "packing_s": time.perf_counter() - started,
+    }

@@ -1,0 +1,43 @@
+"""What is scored: token ids shaped like rollouts. Lengths are lognormal, seeds fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cluster.types import Encoding
+
+
+def grouped(vocab_size: int, n_prompts: int = 16, n_responses: int = 8) -> list[Encoding]:
+    """`n_responses` to each of `n_prompts` prompts of 100 to 600 tokens, shuffled."""
+    rng = np.random.default_rng(0)
+    encodings = []
+    for _ in range(n_prompts):
+        prompt = rng.integers(0, vocab_size - 1, rng.integers(100, 601), dtype=np.int32)
+        encodings += [_under(prompt, rng, vocab_size) for _ in range(n_responses)]
+    rng.shuffle(encodings)
+    return encodings
+
+
+def ungrouped(vocab_size: int, n: int = 128) -> list[Encoding]:
+    """The same lengths, every prompt its own."""
+    rng = np.random.default_rng(1)
+    return [
+        _under(
+            rng.integers(0, vocab_size - 1, rng.integers(100, 601), dtype=np.int32), rng, vocab_size
+        )
+        for _ in range(n)
+    ]
+
+
+def _under(prompt: np.ndarray, rng: np.random.Generator, vocab_size: int) -> Encoding:
+    """A lognormal response (median 150 tokens, 10 to 800) under a prompt."""
+    length = int(np.clip(rng.lognormal(np.log(150), 0.6), 10, 800))
+    response = rng.integers(0, vocab_size - 1, length, dtype=np.int32)
+    return Encoding(np.concatenate([prompt, response]), prompt_len=len(prompt), n_bos=0)
+
+
+def n_tokens(encodings: Sequence[Encoding]) -> int:
+    """Tokens as a caller counts them: a shared prompt once for each response."""
+    return sum(e.n_tokens for e in encodings)
