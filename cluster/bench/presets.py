@@ -34,17 +34,19 @@ def build(preset: Preset, device: torch.device, dtype: torch.dtype = torch.bfloa
     """A `LlamaForSequenceClassification` of the preset's shape, one label, random weights."""
     import transformers
 
+    library: Any = transformers
+
     shape = _SHAPES[preset]
-    config: Any = transformers.LlamaConfig(
+    config = library.LlamaConfig(
         **shape,
-        **{"num_labels": 1},
+        num_labels=1,
         max_position_embeddings=8192,
         rope_parameters={"rope_type": "default", "rope_theta": 500_000.0},
         pad_token_id=shape["vocab_size"] - 1,
     )
     torch.manual_seed(0)
     with torch.device("meta"):
-        model: Any = transformers.AutoModelForSequenceClassification.from_config(config)
+        model = library.AutoModelForSequenceClassification.from_config(config)
     model = model.to_empty(device=device).to(dtype)
     for name, parameter in model.named_parameters():
         torch.nn.init.ones_(parameter) if "norm" in name else parameter.data.normal_(0, 0.02)
