@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("cluster.cli.score:score", "Score every row of a file."),
     "verify": ("cluster.cli.verify:verify", "Compare the engine with the plain pipeline."),
     "demo": ("cluster.cli.demo:demo", "Run the whole path on this machine and show it."),
+    "serve": ("cluster.cli.serve:serve", "Serve a config file, checked first."),
     "train": ("cluster.cli.train:train", "Train a reward model on preference pairs."),
     "bench": ("cluster.cli.bench:bench", "Measure speed against plain transformers."),
 }

@@ -29,6 +29,8 @@ REPLICA_OPTIONS: dict[str, Any] = {
     "max_ongoing_requests": 2,
     "health_check_period_s": 2,
     "health_check_timeout_s": 30,
+    # A model that cannot be loaded is reported, not tried for minutes.
+    "max_constructor_retry_count": 3,
     # Longer than two batches; a draining replica finishes what it holds.
     "graceful_shutdown_timeout_s": 60,
     "graceful_shutdown_wait_loop_s": 0.5,

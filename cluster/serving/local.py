@@ -59,4 +59,4 @@ def local_ray(*, verbose: bool = False, **options: Any) -> Iterator[None]:
         serve.start(proxy_location="Disabled")
         yield
     finally:
-        ray.shutdown()  # type: ignore[no-untyped-call]
+        ray.shutdown()

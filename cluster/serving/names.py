@@ -4,7 +4,9 @@ from __future__ import annotations
 
 APP = "reward"
 """Default Serve application."""
-BATCHER = "Batcher"
 REPLICA = "Replica"
+BATCHER = "Batcher"
+INGRESS = "Ingress"
+DEPLOYMENTS = (REPLICA, BATCHER, INGRESS)
 NAMESPACE = "reward-cluster"
 """Ray namespace of the client actors, the same from every job."""

@@ -4,13 +4,17 @@ pid, under a steady load from the actor client."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +22,15 @@ import pytest
 import ray
 from ray import serve
 from ray.cluster_utils import Cluster
+from ray.exceptions import RayActorError
+from ray.serve.schema import ServeDeploySchema
 
 from cluster.config import ClusterConfig, EngineConfig, FakeGpuConfig
 from cluster.errors import RewardError, ScoringFailed
 from cluster.serving.app import assemble
-from cluster.serving.backends import SleepBackend, fake_reward
+from cluster.serving.backends import BackendFactory, SleepBackend, fake_reward
 from cluster.serving.client import connect
+from cluster.serving.deploy import deploy
 from cluster.types import Encoding, Score, TokenIds
 
 pytestmark = pytest.mark.ray
@@ -48,17 +55,29 @@ def brittle(config: EngineConfig) -> Brittle:
     return Brittle(config, GPU)
 
 
+@contextmanager
+def service(
+    config: ClusterConfig,
+    app: str,
+    replica_options: dict[str, Any],
+    make_backend: BackendFactory | None = None,
+) -> Iterator[Any]:
+    """A deployed app; yields a client actor that is ready."""
+    options = {"ray_actor_options": {"num_cpus": 1}, "health_check_period_s": 1} | replica_options
+    application = assemble(config, make_backend=make_backend, replica_options=options)
+    serve.run(application, name=app, route_prefix=None)
+    actor: Any = connect(app, name=app, detached=False)
+    ray.get(actor.ready.remote(), timeout=DEADLINE_S)
+    yield actor
+    ray.kill(actor)
+    serve.delete(app)
+
+
 @pytest.fixture(scope="module")
 def client(ray_cluster: Cluster, configure: Callable[..., ClusterConfig]) -> Iterator[Any]:
     config = configure(scheduler={"max_attempts": 2, "dedupe_s": 0.0})
-    options = {"num_replicas": 2, "ray_actor_options": {"num_cpus": 1}, "health_check_period_s": 1}
-    app = assemble(config, make_backend=brittle, replica_options=options)
-    serve.run(app, name=APP, route_prefix=None)
-    actor: Any = connect(APP, name=APP, detached=False)
-    ray.get(actor.ready.remote(), timeout=60)
-    yield actor
-    ray.kill(actor)
-    serve.delete(APP)
+    with service(config, APP, {"num_replicas": 2}, brittle) as actor:
+        yield actor
 
 
 def sequences(n: int, rng: np.random.Generator) -> list[TokenIds]:
@@ -107,16 +126,18 @@ class Load:
         self._thread.join(DEADLINE_S + 60)
         assert not self._thread.is_alive(), "a future hangs"
 
-    def check(self) -> None:
-        """Every call answered, every reward the right one."""
+    def check(self, revisions: set[str]) -> None:
+        """Every call answered, every reward the right one of the weights it names."""
         assert set(self.answers) == set(self.asked)
         for ref, answer in self.answers.items():
-            expected = [fake_reward(ids, "r1") for ids in self.asked[ref]]
-            assert [getattr(item, "reward", item) for item in answer] == expected
+            for ids, item in zip(self.asked[ref], answer, strict=True):
+                assert isinstance(item, Score)
+                assert item.revision in revisions
+                assert item.reward == fake_reward(ids, item.revision)
 
 
 @contextmanager
-def load(client: Any) -> Iterator[Load]:
+def load(client: Any, revisions: Sequence[str] = ("r1",)) -> Iterator[Load]:
     """A steady load round a failure; afterwards everything asked has its right answer."""
     running = Load(client)
     running.start()
@@ -126,7 +147,7 @@ def load(client: Any) -> Iterator[Load]:
         running.wait_for(12)
     finally:
         running.stop()
-    running.check()
+    running.check(set(revisions))
 
 
 def until(condition: Callable[[], bool], timeout_s: float = DEADLINE_S) -> None:
@@ -137,15 +158,19 @@ def until(condition: Callable[[], bool], timeout_s: float = DEADLINE_S) -> None:
         time.sleep(0.02)
 
 
-def actors(part: str) -> dict[str, Any]:
-    """Live Serve actors of this app's deployment, or the controller, by name."""
+def actors(part: str, app: str = APP) -> dict[str, Any]:
+    """Live Serve actors of an app's deployment, or the controller, by name."""
     names = [entry["name"] for entry in ray.util.list_named_actors(all_namespaces=True)]
-    wanted = f"SERVE_REPLICA::{APP}#{part}#" if part != "controller" else "SERVE_CONTROLLER_ACTOR"
+    wanted = f"SERVE_REPLICA::{app}#{part}#" if part != "controller" else "SERVE_CONTROLLER_ACTOR"
     return {name: ray.get_actor(name, namespace="serve") for name in names if wanted in name}
 
 
 def pid(actor: Any) -> int:
-    found: int = ray.get(actor.__ray_call__.remote(lambda _: os.getpid()), timeout=30)
+    """0 while the actor is being restarted."""
+    try:
+        found: int = ray.get(actor.__ray_call__.remote(lambda _: os.getpid()), timeout=30)
+    except RayActorError:
+        return 0
     return found
 
 
@@ -155,29 +180,47 @@ def kill(*victims: Any) -> None:
         os.kill(number, signal.SIGKILL)
 
 
+def replaced(part: str, before: dict[str, Any]) -> bool:
+    """As many actors as before, none of them the same process."""
+    now = actors(part)
+    return len(now) >= len(before) and not set(now) & set(before)
+
+
 def test_a_replica_killed_in_mid_batch_costs_no_reward(client: Any) -> None:
+    before = actors("Replica")
     with load(client):
-        kill(next(iter(actors("Replica").values())))
+        victim = next(iter(before))
+        kill(before[victim])
+        until(lambda: victim not in actors("Replica") and len(actors("Replica")) == len(before))
 
 
 def test_all_replicas_killed_at_once_cost_no_reward(client: Any) -> None:
+    before = actors("Replica")
     with load(client):
-        kill(*actors("Replica").values())
+        kill(*before.values())
+        until(lambda: replaced("Replica", before))
 
 
 def test_the_batcher_killed_under_load_costs_no_reward(client: Any) -> None:
+    before = actors("Batcher")
     with load(client):
-        kill(*actors("Batcher").values())
+        kill(*before.values())
+        until(lambda: replaced("Batcher", before))
 
 
 def test_the_client_actor_killed_under_load_re_runs_its_calls(client: Any) -> None:
+    before = pid(client)
     with load(client):
         kill(client)
+        until(lambda: pid(client) not in (before, 0))
 
 
 def test_the_controller_killed_under_load_is_not_noticed(client: Any) -> None:
+    (controller,) = actors("controller").values()
+    before = pid(controller)
     with load(client):
-        kill(*actors("controller").values())
+        kill(controller)
+        until(lambda: pid(controller) not in (before, 0))
 
 
 def test_a_poisonous_request_ends_alone_and_the_rest_get_scores(client: Any) -> None:
@@ -190,3 +233,75 @@ def test_a_poisonous_request_ends_alone_and_the_rest_get_scores(client: Any) -> 
     assert isinstance(failed, ScoringFailed)
     assert failed.item == 2
     assert [item.reward for item in answer] == [fake_reward(ids, "r1") for ids in good]
+
+
+def test_a_node_lost_under_load_costs_no_reward(
+    ray_cluster: Any, configure: Callable[..., ClusterConfig]
+) -> None:
+    nodes = [ray_cluster.add_node(num_cpus=1, resources={"spare": 1}) for _ in range(2)]
+    placed = {"num_replicas": 2, "ray_actor_options": {"num_cpus": 0, "resources": {"spare": 1}}}
+    try:
+        with service(configure(), "node-loss", placed) as client, load(client):
+            ray_cluster.remove_node(nodes.pop(), allow_graceful=False)
+    finally:
+        for node in nodes:
+            ray_cluster.remove_node(node)
+
+
+def lame(mark: str, config: EngineConfig) -> SleepBackend:
+    """The first replica to come is ten times slower than the others."""
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return SleepBackend(config, GPU)
+    slow = FakeGpuConfig(flops_per_token=5e-4, flops=1.0)
+    return SleepBackend(dataclasses.replace(config, revision="slow"), slow)
+
+
+def test_a_slow_replica_gets_less_work_and_holds_nothing_back(
+    ray_cluster: Cluster, configure: Callable[..., ClusterConfig], tmp_path: Path
+) -> None:
+    backend = functools.partial(lame, str(tmp_path / "slow-one"))
+    with service(configure(), "slow", {"num_replicas": 2}, backend) as client:
+        with load(client, revisions=("r1", "slow")) as running:
+            running.wait_for(20)
+    answered = Counter(
+        item.revision
+        for answer in running.answers.values()
+        for item in answer
+        if isinstance(item, Score)
+    )
+    assert 0 < answered["slow"] < answered["r1"]
+
+
+def test_new_weights_roll_through_the_replicas_without_dropping_a_request(
+    ray_cluster: Cluster, configure: Callable[..., ClusterConfig]
+) -> None:
+    app = "rolling"
+    args = dataclasses.asdict(configure(scheduler={"dedupe_s": 0.0}))
+
+    def roll(revision: str) -> None:
+        replica = {
+            "name": "Replica",
+            "num_replicas": 2,
+            "user_config": {"revision": revision},
+            "ray_actor_options": {"num_cpus": 1},
+        }
+        block = {"name": app, "route_prefix": None, "deployments": [replica], "args": args}
+        block["import_path"] = "cluster.serving.app:build"
+        deploy(ServeDeploySchema.model_validate({"applications": [block]}))
+
+    roll("r1")
+    until(lambda: app in serve.status().applications)
+    actor: Any = connect(app, name=app, detached=False)
+    assert ray.get(actor.ready.remote(DEADLINE_S)) == "r1"
+    before = actors("Replica", app)
+    with load(actor, revisions=("r1", "r2")) as running:
+        roll("r2")
+        until(lambda: ray.get(actor.ready.remote()) == "r2")
+        running.wait_for(20)
+    ids = sequences(4, np.random.default_rng(9))
+    assert {item.revision for item in ray.get(actor.score.remote(ids))} == {"r2"}
+    assert set(actors("Replica", app)) == set(before)
+    ray.kill(actor)
+    serve.delete(app)
