@@ -39,6 +39,7 @@ class Backend(Protocol):
 _BACKENDS = {
     "cpu": "cluster.engine.attention.cpu:prepare",
     "gathered": "cluster.engine.attention.gathered:prepare",
+    "padded": "cluster.engine.attention.padded:prepare",
     "varlen": "cluster.engine.attention.varlen:prepare",
 }
 
@@ -59,7 +60,7 @@ def load_backend(name: str, device: torch.device) -> Backend:
 
 def training_backend(device: torch.device) -> Backend:
     """A backend through which gradients flow."""
-    return load_backend("varlen" if device.type == "cuda" else "gathered", device)
+    return load_backend("varlen" if device.type == "cuda" else "padded", device)
 
 
 def _segment_attention(
