@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+
+from cluster.errors import DeadlineExceeded, NotFinite
+from cluster.serving.calls import Book, Call, Ticket, sequence_key
+from cluster.serving.wire import ItemResult, Source
+from cluster.types import Encoding
+
+OLD, NEW = Source("m", "r1", "invariant"), Source("m", "r2", "invariant")
+
+
+def encoding(*ids: int, prompt_len: int = 0) -> Encoding:
+    return Encoding(np.array(ids, np.int32), prompt_len)
+
+
+def reward(value: float, source: Source = OLD) -> ItemResult:
+    return ItemResult(value, 0.0, 0.0, source)
+
+
+def enter(
+    book: Book,
+    *encodings: Encoding,
+    priority: int = 0,
+    deadline: float | None = None,
+    now: float = 0.0,
+) -> tuple[Call, list[Ticket]]:
+    call = Call(len(encodings), deadline)
+    return call, book.enter(call, encodings, priority, now)
+
+
+def test_equal_sequences_of_many_calls_are_one_ticket_with_one_answer_for_all() -> None:
+    book = Book(dedupe_s=60)
+    first, (a, b) = enter(book, encoding(1), encoding(2), encoding(1))
+    second, new = enter(book, encoding(2))
+    assert new == []
+    book.settle(a, reward(1.0), now=0)
+    book.settle(b, reward(2.0), now=0)
+    assert first.finished() == [reward(1.0), reward(2.0), reward(1.0)]
+    assert second.finished() == [reward(2.0)]
+
+
+def test_the_same_ids_split_elsewhere_are_another_sequence() -> None:
+    assert sequence_key(encoding(1, 2, 3)) != sequence_key(encoding(1, 2, 3, prompt_len=1))
+
+
+@pytest.mark.parametrize(
+    ("priority", "deadline", "joins"), [(0, 9.0, True), (1, 9.0, False), (0, 11.0, False)]
+)
+def test_a_waiter_joins_only_where_it_loses_nothing(
+    priority: int, deadline: float, joins: bool
+) -> None:
+    book = Book(dedupe_s=60)
+    enter(book, encoding(1), deadline=10.0)
+    _, new = enter(book, encoding(1), priority=priority, deadline=deadline)
+    assert (new == []) is joins
+
+
+def test_a_retry_finds_the_answer_until_it_is_forgotten() -> None:
+    book = Book(dedupe_s=60)
+    _, (ticket,) = enter(book, encoding(1))
+    book.settle(ticket, reward(1.0), now=0)
+    retry, new = enter(book, encoding(1), now=59)
+    assert (retry.finished(), new) == ([reward(1.0)], [])
+    _, new = enter(book, encoding(1), now=60)
+    assert len(new) == 1
+
+
+def test_an_error_is_not_remembered() -> None:
+    book = Book(dedupe_s=60)
+    _, (ticket,) = enter(book, encoding(1))
+    book.settle(ticket, NotFinite("NaN"), now=0)
+    _, new = enter(book, encoding(1), now=1)
+    assert len(new) == 1
+
+
+def test_answers_of_old_weights_are_forgotten_when_new_ones_answer() -> None:
+    book = Book(dedupe_s=60)
+    _, (a, b, c) = enter(book, encoding(1), encoding(2), encoding(3))
+    book.settle(a, reward(1.0, OLD), now=0)
+    book.settle(b, reward(2.0, NEW), now=0)
+    book.settle(c, reward(3.0, OLD), now=0)  # a replica that has not been reloaded yet
+    _, new = enter(book, encoding(1), encoding(2), encoding(3), now=1)
+    assert [ticket.encoding.input_ids[0] for ticket in new] == [1, 3]
+
+
+def test_a_sequence_is_handed_back_when_its_last_waiter_leaves() -> None:
+    book = Book(dedupe_s=60)
+    first, (ticket,) = enter(book, encoding(1), encoding(1))
+    second, _ = enter(book, encoding(1))
+    assert book.leave(first) == []
+    assert book.leave(second) == [ticket]
+    _, new = enter(book, encoding(1))
+    assert len(new) == 1, "an abandoned ticket is not joined"
+
+
+def test_leaving_after_the_answer_hands_nothing_back() -> None:
+    book = Book(dedupe_s=60)
+    call, (ticket,) = enter(book, encoding(1))
+    book.settle(ticket, reward(1.0), now=0)
+    assert book.leave(call) == []
+
+
+async def parts(call: Call) -> list[list[int]]:
+    return [part async for part in call.parts()]
+
+
+def test_parts_name_every_item_once_as_it_completes() -> None:
+    async def run() -> list[list[int]]:
+        book = Book(dedupe_s=60)
+        call, tickets = enter(book, encoding(1), encoding(2), encoding(3))
+        reading = asyncio.create_task(parts(call))
+        for ticket in reversed(tickets):
+            book.settle(ticket, reward(0.0), now=0)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        return await reading
+
+    assert sorted(sum(asyncio.run(run()), [])) == [0, 1, 2]
+
+
+def test_at_the_deadline_what_is_missing_has_expired_and_the_rest_has_its_reward() -> None:
+    async def run() -> Call:
+        book = Book(dedupe_s=60)
+        call, tickets = enter(book, encoding(1), encoding(2), deadline=time.monotonic() + 0.01)
+        book.settle(tickets[0], reward(1.0), now=0)
+        await parts(call)
+        book.settle(tickets[1], reward(2.0), now=0)  # too late: changes nothing
+        return call
+
+    done, expired = asyncio.run(run()).finished()
+    assert done == reward(1.0)
+    assert isinstance(expired, DeadlineExceeded)
