@@ -46,4 +46,4 @@ class TokenProgress:
         self._tokens += n_tokens
         elapsed = self._bar.tasks[0].elapsed
         speed = f"{self._tokens / elapsed:,.0f} tokens/s" if elapsed else ""
-        self._bar.update(self._task, speed=speed)
+        self._bar.update(self._task, speed=f"{self._tokens:,} tokens, {speed}")

@@ -14,7 +14,7 @@ from cluster.config import EngineConfig
 from cluster.engine.offline import OfflineScorer
 from cluster.engine.pipeline import CardPipeline, PipelineReward
 from cluster.engine.verify_chats import CHATS
-from cluster.errors import RewardError
+from cluster.errors import ModelRefused, RewardError
 from cluster.types import Encoding, ModelInfo, Score
 
 SIGNIFICANT_BITS = {"bfloat16": 8, "float16": 11, "float32": 24}
@@ -74,6 +74,15 @@ class VerifyReport:
         return complete and len(self._scored) == len(self.rows) and close
 
     @property
+    def summary(self) -> str:
+        """The largest difference beside the allowed one, in a sentence."""
+        return (
+            f"largest difference {self.max_difference:.3g} = {self.max_difference / self.ulp:.3g} "
+            f"ulp, allowed {self.bound_ulp:g} ulp (1 ulp = {self.ulp:.3g}, the spacing of "
+            f"{self.info.dtype} at the largest reward)"
+        )
+
+    @property
     def _scored(self) -> list[VerifyRow]:
         return [row for row in self.rows if row.problem is None]
 
@@ -101,6 +110,17 @@ def verify(config: EngineConfig) -> VerifyReport:
     known = {name for name, _, _ in pairs}
     skipped = tuple(name for name, _ in CHATS if name not in known)
     return VerifyReport(scorer.info, rows, skipped, bound_ulp(scorer.info))
+
+
+def require_parity(config: EngineConfig) -> VerifyReport:
+    """`verify`, for the start of a server: raises ModelRefused where it does not pass."""
+    report = verify(config)
+    if not report.passed:
+        raise ModelRefused(
+            f"{config.model!r} is not scored as by the plain pipeline: {report.summary}. See it "
+            "chat by chat with `reward-cluster verify`, or serve it without verify_at_start"
+        )
+    return report
 
 
 def bound_ulp(info: ModelInfo) -> float:

@@ -93,4 +93,8 @@ def backend_factory(name: str, gpu: FakeGpuConfig) -> BackendFactory:
 def _load_engine(config: EngineConfig) -> Backend:
     from cluster.engine.engine import Engine
 
+    if config.verify_at_start:
+        from cluster.engine.verify import require_parity
+
+        require_parity(config)
     return Engine.load(config)

@@ -7,11 +7,13 @@ from typing import get_args
 
 import pytest
 
-from cluster.config import EngineConfig
+from cluster.config import EngineConfig, FakeGpuConfig
 from cluster.engine.offline import OfflineScorer
 from cluster.engine.pipeline import CardPipeline, PipelineReward
 from cluster.engine.verify import VerifyReport, VerifyRow, bound_ulp, verify
 from cluster.engine.verify_chats import CHATS
+from cluster.errors import ModelRefused
+from cluster.serving.backends import backend_factory
 from cluster.types import Encoding, Message, ModelInfo, Numerics
 
 INFO = ModelInfo(
@@ -77,6 +79,14 @@ def test_a_wrong_engine_fails(random_checkpoint: Path, monkeypatch: pytest.Monke
     assert not found.passed
     assert not any(row.same_ids for row in found.rows)
     assert found.max_difference > 0.0
+
+
+def test_a_server_that_asks_for_the_check_starts_only_if_it_passes(random_checkpoint: Path) -> None:
+    config = EngineConfig(model=str(random_checkpoint), device="cpu", verify_at_start=True)
+    load = backend_factory("engine", FakeGpuConfig())
+    assert load(config).info.model == str(random_checkpoint)
+    with pytest.raises(ModelRefused, match="not scored as by the plain pipeline"):
+        load(replace(config, max_tokens=100))
 
 
 def test_a_chat_too_long_for_the_model_is_a_problem_and_no_pass(random_checkpoint: Path) -> None:
