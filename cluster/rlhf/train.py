@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from cluster.engine.model import PackedRewardModel
 from cluster.engine.packing import pack
@@ -137,7 +137,7 @@ class Trainer:
 
     def _backward(self, pairs: Sequence[Pair], n_pairs: int) -> Tensor:
         """Add the gradients of `pairs`' share of the mean; (loss, accuracy, margin) shares."""
-        chosen_N, rejected_N = self._rewards(pairs)
+        chosen_N, rejected_N = pair_rewards(self.model, pairs, self.config)
         margin_N = torch.tensor([p.margin for p in pairs], device=chosen_N.device)
         share = len(pairs) / n_pairs
         loss = share * bradley_terry_loss(chosen_N, rejected_N, margin_N, self.config.centring)
@@ -146,23 +146,9 @@ class Trainer:
         right = (gap_N > 0).float().mean() * share
         return torch.stack([loss.detach(), right, gap_N.mean() * share])
 
-    def _rewards(self, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
-        """chosen_N, rejected_N in one forward."""
-        sides = [p.chosen for p in pairs] + [p.rejected for p in pairs]
-        batch = pack(sides, self.config.numerics, MIN_SHARED_TOKENS)
-        rewards: Tensor = self.model(batch)
-        return rewards[: len(pairs)], rewards[len(pairs) :]
-
-    @torch.no_grad()
     def judge(self, pairs: Iterable[Pair]) -> list[Judged]:
         """Both rewards of every pair, in order; every process judges all."""
-        self.model.eval()
-        judged: list[Judged] = []
-        for run in forwards(pairs, self.config.forward_tokens):
-            chosen_N, rejected_N = self._rewards(run)
-            sides = zip(run, chosen_N.tolist(), rejected_N.tolist(), strict=True)
-            judged += [Judged(*values) for values in sides]
-        return judged
+        return judge(self.model, pairs, self.config)
 
 
 def train(
@@ -179,6 +165,27 @@ def train(
             break
         on_step(trainer.step(chunk))
     return trainer
+
+
+def pair_rewards(
+    model: nn.Module, pairs: Sequence[Pair], config: TrainConfig
+) -> tuple[Tensor, Tensor]:
+    """chosen_N, rejected_N of a PackedRewardModel (or its wrapper) in one forward."""
+    sides = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    rewards: Tensor = model(pack(sides, config.numerics, MIN_SHARED_TOKENS))
+    return rewards[: len(pairs)], rewards[len(pairs) :]
+
+
+@torch.no_grad()
+def judge(model: nn.Module, pairs: Iterable[Pair], config: TrainConfig) -> list[Judged]:
+    """Both rewards of every pair, in order."""
+    model.eval()
+    judged: list[Judged] = []
+    for run in forwards(pairs, config.forward_tokens):
+        chosen_N, rejected_N = pair_rewards(model, run, config)
+        sides = zip(run, chosen_N.tolist(), rejected_N.tolist(), strict=True)
+        judged += [Judged(*values) for values in sides]
+    return judged
 
 
 def learning_rate(config: TrainConfig, step: int, total: int) -> float:

@@ -60,6 +60,7 @@ def save(trainer: Trainer, tokenizer: Any, folder: Path, dtype: torch.dtype) -> 
         module.to(dtype).save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
         for path in sorted(Path(scratch).iterdir(), key=lambda p: p.suffix == ".safetensors"):
+            path.chmod(0o644)
             os.replace(path, folder / path.name)
 
 

@@ -19,10 +19,11 @@ import torch
 
 from cluster.config import EngineConfig
 from cluster.engine.chat import ChatEncoder
+from cluster.engine.model import PackedRewardModel
 from cluster.rlhf.tiny.model import MAX_TOKENS, save_untrained
 from cluster.rlhf.tiny.preferences import Group, groups
 from cluster.rlhf.tiny.tokenizer import train_tokenizer
-from cluster.rlhf.train import Judged, OnStep, Trainer, load_for_training, train
+from cluster.rlhf.train import Judged, OnStep, judge, load_for_training, train
 from cluster.rlhf.train_config import TrainConfig
 from cluster.rlhf.train_data import Pair
 from cluster.rlhf.train_run import save
@@ -88,7 +89,7 @@ def make(recipe: Recipe, folder: Path, on_step: OnStep, say: Callable[[str], Non
         save(trainer, tokenizer, folder, torch.bfloat16)
         say(f"wrote {folder}")
         held_out = encode_pairs(encoder, groups("held_out", recipe.held_out_groups, recipe.seed))
-        return Made(folder, judge(folder, config, held_out))
+        return Made(folder, judge_folder(folder, config, held_out))
 
 
 def encode_pairs(encoder: ChatEncoder, wanted: Iterable[Group]) -> list[Pair]:
@@ -107,12 +108,10 @@ def encode_pairs(encoder: ChatEncoder, wanted: Iterable[Group]) -> list[Pair]:
     return pairs
 
 
-def judge(folder: Path, config: TrainConfig, pairs: list[Pair]) -> list[Judged]:
+def judge_folder(folder: Path, config: TrainConfig, pairs: list[Pair]) -> list[Judged]:
     """The written file's rewards of `pairs`: what a user of the file will see."""
-    from cluster.engine.model import PackedRewardModel
-
     written = EngineConfig(model=str(folder), device="cpu", numerics=config.numerics)
-    return Trainer(PackedRewardModel.load(written), config, 1).judge(pairs)
+    return judge(PackedRewardModel.load(written), pairs, config)
 
 
 def _texts(wanted: Iterable[Group]) -> Iterator[str]:
