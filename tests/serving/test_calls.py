@@ -120,7 +120,7 @@ def test_parts_name_every_item_once_as_it_completes() -> None:
             await asyncio.sleep(0)
         return await reading
 
-    assert sorted(sum(asyncio.run(run()), [])) == [0, 1, 2]
+    assert sorted(i for part in asyncio.run(run()) for i in part) == [0, 1, 2]
 
 
 def test_at_the_deadline_what_is_missing_has_expired_and_the_rest_has_its_reward() -> None:

@@ -262,9 +262,11 @@ def test_a_slow_replica_gets_less_work_and_holds_nothing_back(
     ray_cluster: Cluster, configure: Callable[..., ClusterConfig], tmp_path: Path
 ) -> None:
     backend = functools.partial(lame, str(tmp_path / "slow-one"))
-    with service(configure(), "slow", {"num_replicas": 2}, backend) as client:
-        with load(client, revisions=("r1", "slow")) as running:
-            running.wait_for(20)
+    with (
+        service(configure(), "slow", {"num_replicas": 2}, backend) as client,
+        load(client, revisions=("r1", "slow")) as running,
+    ):
+        running.wait_for(20)
     answered = Counter(
         item.revision
         for answer in running.answers.values()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Sequence
 
@@ -9,7 +10,6 @@ import pytest
 
 from cluster.config import EngineConfig, FakeGpuConfig
 from cluster.errors import ConfigError, NotFinite, RewardError
-from cluster.serving import replica as module
 from cluster.serving.backends import Backend, SleepBackend, backend_factory, fake_reward
 from cluster.serving.replica import Replica
 from cluster.types import EncodedBatch, Encoding, Score
@@ -133,7 +133,7 @@ def test_the_process_ends_after_a_fatal_device_error_only(
             raise RuntimeError(message)
 
     exits: list[int] = []
-    monkeypatch.setattr(module.os, "_exit", exits.append)
+    monkeypatch.setattr(os, "_exit", exits.append)
 
     async def run() -> None:
         await (await started(lambda config: Failing(config, FAST))).score(BATCH)

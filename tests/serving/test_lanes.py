@@ -1,0 +1,246 @@
+"""Lanes against replicas that a test scripts: who answers, who dies, who has a slot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from ray.exceptions import ActorDiedError
+from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableError
+
+from cluster.errors import NotReady, RewardError, ScoringFailed
+from cluster.serving.calls import Call, Result, Ticket
+from cluster.serving.lanes import Lanes
+from cluster.serving.wire import BatchResult, ItemResult, Source
+from cluster.types import EncodedBatch, Encoding
+
+SOURCE = Source("m", "r1", "invariant")
+Behaviour = Callable[[list[int]], Awaitable[None]]
+
+
+@dataclass
+class Slot:
+    replica_id: str
+
+
+class Replicas:
+    """A handle of `n_slots` slots; `behave` runs in every dispatch and may raise."""
+
+    def __init__(self, n_slots: int, behave: Behaviour, ids: Sequence[str] = ("a",)) -> None:
+        self._slots = asyncio.Semaphore(n_slots)
+        self._behave = behave
+        self._ids = deque(ids)
+        self.batches: list[list[int]] = []
+        self.unavailable = False
+
+    def options(self, **_: Any) -> Replicas:
+        return self
+
+    @asynccontextmanager
+    async def choose_replica(self) -> AsyncIterator[Slot]:
+        if self.unavailable:
+            raise DeploymentUnavailableError(cast(Any, "Replica"))
+        async with self._slots:
+            self._ids.rotate(-1)
+            yield Slot(self._ids[-1])
+
+    async def dispatch(self, slot: Slot, batch: EncodedBatch) -> BatchResult:
+        ids = [int(e.input_ids[0]) for e in batch.encodings()]
+        self.batches.append(ids)
+        await self._behave(ids)
+        return BatchResult.from_items([ItemResult(float(i), 0.0, 0.0, SOURCE) for i in ids])
+
+
+class Bench:
+    """Lanes with a plain queue in place of the scheduler."""
+
+    def __init__(self, replicas: Replicas, max_attempts: int = 2, batch: int = 4) -> None:
+        self.queue: deque[Ticket] = deque()
+        self.results: dict[int, Result] = {}
+        self._batch = batch
+        self.lanes = Lanes(cast(Any, replicas), self._take, self._settle, max_attempts)
+
+    def add(self, *ids: int) -> list[Ticket]:
+        tickets = [ticket(i) for i in ids]
+        self.queue.extend(tickets)
+        self.lanes.wake()
+        return tickets
+
+    def _take(self) -> list[Ticket]:
+        return [self.queue.popleft() for _ in range(min(self._batch, len(self.queue)))]
+
+    def _settle(self, ticket: Ticket, result: Result) -> None:
+        index = int(ticket.encoding.input_ids[0])
+        assert index not in self.results, "settled twice"
+        self.results[index] = result
+
+    async def run_until(self, n_results: int) -> dict[int, Result]:
+        running = asyncio.create_task(self.lanes.run())
+        async with asyncio.timeout(10):
+            while len(self.results) < n_results:
+                await asyncio.sleep(0)
+        running.cancel()
+        return self.results
+
+
+def ticket(index: int) -> Ticket:
+    made = Ticket(Encoding(np.array([index], np.int32)), bytes([index]), 0, None, 0.0)
+    made.waiters.append((Call(1, None), 0))
+    return made
+
+
+def rewards(results: dict[int, Result]) -> dict[int, float | str]:
+    return {
+        i: result.code if isinstance(result, RewardError) else result.reward
+        for i, result in results.items()
+    }
+
+
+async def answer(ids: list[int]) -> None:
+    await asyncio.sleep(0)
+
+
+def dies_with(*poison: int, error: Exception | None = None) -> Behaviour:
+    async def behave(ids: list[int]) -> None:
+        await asyncio.sleep(0)
+        if set(ids) & set(poison):
+            raise error or ActorDiedError()
+
+    return behave
+
+
+def test_a_batch_is_cut_only_when_a_slot_is_free() -> None:
+    async def run() -> list[list[int]]:
+        gate = asyncio.Event()
+
+        async def wait(ids: list[int]) -> None:
+            await gate.wait()
+
+        replicas = Replicas(1, wait)
+        bench = Bench(replicas)
+        bench.add(0)
+        running = asyncio.create_task(bench.run_until(4))
+        while not replicas.batches:
+            await asyncio.sleep(0)
+        for i in (1, 2, 3):  # one by one, while the only slot is taken
+            bench.add(i)
+            await asyncio.sleep(0.001)
+        gate.set()
+        await running
+        return replicas.batches
+
+    assert asyncio.run(run()) == [[0], [1, 2, 3]]
+
+
+@pytest.mark.parametrize("max_attempts", [1, 2, 3])
+@pytest.mark.parametrize("poison", [(2,), (0, 3), (0, 1, 2, 3)])
+def test_what_kills_replicas_fails_alone_and_the_rest_is_scored(
+    max_attempts: int, poison: tuple[int, ...]
+) -> None:
+    async def run() -> dict[int, Result]:
+        bench = Bench(Replicas(1, dies_with(*poison)), max_attempts)
+        bench.add(0, 1, 2, 3, 4, 5)
+        return await bench.run_until(6)
+
+    results = asyncio.run(run())
+    expected = {i: "scoring_failed" if i in poison else float(i) for i in range(6)}
+    assert rewards(results) == expected
+
+
+def test_an_exception_of_the_backend_is_tried_again_and_split_like_a_death() -> None:
+    async def run() -> dict[int, Result]:
+        bench = Bench(Replicas(1, dies_with(1, error=RuntimeError("bad shape"))))
+        bench.add(0, 1, 2, 3)
+        return await bench.run_until(4)
+
+    results = asyncio.run(run())
+    assert rewards(results) == {0: 0.0, 1: "scoring_failed", 2: 2.0, 3: 3.0}
+    failed = results[1]
+    assert isinstance(failed, ScoringFailed)
+    assert "RuntimeError" in failed.message
+    assert "bad shape" not in failed.message, "the client is told the class, the log the rest"
+
+
+def test_one_death_costs_no_item() -> None:
+    async def run() -> dict[int, Result]:
+        deaths = iter([ActorDiedError()])
+
+        async def once(ids: list[int]) -> None:
+            for error in deaths:
+                raise error
+
+        bench = Bench(Replicas(1, once), max_attempts=1)
+        bench.add(0, 1)
+        return await bench.run_until(2)
+
+    assert rewards(asyncio.run(run())) == {0: 0.0, 1: 1.0}
+
+
+def test_only_the_batch_that_was_running_is_blamed_for_a_death() -> None:
+    """Item 9 waits behind the poison on the same replica at every death, and is never at fault."""
+
+    async def run() -> dict[int, Result]:
+        both = asyncio.Event()
+        replicas = Replicas(2, lambda ids: behave(ids))
+
+        async def behave(ids: list[int]) -> None:
+            if len(replicas.batches) == 2:
+                both.set()
+            await both.wait()
+            if len(replicas.batches) <= 2:
+                raise ActorDiedError()
+
+        bench = Bench(replicas, max_attempts=1, batch=1)
+        bench.add(1, 9)
+        return await bench.run_until(2)
+
+    assert rewards(asyncio.run(run())) == {1: "scoring_failed", 9: 9.0}
+
+
+def test_a_batch_that_never_reached_its_replica_is_not_blamed() -> None:
+    async def run() -> dict[int, Result]:
+        gone = iter([ReplicaUnavailableError("gone")] * 5)
+
+        async def behave(ids: list[int]) -> None:
+            for error in gone:
+                raise error
+
+        bench = Bench(Replicas(1, behave), max_attempts=1)
+        bench.add(1)
+        return await bench.run_until(1)
+
+    assert rewards(asyncio.run(run())) == {1: 1.0}
+
+
+def test_what_nobody_waits_for_is_not_tried_again() -> None:
+    async def run() -> list[list[int]]:
+        replicas = Replicas(1, lambda ids: behave(ids))
+        bench = Bench(replicas, max_attempts=3)
+
+        async def behave(ids: list[int]) -> None:
+            if len(replicas.batches) == 1:
+                tickets[0].waiters.clear()
+                raise ActorDiedError()
+
+        tickets = bench.add(0, 1)
+        await bench.run_until(1)
+        return replicas.batches
+
+    assert asyncio.run(run()) == [[0, 1], [1]]
+
+
+def test_where_no_replica_can_be_started_everything_that_waits_is_told_so() -> None:
+    async def run() -> dict[int, Result]:
+        replicas = Replicas(1, answer)
+        replicas.unavailable = True
+        bench = Bench(replicas, batch=1)
+        bench.add(0, 1)
+        return await bench.run_until(2)
+
+    assert all(isinstance(result, NotReady) for result in asyncio.run(run()).values())
