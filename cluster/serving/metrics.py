@@ -1,0 +1,227 @@
+"""Every metric: its name, its buckets, and the one place where it is recorded.
+
+They reach Ray's Prometheus endpoint with the prefix `ray_` and Serve's tags (application,
+deployment, replica). `ServingMetrics` holds the arithmetic and the totals that `reward-cluster
+status` shows; a sink holds Ray. Rewards are signed and Ray's histograms are not, so their
+distribution is kept here, over a window, and exported as gauges.
+
+Shape legend: N items of a batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. tags: its label names. buckets: upper bounds, of a histogram."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    name: str
+    description: str
+    tags: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+WINDOW = 8192
+"""Rewards over which mean, spread and quantiles are taken."""
+SHAPE_EVERY_S = 1.0
+"""Quantiles cost 0.4 ms, so they are not taken with every batch."""
+
+QUEUED_ITEMS = Metric("gauge", "reward_queued_items", "Sequences waiting for a device.")
+QUEUED_TOKENS = Metric("gauge", "reward_queued_tokens", "Tokens waiting for a device.")
+BATCH_FILL = Metric(
+    "histogram", "reward_batch_fill", "Unique tokens of a batch / token budget.", buckets=SHARES
+)
+SAVED_SHARE = Metric("gauge", "reward_prefix_saved_share", "Of the last batch's tokens, not run.")
+SCORED_ITEMS = Metric("counter", "reward_scored_items", "Sequences scored.")
+SCORED_TOKENS = Metric("counter", "reward_scored_tokens", "Tokens scored; its rate is tokens/s.")
+SAVED_TOKENS = Metric(
+    "counter", "reward_prefix_saved_tokens", "Tokens not run because a shared prefix ran once."
+)
+FORWARD_S = Metric(
+    "histogram", "reward_forward_seconds", "Of a batch on its device.", buckets=SECONDS
+)
+QUEUE_S = Metric(
+    "histogram", "reward_queue_seconds", "Waited by a batch's oldest item.", buckets=SECONDS
+)
+ERRORS = Metric("counter", "reward_errors", "Items and calls that failed, by class.", ("code",))
+RETRIES = Metric("counter", "reward_batch_retries", "Batches tried again on another replica.")
+REWARD_MEAN = Metric("gauge", "reward_mean", f"Mean of the last {WINDOW} rewards.")
+REWARD_STD = Metric("gauge", "reward_std", f"Standard deviation of the last {WINDOW} rewards.")
+REWARD_QUANTILE = Metric(
+    "gauge", "reward_quantile", f"Quantiles of the last {WINDOW} rewards.", ("quantile",)
+)
+ALL = (
+    QUEUED_ITEMS,
+    QUEUED_TOKENS,
+    BATCH_FILL,
+    SAVED_SHARE,
+    SCORED_ITEMS,
+    SCORED_TOKENS,
+    SAVED_TOKENS,
+    FORWARD_S,
+    QUEUE_S,
+    ERRORS,
+    RETRIES,
+    REWARD_MEAN,
+    REWARD_STD,
+    REWARD_QUANTILE,
+)
+
+
+class Sink(Protocol):
+    """Where values go. The seam for tests: a list will do."""
+
+    def record(self, metric: Metric, value: float, tags: dict[str, str]) -> None:
+        """Add to a counter, set a gauge, observe in a histogram."""
+
+
+class RaySink:
+    """Ray's metrics, each made at its first value."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def record(self, metric: Metric, value: float, tags: dict[str, str]) -> None:
+        made = self._made.get(metric.name)
+        if made is None:
+            made = self._made[metric.name] = _make(metric)
+        made(value, tags=tags)
+
+
+def _make(metric: Metric) -> Any:
+    from ray.serve import metrics
+
+    about: dict[str, Any] = {"description": metric.description, "tag_keys": metric.tags}
+    if metric.kind == "counter":
+        return metrics.Counter(metric.name, **about).inc
+    if metric.kind == "gauge":
+        return metrics.Gauge(metric.name, **about).set
+    return metrics.Histogram(metric.name, boundaries=list(metric.buckets), **about).observe
+
+
+@dataclass(slots=True)
+class Totals:
+    """Since the process started; differences of two are rates. errors: by code."""
+
+    batches: int = 0
+    items: int = 0
+    tokens: int = 0
+    saved_tokens: int = 0
+    forward_s: float = 0.0
+    retries: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+
+class ServingMetrics:
+    """What happened in one process. Without a sink it only counts."""
+
+    def __init__(
+        self, sink: Sink | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.totals = Totals()
+        self.rewards = RewardWindow(WINDOW)
+        self._sink = sink
+        self._clock = clock
+        self._next_shape = clock()
+
+    def queue(self, items: int, tokens: int) -> None:
+        """What waits now."""
+        self._record(QUEUED_ITEMS, items)
+        self._record(QUEUED_TOKENS, tokens)
+
+    def batch_cut(self, tokens: int, unique: int, budget: int) -> None:
+        """A batch of `tokens`, `unique` of which run, leaves the queue."""
+        self._record(BATCH_FILL, unique / budget)
+        self._record(SAVED_SHARE, 1 - unique / tokens)
+        if tokens > unique:
+            self.totals.saved_tokens += tokens - unique
+            self._record(SAVED_TOKENS, tokens - unique)
+
+    def batch_done(
+        self, tokens: int, queue_s: float, forward_s: float, rewards: Sequence[float]
+    ) -> None:
+        """A batch came back. tokens: of its scored items, whose rewards these are."""
+        totals = self.totals
+        totals.batches += 1
+        totals.items += len(rewards)
+        totals.tokens += tokens
+        totals.forward_s += forward_s
+        self._record(FORWARD_S, forward_s)
+        self._record(QUEUE_S, queue_s)
+        if rewards:
+            self._record(SCORED_ITEMS, len(rewards))
+            self._record(SCORED_TOKENS, tokens)
+            self._distribution(rewards)
+
+    def error(self, code: str, n: int = 1) -> None:
+        """`n` items or calls ended with the error class `code`."""
+        self.totals.errors[code] += n
+        self._record(ERRORS, n, code=code)
+
+    def retry(self) -> None:
+        """A batch is tried again."""
+        self.totals.retries += 1
+        self._record(RETRIES, 1)
+
+    def _distribution(self, rewards: Sequence[float]) -> None:
+        self.rewards.add(rewards)
+        if self._sink is None or self._clock() < self._next_shape:
+            return
+        self._next_shape = self._clock() + SHAPE_EVERY_S
+        shape = self.rewards.shape()
+        self._record(REWARD_MEAN, shape.mean)
+        self._record(REWARD_STD, shape.std)
+        for q, value in shape.quantiles.items():
+            self._record(REWARD_QUANTILE, value, quantile=f"{q:g}")
+
+    def _record(self, metric: Metric, value: float, **tags: str) -> None:
+        if self._sink is not None:
+            self._sink.record(metric, value, tags)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Of the rewards in a window. quantiles: value by share below it."""
+
+    n: int
+    mean: float
+    std: float
+    quantiles: dict[float, float]
+
+
+class RewardWindow:
+    """The last `size` rewards."""
+
+    def __init__(self, size: int) -> None:
+        self._ring: npt.NDArray[np.float64] = np.zeros(size)
+        self._seen = 0
+
+    def add(self, rewards_N: Sequence[float]) -> None:
+        """Newer rewards push out the oldest."""
+        size = len(self._ring)
+        last = np.asarray(rewards_N[-size:])
+        start = self._seen + len(rewards_N) - len(last)
+        self._ring[(start + np.arange(len(last))) % size] = last
+        self._seen += len(rewards_N)
+
+    def shape(self) -> Shape:
+        """Raises ValueError while the window is empty."""
+        held = self._ring[: min(self._seen, len(self._ring))]
+        if not len(held):
+            raise ValueError("no reward yet")
+        values = np.quantile(held, QUANTILES).tolist()
+        quantiles = dict(zip(QUANTILES, values, strict=True))
+        return Shape(len(held), float(held.mean()), float(held.std()), quantiles)
