@@ -56,7 +56,10 @@ class Engine:
 
     def warm_up(self) -> None:
         """One small forward, so that the first request pays for no lazy initialisation."""
-        chat: list[Message] = [{"role": "user", "content": "warm up"}]
+        chat: list[Message] = [
+            {"role": "user", "content": "Warm up."},
+            {"role": "assistant", "content": "Warm."},
+        ]
         result = self.score([self.encoder.encode(chat)])[0]
         if isinstance(result, RewardError):
             raise ModelRefused(f"the model cannot score a one-word chat: {result}")
