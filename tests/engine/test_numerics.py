@@ -23,8 +23,8 @@ few = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 BF16_BOUND = 2.0**-4
-"""On the random checkpoint, whose rewards spread over about one unit: packing in bf16 moved none
-by more than 2^-5 over 2,000 random mixes; twice that is the bound."""
+"""On the random checkpoint, whose rewards have a standard deviation of 0.7: over 250 random mixes
+(1,278 sequences) packing moved no reward by more than 0.033; twice that is the bound."""
 FLOAT32_BOUND = 1e-5
 
 
