@@ -31,7 +31,8 @@ def verify(**options: Any) -> None:
 
     report = run(config)
     console = Console(width=None if sys.stdout.isatty() else 100)
-    console.print(_table(report), *_verdict(report), sep="\n")
+    console.print(_table(report))
+    console.print(*_verdict(report), sep="\n", soft_wrap=True, highlight=False)
     sys.exit(0 if report.passed else 1)
 
 
