@@ -37,8 +37,11 @@ CHUNK_TOKENS = 500_000
 class Submitter:
     """Calls the batcher of one app, from one process."""
 
-    def __init__(self, app: str) -> None:
+    def __init__(self, app: str, *, patient: bool = True) -> None:
+        """patient: wait and ask again while the service is full or not ready, rather than answer
+        with its Overloaded or NotReady. Asked again in any case: what died unanswered."""
         self._app = app
+        self._patient = patient
         self._handle: DeploymentHandle[Any] | None = None
 
     async def results(
@@ -95,6 +98,10 @@ class Submitter:
             if not pending:
                 return
             assert why is not None, "an answer holds every item of its question"
+            if not self._patient and isinstance(why, RewardError):
+                for i in pending:
+                    emit((i, why.at(i)))
+                return
             if not is_retryable(why) or not await _pause(pause_s(why, attempt), deadline):
                 for i in pending:
                     emit((i, _given_up(why, i)))

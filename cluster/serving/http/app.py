@@ -1,0 +1,68 @@
+"""The ASGI application: routes, error handlers, document, guard. Knows no Ray."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from cluster import __version__
+from cluster.config import HttpConfig
+from cluster.errors import RewardError
+from cluster.serving.http.errors import error_response, http_response, request_id_of
+from cluster.serving.http.guard import Guard
+from cluster.serving.http.native import Service, native_routes
+from cluster.serving.http.schemas import request_schemas
+from cluster.serving.http.scorer import Scorer
+from cluster.serving.metrics import ServingMetrics
+
+DESCRIPTION = """\
+Rewards for chats from a reward model.
+
+- A reward is the model's raw logit: no sigmoid, no transform. A failure is never a number.
+- Every error, of a call or of an item, is `{code, message, item}`; the message names the remedy.
+- With keys configured, everything under `/v1` wants `Authorization: Bearer <key>`.
+- `X-Request-Id` is taken from the request or made, and names the request in the service's log.
+"""
+
+
+def build_http_app(
+    scorer: Scorer,
+    config: HttpConfig,
+    metrics: ServingMetrics | None = None,
+    *,
+    echo_request_id: bool = True,
+) -> FastAPI:
+    """The service's HTTP side over `scorer`. Raises ConfigError for unusable keys."""
+    metrics = metrics or ServingMetrics()
+    app = FastAPI(title="reward-cluster", version=__version__, description=DESCRIPTION)
+    app.include_router(native_routes(Service(scorer, config, metrics)))
+    app.add_middleware(Guard, metrics=metrics, echo_id=echo_request_id)
+    _handle_errors(app, metrics)
+    _document_bodies(app)
+    return app
+
+
+def _handle_errors(app: FastAPI, metrics: ServingMetrics) -> None:
+    @app.exception_handler(RewardError)
+    async def known(request: Request, error: RewardError) -> Response:
+        metrics.error(error.code)
+        return error_response(error, request_id_of(request))
+
+    @app.exception_handler(HTTPException)
+    async def of_the_router(request: Request, error: HTTPException) -> Response:
+        return http_response(error, request_id_of(request))
+
+
+def _document_bodies(app: FastAPI) -> None:
+    """Bodies are parsed by hand, so FastAPI has to be told of their schemas."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            generate()["components"]["schemas"] |= request_schemas()
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

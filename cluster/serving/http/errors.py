@@ -1,0 +1,98 @@
+"""The one place where an error becomes an HTTP response.
+
+One class = one status = one metric label, all three from `cluster.errors`. An error that is none of
+those is opaque: the client gets a request id, the log gets everything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Request, Response
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+
+from cluster.errors import Overloaded, RewardError, Unauthorized, all_error_classes
+
+MEANING = {
+    400: "The body or an item is malformed; the message says how to mend it.",
+    401: "No key, or a wrong one.",
+    413: "More tokens, bytes or items than is allowed.",
+    429: "The queue is full. Retry after the seconds in `Retry-After`.",
+    499: "The caller gave up first.",
+    500: "Scoring failed; asking again will not help. The service's log has the request id.",
+    503: "No replica serves yet, or any more.",
+    504: "The deadline passed before everything was scored.",
+}
+"""Every status of an error class, for the OpenAPI document."""
+PASSING = (429, 503, 504)
+"""Failures of the moment, not of the request: asking again may succeed."""
+
+
+def detail(error: RewardError) -> dict[str, Any]:
+    """The JSON form of an error, the same for an item and for a whole call."""
+    # A message may quote what UTF-8 cannot carry.
+    message = error.message.encode(errors="backslashreplace").decode()
+    return {"code": error.code, "message": message, "item": error.item}
+
+
+def error_response(
+    error: RewardError, request_id: str, results: Sequence[Any] | None = None
+) -> Response:
+    """`error` as the answer to the whole call. results: what is known of the single items."""
+    body: dict[str, Any] = {"error": detail(error), "request_id": request_id}
+    if results is not None:
+        body["results"] = results
+    return _json(error.http_status, body, _headers(error))
+
+
+def http_response(error: HTTPException, request_id: str) -> Response:
+    """What the router answers itself (no such path, wrong method), in the same form."""
+    phrase = HTTPStatus(error.status_code).phrase
+    code = phrase.lower().replace(" ", "_")
+    body = {"error": {"code": code, "message": phrase, "item": None}, "request_id": request_id}
+    return _json(error.status_code, body, dict(error.headers or {}))
+
+
+def internal_response(request_id: str) -> Response:
+    """What a client learns of an error that nobody foresaw."""
+    message = "internal error; the service's log has it under this request id"
+    return error_response(RewardError(message), request_id)
+
+
+def worst(errors: Sequence[RewardError]) -> RewardError:
+    """The error that stands for a call in which nothing was scored.
+
+    A passing one first, since asking again may help; else the first.
+    """
+    passing = (error for error in errors if error.http_status in PASSING)
+    return next(passing, errors[0])
+
+
+def error_statuses() -> dict[int, list[str]]:
+    """Every status an error class has, with the classes' codes."""
+    found: dict[int, list[str]] = {}
+    for cls in all_error_classes():
+        found.setdefault(cls.http_status, []).append(cls.code)
+    return dict(sorted(found.items()))
+
+
+def request_id_of(request: Request) -> str:
+    """The id that `guard` gave the request."""
+    request_id: str = request.scope["state"]["request_id"]
+    return request_id
+
+
+def _headers(error: RewardError) -> dict[str, str]:
+    if isinstance(error, Overloaded):
+        return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+    if isinstance(error, Unauthorized):
+        return {"WWW-Authenticate": "Bearer"}
+    return {}
+
+
+def _json(status: int, body: Any, headers: dict[str, str]) -> Response:
+    return Response(to_json(body), status, headers, media_type="application/json")

@@ -1,0 +1,94 @@
+"""The Serve deployment of the HTTP side: encodes here, has the batcher score.
+
+Serve's proxy puts the request id into every request and answer, so the app leaves that header
+alone. Knows nothing of queues, batches or devices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from cluster.config import ClusterConfig
+from cluster.engine.chat import ChatEncoder
+from cluster.errors import NotReady, RewardError
+from cluster.serving.http.app import build_http_app
+from cluster.serving.metrics import RaySink, ServingMetrics
+from cluster.serving.names import REPLICA
+from cluster.serving.submit import Submitter
+from cluster.types import Conversation, Encoding, ModelInfo, Score
+
+PROBE_S = 2.0
+"""Seconds in which a replica's event loop tells what it has loaded, forward running or not."""
+
+
+class ServiceScorer:
+    """A `Scorer` over the app's batcher, from within the app."""
+
+    def __init__(self, app: str, encoder: ChatEncoder, metrics: ServingMetrics) -> None:
+        self._submitter = Submitter(app, patient=False)
+        self._encoder = encoder
+        self._metrics = metrics
+        self._replicas: DeploymentHandle[Any] = serve.get_deployment_handle(REPLICA, app)
+
+    async def score(
+        self, conversations: Sequence[Conversation], *, priority: int, deadline_s: float
+    ) -> list[Score | RewardError]:
+        deadline = time.monotonic() + deadline_s
+        encoded = await asyncio.to_thread(self._encoder.encode_all, conversations)
+        self._count([item for item in encoded if isinstance(item, RewardError)])
+        sound = {i: item for i, item in enumerate(encoded) if isinstance(item, Encoding)}
+        results: dict[int, Score | RewardError] = {
+            i: item for i, item in enumerate(encoded) if isinstance(item, RewardError)
+        }
+        async for i, result in self._submitter.results(sound, priority, deadline):
+            results[i] = result
+        return [results[i] for i in range(len(encoded))]
+
+    async def info(self) -> ModelInfo:
+        """Asked of all replicas at once, past their queues: a probe must not wait for a forward."""
+        try:
+            answers = await self._replicas.broadcast("info").results_async(
+                timeout_s=PROBE_S, return_exceptions=True
+            )
+        except (RayError, RayServeException, TimeoutError) as error:
+            raise NotReady(f"no replica answers: {type(error).__name__}") from error
+        for answer in answers:
+            if isinstance(answer, ModelInfo):
+                return answer
+        raise NotReady("no replica answers; see the replicas' log")
+
+    async def ready(self) -> bool:
+        try:
+            await self.info()
+        except NotReady:
+            return False
+        return True
+
+    def _count(self, errors: Sequence[RewardError]) -> None:
+        """The batcher counts its own."""
+        for code, n in Counter(error.code for error in errors).items():
+            self._metrics.error(code, n)
+
+
+@serve.ingress()
+class Ingress:
+    """One process of the HTTP side; several share the load, since they hold no state."""
+
+    def __init__(self, batcher: DeploymentHandle[Any], config: ClusterConfig) -> None:
+        """Raises ConfigError or ModelRefused where no request could ever be served."""
+        metrics = ServingMetrics(RaySink())
+        scorer = ServiceScorer(batcher.app_name, ChatEncoder.load(config.engine), metrics)
+        self._app = build_http_app(scorer, config.http, metrics, echo_request_id=False)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return self._app

@@ -1,0 +1,195 @@
+"""The contract in words: what the OpenAPI document shows of bodies and answers.
+
+Bodies are read by `asks` and answers written by `answers`, by hand and faster; tests hold both to
+these models. No request is parsed with them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic.json_schema import models_json_schema
+
+from cluster.serving.http.asks import MAX_PRIORITY
+from cluster.types import Numerics
+
+REFERENCE = "#/components/schemas/{model}"
+
+
+class Body(BaseModel):
+    """Unknown keys are refused, so that a typo is no silent default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ChatMessage(BaseModel):
+    """One turn. Other keys are ignored."""
+
+    role: Annotated[StrictStr, Field(pattern=r"\S", examples=["user"])]
+    content: Annotated[StrictStr, Field(examples=["What is 2 + 2?"])]
+
+
+Messages = Annotated[list[ChatMessage], Field(min_length=1)]
+Prompt = Annotated[
+    Messages | StrictStr, Field(description="The chat so far; a string is one user message.")
+]
+
+
+class Chat(Body):
+    """A whole chat; the last assistant message is judged."""
+
+    messages: Messages
+
+
+class Pair(Body):
+    """A prompt and the assistant's response to it."""
+
+    prompt: Prompt
+    response: StrictStr
+
+
+class Group(Body):
+    """Several responses to one prompt, which is computed once. Yields a result a response."""
+
+    prompt: Prompt
+    responses: Annotated[list[StrictStr], Field(min_length=1)]
+
+
+class Templated(Body):
+    """Text that already went through the chat template; a BOS is put by the model's policy."""
+
+    text: Annotated[StrictStr, Field(min_length=1)]
+
+
+class Ids(Body):
+    """Token ids of this model's tokenizer, scored exactly as they are."""
+
+    ids: Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=1)]
+
+
+Item = Chat | Pair | Group | Templated | Ids
+
+
+class Terms(Body):
+    """How soon an answer is wanted."""
+
+    priority: Annotated[
+        StrictInt,
+        Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="Higher is sooner."),
+    ] = 0
+    deadline_s: Annotated[
+        float | None,
+        Field(gt=0, description="Seconds from now; the service's own limit holds as well."),
+    ] = None
+
+
+class ScoreRequest(Terms):
+    """Conversations to score, in any mix of the forms."""
+
+    conversations: list[Item]
+
+
+class RankRequest(Terms):
+    """Responses to one prompt, to be put in order."""
+
+    prompt: Prompt
+    responses: Annotated[list[StrictStr], Field(min_length=1)]
+
+
+class Place(BaseModel):
+    """Where in the request a result belongs."""
+
+    item: Annotated[int, Field(description="Index into `conversations`.")]
+    response: Annotated[int | None, Field(description="Index into `responses` of a group.")] = None
+
+
+class Scored(Place):
+    """A reward and how it came about."""
+
+    reward: Annotated[float, Field(description="The model's raw logit, untransformed.")]
+    n_tokens: Annotated[int, Field(description="Tokens scored.")]
+    n_bos: Annotated[int, Field(description="Leading BOS tokens among them.")]
+    truncated: Annotated[bool, Field(description="Whether the start of the chat was cut.")]
+    queue_s: Annotated[float, Field(description="Seconds waited for a device.")]
+    forward_s: Annotated[float, Field(description="Seconds of the batch's forward.")]
+    model: str
+    revision: Annotated[str, Field(description="Of the weights.")]
+    numerics: Numerics
+
+
+class ErrorDetail(BaseModel):
+    """Why there is no reward, and how to mend it."""
+
+    code: Annotated[str, Field(description="The error's class.", examples=["too_long"])]
+    message: str
+    item: Annotated[int | None, Field(description="Index of the item, null for the whole call.")]
+
+
+class Failed(Place):
+    """An item without a reward."""
+
+    error: ErrorDetail
+
+
+class ScoreResponse(BaseModel):
+    """One result a conversation, and one a response of a group, in the request's order.
+
+    `model` and `revision` are null where results differ (new weights are replacing old ones) or
+    nothing was asked for; each result names its own.
+    """
+
+    model: str | None
+    revision: str | None
+    results: list[Scored | Failed]
+
+
+class RankResponse(BaseModel):
+    """Best first; of equal rewards the first given comes first; errors come last."""
+
+    model: str | None
+    revision: str | None
+    ranking: list[Scored | Failed]
+
+
+class ErrorResponse(BaseModel):
+    """The whole call failed. results: every item's error, where nothing could be scored."""
+
+    error: ErrorDetail
+    request_id: Annotated[str, Field(description="Names the request in the service's log.")]
+    results: list[Failed] | None = None
+
+
+class Health(BaseModel):
+    status: Literal["ok", "ready"]
+
+
+SCORE_EXAMPLE: dict[str, Any] = {
+    "conversations": [
+        {
+            "messages": [
+                {"role": "user", "content": "What is 2 + 2?"},
+                {"role": "assistant", "content": "2 + 2 is 4."},
+            ]
+        },
+        {"prompt": "Name a prime.", "responses": ["7", "8"]},
+    ],
+    "priority": 0,
+    "deadline_s": 60,
+}
+RANK_EXAMPLE: dict[str, Any] = {"prompt": "Name a prime.", "responses": ["8", "7"]}
+
+
+def request_body(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    """The `requestBody` of an operation; the model itself is one of `request_schemas`."""
+    content = {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": example}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def request_schemas() -> dict[str, Any]:
+    """JSON schemas of the bodies, for the document's components."""
+    _, definitions = models_json_schema(
+        [(ScoreRequest, "validation"), (RankRequest, "validation")], ref_template=REFERENCE
+    )
+    found: dict[str, Any] = definitions["$defs"]
+    return found

@@ -1,0 +1,27 @@
+"""What the routes need of a service: the seam at which tests put a fake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from cluster.errors import RewardError
+from cluster.types import Conversation, ModelInfo, Score
+
+
+class Scorer(Protocol):
+    """A service that scores conversations."""
+
+    async def score(
+        self, conversations: Sequence[Conversation], *, priority: int, deadline_s: float
+    ) -> list[Score | RewardError]:
+        """Results in order, an error (whose `item` is its index) for what cannot be scored.
+
+        Never waits for room: a full queue is Overloaded at once. Answers within `deadline_s`.
+        """
+
+    async def info(self) -> ModelInfo:
+        """Of a replica that serves now. Raises NotReady where there is none."""
+
+    async def ready(self) -> bool:
+        """Whether a replica serves now."""
