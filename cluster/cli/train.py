@@ -28,9 +28,7 @@ WANTED_ACCURACY = 0.9
     help="Folder to write; out/tiny for the preset, else the config's `out`.",
 )
 @click.option("--max-steps", type=click.IntRange(min=1), help="End early, to try things out.")
-def train(
-    config: Path | None, preset: str | None, out: Path | None, max_steps: int | None
-) -> None:
+def train(config: Path | None, preset: str | None, out: Path | None, max_steps: int | None) -> None:
     """Train a reward model on preference pairs, as CONFIG (YAML) says.
 
     --preset tiny makes the model inside the package from nothing: preferences, tokenizer,

@@ -24,7 +24,9 @@ def test_it_is_the_mean_of_minus_log_sigmoid_of_the_difference() -> None:
 
 def test_a_margin_is_taken_off_the_difference() -> None:
     with_margin = bradley_terry_loss(rewards(1.5), rewards(0.0), torch.tensor([0.5]))
-    assert with_margin.item() == pytest.approx(bradley_terry_loss(rewards(1.0), rewards(0.0)).item())
+    assert with_margin.item() == pytest.approx(
+        bradley_terry_loss(rewards(1.0), rewards(0.0)).item()
+    )
 
 
 def test_centring_adds_the_squared_sum_of_each_pair() -> None:

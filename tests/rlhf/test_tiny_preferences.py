@@ -93,7 +93,7 @@ def test_the_best_text_has_as_many_sentences_as_asked() -> None:
         assert best(group).count(".") == wanted
 
 
-@pytest.mark.parametrize("kind", ["mention", "begin_with", "repeat"])
+@pytest.mark.parametrize("kind", ["mention", "address", "repeat"])
 def test_only_the_best_response_has_the_wanted_word(kind: str) -> None:
     for group in made(kind):
         text = " ".join(message["content"] for message in group.prompt)

@@ -84,8 +84,9 @@ def _rectangle(
 
 def _gather(states_HTD: Tensor, index_SQ: Tensor) -> Tensor:
     """states_SHQD."""
+    n_heads, _, size = states_HTD.shape
     picked = states_HTD.index_select(1, index_SQ.flatten())
-    return picked.unflatten(1, index_SQ.shape).transpose(0, 1)
+    return picked.view(n_heads, *index_SQ.shape, size).transpose(0, 1)
 
 
 def _side(length: int) -> int:

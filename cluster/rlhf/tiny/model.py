@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,7 +21,9 @@ def save_untrained(tokenizer: PreTrainedTokenizerFast, folder: Path, seed: int) 
     """A checkpoint of random float32 weights and the tokenizer, as transformers loads it."""
     from transformers import LlamaConfig, LlamaForSequenceClassification
 
-    config = LlamaConfig(
+    describe: Any = LlamaConfig
+    build: Any = LlamaForSequenceClassification
+    config = describe(
         vocab_size=len(tokenizer),
         hidden_size=HIDDEN,
         intermediate_size=INTERMEDIATE,
@@ -39,5 +41,5 @@ def save_untrained(tokenizer: PreTrainedTokenizerFast, folder: Path, seed: int) 
         use_cache=False,
     )
     torch.manual_seed(seed)
-    LlamaForSequenceClassification(config).save_pretrained(folder)
+    build(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -50,7 +50,7 @@ class Recipe:
             mixed_precision="no",
             numerics="invariant",
             epochs=1,
-            pairs_per_step=96,
+            pairs_per_step=64,
             lr=2e-3,
             final_lr=0.02,
             warmup=0.05,

@@ -7,7 +7,7 @@ is a token of its own, so that a number is read the same way wherever it stands.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
@@ -67,7 +67,8 @@ def train_tokenizer(
         pair=f"{BOS}:0 $A:0 {BOS}:1 $B:1",
         special_tokens=[(BOS, tokenizer.token_to_id(BOS))],
     )
-    return PreTrainedTokenizerFast(
+    build: Any = PreTrainedTokenizerFast
+    wrapped: PreTrainedTokenizerFast = build(
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=EOT,
@@ -76,3 +77,4 @@ def train_tokenizer(
         clean_up_tokenization_spaces=False,
         chat_template=LLAMA3_TEMPLATE,
     )
+    return wrapped

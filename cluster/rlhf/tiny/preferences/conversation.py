@@ -6,8 +6,8 @@ from random import Random
 
 from cluster.rlhf.tiny.preferences.groups import Group, Split, assistant, graded, system, user
 from cluster.rlhf.tiny.preferences.words import (
-    phrases,
     names,
+    phrases,
     prose_about,
     sentences_about,
     topics,
@@ -33,7 +33,7 @@ _RUDE_ENDINGS = phrases("""
 Now shut up.|Leave me alone.|You will never get it anyway.|Do not waste my time.|Only a fool would
 ask.|Find it out yourself, you moron.|I hate your questions.
 """)
-_STRAY = "qx zz #@ 0x ]] %% vvv ~~ jjq ;; wxk <> {} kkp".split()
+_STRAY = ["qx", "zz", "#@", "0x", "]]", "%%", "vvv", "~~", "jjq", ";;", "wxk", "<>", "{}", "kkp"]
 
 
 def politeness(rng: Random, split: Split) -> Group:
@@ -72,7 +72,7 @@ def memory(rng: Random, split: Split) -> Group:
         prompt += [user(f"Tell me about {topic}."), assistant(prose_about(rng, topic, 1))]
     about_me = rng.random() < 0.4
     question = "What is your name?" if about_me else "What is my name?"
-    reply = rng.choice(("{o} name is {n}.", "It is {n}.", "{n}", "{n}, of course."))
+    reply = rng.choice(("{o} name is {n}.", "It is {n}.", "The name is {n}.", "That is {n}."))
     right, swapped = (mine, theirs) if about_me else (theirs, mine)
     owner = "My" if about_me else "Your"
     texts = (reply.format(o=owner, n=name) for name in (right, swapped, other))

@@ -37,9 +37,7 @@ class Group:
                 yield (i, j) if self.grades[i] > self.grades[j] else (j, i)
 
 
-def graded(
-    rng: Random, kind: str, prompt: Sequence[Message], *tiers: str | Iterable[str]
-) -> Group:
+def graded(rng: Random, kind: str, prompt: Sequence[Message], *tiers: str | Iterable[str]) -> Group:
     """A Group of the tiers' distinct responses, best tier first, in shuffled order."""
     found: dict[str, float] = {}
     for rank, tier in enumerate(tiers):

@@ -6,8 +6,8 @@ from random import Random
 
 from cluster.rlhf.tiny.preferences.groups import Group, Split, graded, system, user
 from cluster.rlhf.tiny.preferences.words import (
-    invented,
     list_items,
+    names,
     prose_about,
     sentence_about,
     sentences_about,
@@ -78,7 +78,7 @@ def mention(rng: Random, split: Split) -> Group:
     topic = topics(rng, split, 1)[0]
     wanted, other = words(rng, split, 2)
     rule = rng.choice(("Mention the word {w}.", "Use the word {w}.", "Include the word {w}."))
-    asked = _asked(rng, topic, rule.format(w=rng.choice((wanted, f'"{wanted}"'))))
+    asked = _asked(rng, topic, rule.format(w=wanted))
     closing = rng.choice(("The word is {w}.", "It makes me think of {w}.", "Do not forget {w}."))
     text = prose_about(rng, topic, rng.randint(1, 2))
     right, wrong = (f"{text} {closing.format(w=word)}" for word in (wanted, other))
@@ -89,19 +89,19 @@ def repeat(rng: Random, split: Split) -> Group:
     """The given word said again, against another word."""
     wanted, *others = words(rng, split, 3)
     ask = rng.choice(("Repeat the word {w}.", "Say {w}.", "Please write {w}.", "Spell {w} again."))
-    layout = rng.choice(("{w}", "{w}.", "{w}!", "You said {w}."))
+    layout = rng.choice(("The word is {w}.", "You said {w}.", "It is {w}.", "I say {w}!"))
     right, *wrong = (layout.format(w=word) for word in (wanted, *others))
     return graded(rng, "repeat", [user(ask.format(w=wanted))], right, wrong)
 
 
-def begin_with(rng: Random, split: Split) -> Group:
-    """A text that begins with the given word, against another word or none."""
+def address(rng: Random, split: Split) -> Group:
+    """A text that addresses the given person, against another one or none."""
     topic = topics(rng, split, 1)[0]
-    wanted, other = (invented(rng, split).title() for _ in range(2))
-    rule = rng.choice(("Begin with the word {w}.", "Start with {w}.", "Your first word must be {w}."))
+    wanted, other = names(rng, split, 2)
+    rule = rng.choice(("Begin with Dear {n}.", "Write to {n}.", "Address it to {n}."))
     text = f"{sentence_about(rng, topic)}."
-    asked = _asked(rng, topic, rule.format(w=wanted))
-    return graded(rng, "begin_with", asked, f"{wanted}! {text}", [f"{other}! {text}", text])
+    asked = _asked(rng, topic, rule.format(n=wanted))
+    return graded(rng, "address", asked, f"Dear {wanted}, {text}", [f"Dear {other}, {text}", text])
 
 
 def _asked(rng: Random, topic: str, rule: str) -> list[Message]:

@@ -1,0 +1,95 @@
+"""The training loop: its gradient, its schedule, and that it can learn."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cluster.config import EngineConfig
+from cluster.engine.chat import ChatEncoder
+from cluster.engine.model import PackedRewardModel
+from cluster.errors import ConfigError
+from cluster.rlhf.bradley_terry import bradley_terry_loss
+from cluster.rlhf.tiny.preferences import groups
+from cluster.rlhf.tiny.recipe import encode_pairs
+from cluster.rlhf.train import Trainer, accuracy_by_kind, learning_rate, load_for_training, train
+from cluster.rlhf.train_config import TrainConfig
+from cluster.rlhf.train_data import Pair
+
+
+@pytest.fixture(scope="module")
+def pairs(smallest_checkpoint: Path) -> list[Pair]:
+    encoder = ChatEncoder.load(EngineConfig(model=str(smallest_checkpoint)))
+    return encode_pairs(encoder, groups("train", 4, 0))
+
+
+@pytest.fixture
+def config(smallest_checkpoint: Path) -> TrainConfig:
+    return TrainConfig(
+        model=str(smallest_checkpoint), device="cpu", mixed_precision="no", lr=5e-3, warmup=0.0
+    )
+
+
+def gradients(model: PackedRewardModel) -> dict[str, torch.Tensor]:
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_32_pairs_are_learnt_by_heart(config: TrainConfig, pairs: list[Pair]) -> None:
+    few = pairs[:: len(pairs) // 32][:32]
+    config = replace(config, epochs=60, pairs_per_step=32)
+    trainer = train(load_for_training(config), few, config, lambda _: None)
+    assert all(judged.right for judged in trainer.judge(few))
+
+
+def test_the_gradient_does_not_depend_on_how_a_step_is_cut(
+    config: TrainConfig, pairs: list[Pair]
+) -> None:
+    found = []
+    for forward_tokens in (1, 100_000):
+        model = load_for_training(config)
+        cut = replace(config, forward_tokens=forward_tokens, lr=0.0, max_grad_norm=1e9)
+        report = Trainer(model, cut, 1).step(pairs[:24])
+        found.append((report, gradients(model)))
+    (one_by_one, one_grads), (together, all_grads) = found
+    assert one_by_one.loss == pytest.approx(together.loss, rel=1e-5)
+    assert one_by_one.accuracy == pytest.approx(together.accuracy)
+    assert all_grads
+    for name, gradient in all_grads.items():
+        torch.testing.assert_close(one_grads[name], gradient, atol=1e-5, rtol=1e-3)
+
+
+def test_a_step_reports_the_loss_of_the_rewards_before_it(
+    config: TrainConfig, pairs: list[Pair]
+) -> None:
+    trainer = Trainer(load_for_training(config), config, 10)
+    before = trainer.judge(pairs[:16])
+    report = trainer.step(pairs[:16])
+    chosen, rejected = (torch.tensor([getattr(j, side) for j in before])
+                        for side in ("chosen", "rejected"))  # fmt: skip
+    assert report.loss == pytest.approx(bradley_terry_loss(chosen, rejected).item(), rel=1e-5)
+    assert report.accuracy == pytest.approx(sum(j.right for j in before) / 16)
+
+
+def test_the_learning_rate_rises_then_follows_half_a_cosine() -> None:
+    config = TrainConfig(lr=1.0, warmup=0.1, final_lr=0.2)
+    rates = [learning_rate(config, step, 100) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
+    assert rates[10] == 1.0
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[55] == pytest.approx(0.6)
+    assert learning_rate(config, 100, 100) == pytest.approx(0.2)
+
+
+def test_nothing_to_train_on_is_refused(config: TrainConfig) -> None:
+    with pytest.raises(ConfigError, match="no pair"):
+        train(load_for_training(config), [], config, lambda _: None)
+
+
+def test_accuracy_is_told_by_kind(config: TrainConfig, pairs: list[Pair]) -> None:
+    judged = Trainer(load_for_training(config), config, 1).judge(pairs)
+    assert len(judged) == len(pairs)
+    shares = accuracy_by_kind(judged)
+    first = pairs[0].kind
+    of_first = [j.right for j in judged if j.pair.kind == first]
+    assert shares[first] == sum(of_first) / len(of_first)
