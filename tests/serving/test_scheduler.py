@@ -1,0 +1,198 @@
+"""The scheduler's invariants, one test for each sentence of its docstring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from cluster.config import SchedulerConfig
+from cluster.engine.packing import pack
+from cluster.errors import Overloaded
+from cluster.serving.scheduler import Scheduler
+from cluster.types import Encoding
+
+BUDGET = 100
+AGEING_S = 10.0
+
+
+@dataclass(eq=False)
+class Ask:
+    encoding: Encoding
+    priority: int = 0
+    deadline: float | None = None
+    entered: float = field(default=0.0)
+
+
+def ask(prompt: int, n_prompt: int, n_response: int, serial: int = 0, **terms: float) -> Ask:
+    """A request under prompt number `prompt`; its response is its own."""
+    ids = np.full(n_prompt + n_response, 1000 + serial, np.int32)
+    ids[:n_prompt] = prompt
+    return Ask(Encoding(ids, n_prompt), **terms)  # type: ignore[arg-type]
+
+
+def scheduler(**settings_: float) -> Scheduler[Ask]:
+    config = SchedulerConfig(ageing_s=AGEING_S, **settings_)  # type: ignore[arg-type]
+    return Scheduler(config, BUDGET)
+
+
+def unique_tokens(batch: list[Ask]) -> int:
+    return pack([a.encoding for a in batch], "invariant").n_unique_tokens if batch else 0
+
+
+def place(a: Ask) -> float:
+    return a.entered - a.priority * AGEING_S
+
+
+asks = st.builds(
+    ask,
+    prompt=st.integers(0, 2),
+    n_prompt=st.integers(0, 60),
+    n_response=st.integers(1, 80),
+    serial=st.integers(0, 10**6),
+    priority=st.integers(-2, 2),
+    deadline=st.none() | st.floats(0, 60),
+)
+
+
+class Life(RuleBasedStateMachine):
+    """Any history of adds, takes, cancellations and expiries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.scheduler = scheduler(max_queued_tokens=1500)
+        self.waiting: list[Ask] = []
+        self.gone: set[int] = set()
+        self.kept: list[Ask] = []  # keeps ids from being used again
+
+    @rule(new=st.lists(asks, min_size=1, max_size=6), later=st.floats(0, 5))
+    def add(self, new: list[Ask], later: float) -> None:
+        self.now += later
+        for a in new:
+            a.entered = self.now
+        before = self.scheduler.queued_tokens
+        try:
+            self.scheduler.add(new, self.now)
+        except Overloaded:
+            assert self.waiting, "an empty queue takes any call"
+            assert self.scheduler.queued_tokens == before
+        else:
+            self.waiting += new
+            self.kept += new
+
+    @rule()
+    def take(self) -> None:
+        expired = self.scheduler.expire(self.now)
+        assert all(a.deadline is not None and a.deadline <= self.now for a in expired)
+        self._leave(expired)
+        first = min(self.waiting, key=place, default=None)
+        batch = self.scheduler.take()
+        assert first is None or place(batch[0]) == place(first)
+        assert len(batch) == 1 or unique_tokens(batch) <= BUDGET
+        assert not any(a.deadline is not None and a.deadline <= self.now for a in batch)
+        assert bool(batch) == bool(self.waiting)
+        self._leave(batch)
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        if self.kept:
+            victim = data.draw(st.sampled_from(self.kept))
+            waits = any(a is victim for a in self.waiting)
+            assert self.scheduler.cancel(victim) == waits
+            if waits:
+                self._leave([victim])
+
+    def _leave(self, asks_: list[Ask]) -> None:
+        for a in asks_:
+            assert id(a) not in self.gone, "left twice"
+            self.gone.add(id(a))
+        self.waiting = [a for a in self.waiting if id(a) not in self.gone]
+
+    @invariant()
+    def the_queue_is_what_waits(self) -> None:
+        assert len(self.scheduler) == len(self.waiting)
+        prompts = {
+            (a.encoding.prompt_len, int(a.encoding.input_ids[0])): a.encoding.prompt_len
+            for a in self.waiting
+            if a.encoding.prompt_len
+        }
+        own = sum(a.encoding.n_tokens - a.encoding.prompt_len for a in self.waiting)
+        assert self.scheduler.queued_tokens == own + sum(prompts.values())
+
+    def teardown(self) -> None:
+        for _ in range(len(self.waiting)):
+            self.take()
+        assert self.scheduler.queued_tokens == len(self.scheduler) == 0
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def drain(s: Scheduler[Ask]) -> list[list[Ask]]:
+    batches = []
+    while batch := s.take():
+        batches.append(batch)
+    return batches
+
+
+def test_responses_to_one_prompt_ride_together_across_calls() -> None:
+    s = scheduler()
+    group = [ask(1, 40, 10, i) for i in range(4)]
+    other = ask(2, 40, 30)
+    s.add([group[0]], 0.0)
+    s.add([other], 0.1)
+    s.add(group[1:], 0.2)
+    assert drain(s) == [group, [other]]
+
+
+@given(flood=st.integers(20, 60))
+def test_a_flood_under_one_prompt_leaves_half_of_each_batch_to_the_line(flood: int) -> None:
+    s = scheduler()
+    s.add([ask(1, 10, 5, 0)], 0.0)
+    strangers = [ask(100 + i, 0, 10, i) for i in range(20)]
+    s.add(strangers, 0.1)
+    s.add([ask(1, 10, 5, i) for i in range(1, flood)], 0.2)
+    first = s.take()
+    in_line = sum(a.encoding.n_tokens for a in first if a in strangers)
+    assert in_line >= BUDGET // 2 - 15 - 10
+    assert unique_tokens(first) <= BUDGET
+
+
+def test_a_request_over_the_budget_goes_alone_and_keeps_its_place() -> None:
+    s = scheduler()
+    small, big, last = ask(1, 0, 60), ask(2, 0, 500), ask(3, 0, 10)
+    s.add([small, big, last], 0.0)
+    assert drain(s) == [[small], [big], [last]]
+
+
+def test_a_level_of_priority_is_worth_its_seconds_of_waiting() -> None:
+    s = scheduler()
+    old = ask(1, 0, 90, priority=0)
+    s.add([old], 0.0)
+    urgent_in_time, urgent_too_late = ask(2, 0, 90, priority=1), ask(3, 0, 90, priority=1)
+    s.add([urgent_in_time], AGEING_S - 1)
+    s.add([urgent_too_late], AGEING_S + 1)
+    assert drain(s) == [[urgent_in_time], [old], [urgent_too_late]]
+
+
+def test_overloaded_says_when_to_come_back_and_admits_nothing() -> None:
+    s = scheduler(max_queued_tokens=50)
+    s.add([ask(1, 0, 500)], 0.0)
+    with pytest.raises(Overloaded, match=r"retry in 5\.0 s") as raised:
+        s.add([ask(2, 0, 1), ask(3, 0, 1)], 0.0, tokens_per_s=100.0)
+    assert raised.value.retry_after_s == 5.0
+    assert len(s) == 1
+
+
+def test_without_sharing_every_prompt_is_paid_for() -> None:
+    config = SchedulerConfig()
+    s: Scheduler[Ask] = Scheduler(config, BUDGET, share_prompts=False)
+    s.add([ask(1, 40, 10, i) for i in range(4)], 0.0)
+    assert s.queued_tokens == 200
+    assert [len(batch) for batch in drain(s)] == [2, 2]
