@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -45,13 +45,12 @@ class ServiceScorer:
     ) -> list[Score | RewardError]:
         deadline = time.monotonic() + deadline_s
         encoded = await asyncio.to_thread(self._encoder.encode_all, conversations)
-        self._count([item for item in encoded if isinstance(item, RewardError)])
-        sound = {i: item for i, item in enumerate(encoded) if isinstance(item, Encoding)}
-        results: dict[int, Score | RewardError] = {
-            i: item for i, item in enumerate(encoded) if isinstance(item, RewardError)
-        }
-        async for i, result in self._submitter.results(sound, priority, deadline):
-            results[i] = result
+        items: dict[int, Encoding | RewardError] = dict(enumerate(encoded))
+        bad = {i: item for i, item in items.items() if isinstance(item, RewardError)}
+        sound = {i: item for i, item in items.items() if isinstance(item, Encoding)}
+        self._count(bad.values())
+        scored = self._submitter.results(sound, priority, deadline)
+        results = bad | {i: result async for i, result in scored}
         return [results[i] for i in range(len(encoded))]
 
     async def info(self) -> ModelInfo:
@@ -74,7 +73,7 @@ class ServiceScorer:
             return False
         return True
 
-    def _count(self, errors: Sequence[RewardError]) -> None:
+    def _count(self, errors: Iterable[RewardError]) -> None:
         """The batcher counts its own."""
         for code, n in Counter(error.code for error in errors).items():
             self._metrics.error(code, n)

@@ -62,14 +62,16 @@ def native_routes(service: Service) -> APIRouter:
     """The routes under /v1, which want a key, and those for probes, which do not."""
     routes = APIRouter()
     routes.include_router(_health(service))
-    routes.include_router(_v1(service), prefix="/v1")
+    routes.include_router(_v1(service))
     return routes
 
 
 def _v1(service: Service) -> APIRouter:
     config = service.config
     key = Depends(require_key(load_keys(config)))
-    routes = APIRouter(dependencies=[key], tags=["rewards"], responses=_failures())
+    routes = APIRouter(
+        prefix="/v1", dependencies=[key], tags=["rewards"], responses=_failures()
+    )
 
     @routes.post(
         "/score",

@@ -1,0 +1,48 @@
+"""The HTTP app in this process, over a scorer whose rewards a test can predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from starlette.testclient import TestClient
+from support.http import FakeScorer
+
+from cluster.config import EngineConfig, HttpConfig
+from cluster.engine.chat import ChatEncoder
+from cluster.serving.http.app import build_http_app
+from cluster.serving.metrics import ServingMetrics
+
+
+@pytest.fixture(scope="session")
+def encoder(byte_tokenizer: str) -> ChatEncoder:
+    return ChatEncoder.load(EngineConfig(model=byte_tokenizer))
+
+
+@pytest.fixture
+def scorer(encoder: ChatEncoder) -> FakeScorer:
+    return FakeScorer(encoder)
+
+
+@pytest.fixture
+def metrics() -> ServingMetrics:
+    return ServingMetrics()
+
+
+Connect = Callable[..., TestClient]
+
+
+@pytest.fixture
+def connect(scorer: FakeScorer, metrics: ServingMetrics) -> Connect:
+    """`connect(max_items=2)`: a client of an app with that HttpConfig."""
+
+    def make(**config: object) -> TestClient:
+        app = build_http_app(scorer, HttpConfig(**config), metrics)  # type: ignore[arg-type]
+        return TestClient(app)
+
+    return make
+
+
+@pytest.fixture
+def client(connect: Connect) -> TestClient:
+    return connect()
