@@ -1,0 +1,38 @@
+"""How much waits in a batcher: what autoscaling and `reward-cluster status` read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """One batcher at one moment.
+
+    queued_tokens, running_tokens: unique tokens, shared prompts counted once.
+    replica_tokens_per_s: unique tokens a second of one replica's forward, 0 until measured.
+    """
+
+    queued_items: int
+    queued_tokens: int
+    running_tokens: int
+    replica_tokens_per_s: float
+
+
+class ReplicaRate:
+    """Unique tokens a second of a replica's forward, recent batches weighing more."""
+
+    def __init__(self, half_life_s: float = 10.0) -> None:
+        self._half_life_s = half_life_s
+        self._tokens = 0.0
+        self._seconds = 0.0
+
+    def add(self, tokens: int, forward_s: float) -> None:
+        """One batch. What came before fades by half in `half_life_s` of forward time."""
+        fade = 0.5 ** (forward_s / self._half_life_s)
+        self._tokens = self._tokens * fade + tokens
+        self._seconds = self._seconds * fade + forward_s
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self._tokens / self._seconds if self._seconds > 0 else 0.0
