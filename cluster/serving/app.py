@@ -19,7 +19,9 @@ from cluster.config import ClusterConfig, parse_config
 from cluster.errors import ConfigError
 from cluster.serving.backends import BackendFactory, backend_factory
 from cluster.serving.batcher import Batcher
-from cluster.serving.names import BATCHER, REPLICA
+from cluster.serving.config_file import check_budgets
+from cluster.serving.http.ingress import Ingress
+from cluster.serving.names import BATCHER, INGRESS, REPLICA
 from cluster.serving.replica import Replica
 
 logger = logging.getLogger("ray.serve.reward_cluster")
@@ -52,6 +54,12 @@ BATCHER_OPTIONS: dict[str, Any] = {
     # It never computes; on a small machine it must not take a replica's core.
     "ray_actor_options": {"num_cpus": 0},
 }
+INGRESS_OPTIONS: dict[str, Any] = {
+    "max_ongoing_requests": 1000,
+    "health_check_period_s": 2,
+    "logging_config": {"enable_access_log": False},
+    "ray_actor_options": {"num_cpus": 0},
+}
 
 
 def build(args: Mapping[str, Any]) -> Application:
@@ -64,8 +72,10 @@ def assemble(
     *,
     make_backend: BackendFactory | None = None,
     replica_options: Mapping[str, Any] | None = None,
+    batcher_options: Mapping[str, Any] | None = None,
 ) -> Application:
-    """As `build`, from Python: with another backend, or other options of the Replica deployment."""
+    """As `build`, from Python: with another backend, or other options of the deployments."""
+    check_budgets(config)
     factory = make_backend or backend_factory(config.replica.backend, config.replica.fake_gpu)
     engine = config.engine
     options = {
@@ -77,7 +87,10 @@ def assemble(
     replicas = _deployment(Replica, REPLICA, options).bind(
         engine, factory, config.replica.stuck_after_s
     )
-    return _deployment(Batcher, BATCHER, BATCHER_OPTIONS).bind(replicas, config)
+    batcher = _deployment(Batcher, BATCHER, {**BATCHER_OPTIONS, **(batcher_options or {})}).bind(
+        replicas, config
+    )
+    return _deployment(Ingress, INGRESS, INGRESS_OPTIONS).bind(batcher, config)
 
 
 def _deployment(cls: type, name: str, options: Mapping[str, Any]) -> serve.Deployment:

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
 from cluster.config import ClusterConfig, EngineConfig
+from cluster.errors import DeadlineExceeded, Overloaded, RewardError
 from cluster.serving.calls import Book, Call, Result, Ticket
+from cluster.serving.interim import Scheduler
 from cluster.serving.lanes import Lanes
+from cluster.serving.metrics import RaySink, ServingMetrics
+from cluster.serving.rate import Rate
 from cluster.serving.wire import BatchResult
-from cluster.types import EncodedBatch, ModelInfo
+from cluster.types import EncodedBatch, Encoding, ModelInfo
 
 
 class Batcher:
@@ -27,9 +31,16 @@ class Batcher:
     def __init__(self, replicas: DeploymentHandle[Any], config: ClusterConfig) -> None:
         self._config = config
         self._replicas = replicas
+        self._share_prompts = config.engine.numerics != "reference"
+        self._metrics = ServingMetrics(RaySink())
         self._book = Book(config.scheduler.dedupe_s)
-        self._scheduler = Scheduler(config)
-        self._lanes = Lanes(replicas, self._take, self._settle, config.scheduler.max_attempts)
+        self._scheduler: Scheduler[Ticket] = Scheduler(
+            config.scheduler, config.engine.token_budget, self._share_prompts
+        )
+        self._lanes = Lanes(
+            replicas, self._take, self._settle, config.scheduler.max_attempts, self._metrics
+        )
+        self._scored = Rate(window_s=10.0)
         self._running: asyncio.Task[None] | None = None
 
     async def score_batch(
@@ -74,12 +85,14 @@ class Batcher:
         call = Call(len(batch), None if deadline_s is None else now + deadline_s)
         new = self._book.enter(call, batch.encodings(), priority, now)
         try:
-            self._scheduler.add(new, now)
-        except Exception:
+            self._scheduler.add(new, now, self._scored.per_s(now))
+        except Overloaded:
+            self._metrics.error(Overloaded.code)
             self._book.leave(call)
             raise
         if new:
             self._lanes.wake()
+            self._show_queue()
         if self._running is None:
             self._running = asyncio.create_task(self._lanes.run())
         return call
@@ -89,28 +102,31 @@ class Batcher:
             self._scheduler.cancel(ticket)
 
     def _take(self) -> list[Ticket]:
-        return self._scheduler.take(time.monotonic())
+        """Cut the next batch. What has expired never gets that far."""
+        for ticket in self._scheduler.expire(time.monotonic()):
+            self._settle(ticket, DeadlineExceeded("the deadline passed before a device was free"))
+        batch = self._scheduler.take()
+        if batch:
+            encodings = [ticket.encoding for ticket in batch]
+            unique = unique_tokens(encodings) if self._share_prompts else None
+            total = sum(encoding.n_tokens for encoding in encodings)
+            self._metrics.batch_cut(total, unique or total, self._config.engine.token_budget)
+        self._show_queue()
+        return batch
 
     def _settle(self, ticket: Ticket, result: Result) -> None:
-        self._book.settle(ticket, result, time.monotonic())
+        now = time.monotonic()
+        if isinstance(result, RewardError):
+            self._metrics.error(result.code)
+        else:
+            self._scored.add(ticket.encoding.n_tokens, now)
+        self._book.settle(ticket, result, now)
+
+    def _show_queue(self) -> None:
+        self._metrics.queue(len(self._scheduler), self._scheduler.queued_tokens)
 
 
-class Scheduler:
-    def __init__(self, config):
-        self.q = []
-        self.budget = config.engine.token_budget
-
-    def add(self, tickets, now):
-        self.q += tickets
-
-    def cancel(self, ticket):
-        if ticket in self.q:
-            self.q.remove(ticket)
-
-    def take(self, now):
-        out, n = [], 0
-        while self.q and (not out or n + self.q[0].encoding.n_tokens <= self.budget):
-            t = self.q.pop(0)
-            n += t.encoding.n_tokens
-            out.append(t)
-        return out
+def unique_tokens(encodings: Sequence[Encoding]) -> int:
+    """Tokens of a batch with each prompt counted once."""
+    prompts = {e.input_ids[: e.prompt_len].tobytes(): e.prompt_len for e in encodings}
+    return sum(prompts.values()) + sum(e.n_tokens - e.prompt_len for e in encodings)

@@ -93,6 +93,22 @@ def _unknown_names(model: type[BaseModel], values: Mapping[str, Any], where: str
 
 def _parse_problems(config: type[Any], values: Any) -> Iterator[str]:
     try:
-        parse_config(config, values)
+        parsed = parse_config(config, values)
+        if isinstance(parsed, ClusterConfig):
+            check_budgets(parsed)
     except ConfigError as error:
         yield error.message
+
+
+def check_budgets(config: ClusterConfig) -> None:
+    """Raises ConfigError for numbers with which nothing, or not every request, could be scored."""
+    budget, queue = config.engine.token_budget, config.scheduler.max_queued_tokens
+    if budget < 1:
+        raise ConfigError(f"engine.token_budget is {budget}; a forward needs at least one token")
+    longest = max(budget, config.engine.max_tokens or 0)
+    if queue < longest:
+        raise ConfigError(
+            f"scheduler.max_queued_tokens is {queue}, less than one batch or one longest request "
+            f"({longest} tokens): it would be refused forever. Raise it, or lower "
+            "engine.token_budget or engine.max_tokens"
+        )

@@ -1,9 +1,10 @@
 """Lanes to the replicas: reserve a slot first, cut the batch only then, retry what a death lost.
 
 Late binding: while every replica is busy, waiting sequences stay where priorities, deadlines and
-cancellation still work. A batch whose replica died goes to the front and to another replica; only
-the batch that was running is blamed, and one that was blamed too often is split in halves until
-the one sequence that kills replicas is alone with its ScoringFailed.
+cancellation still work. A batch whose replica died goes to the front and to another replica, from
+now on alone on it, because of two batches on one dead replica nobody knows which killed it. A batch
+that fails too often is split in halves until the one sequence that kills replicas is alone with its
+ScoringFailed; a sequence that only stood beside it is never blamed.
 
 Knows neither calls nor the scheduler: `take` cuts a batch, `settle` gets each ticket's result.
 """
@@ -13,30 +14,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
+from ray.exceptions import RayTaskError
 from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from cluster.errors import NotReady, ScoringFailed
 from cluster.serving.calls import Result, Ticket
+from cluster.serving.metrics import ServingMetrics
 from cluster.serving.retry import LOST
 from cluster.serving.wire import BatchResult, ItemResult
 from cluster.types import EncodedBatch
 
 logger = logging.getLogger("ray.serve.reward_cluster")
+PAUSE_S = 0.005
 
 
 @dataclass(eq=False, slots=True)
 class Unit:
-    """Tickets that go to a device together. attempts: deaths it is blamed for."""
+    """Tickets that go to a device together. failures: how often they did not come back."""
 
     tickets: list[Ticket]
-    attempts: int = 0
+    failures: int = 0
 
 
 class Lanes:
@@ -48,16 +52,18 @@ class Lanes:
         take: Callable[[], list[Ticket]],
         settle: Callable[[Ticket, Result], None],
         max_attempts: int,
+        metrics: ServingMetrics,
     ) -> None:
         self._replicas = replicas.options(method_name="score")
         self._take = take
         self._settle = settle
         self._max_attempts = max_attempts
+        self._metrics = metrics
         self._work = asyncio.Event()
         self._again: deque[Unit] = deque()
-        self._on_device: dict[str, list[Unit | None]] = {}
+        self._n_sent: Counter[str] = Counter()
+        self._alone: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.retries = 0
 
     def wake(self) -> None:
         """There may be something to take."""
@@ -78,16 +84,21 @@ class Lanes:
     async def _lane(self, bound: asyncio.Future[None]) -> None:
         try:
             async with self._replicas.choose_replica() as slot:
+                if slot.replica_id in self._alone:
+                    await asyncio.sleep(PAUSE_S)
+                    return
                 unit = self._next_unit()
                 bound.set_result(None)
-                if unit is not None:
+                if unit is not None and unit.failures:
+                    await self._dispatch_alone(slot, unit)
+                elif unit is not None:
                     await self._dispatch(slot, unit)
         except DeploymentUnavailableError as error:
             self._refuse_all(f"no replica can be started: {error}")
             await asyncio.sleep(1)
         except Exception:
             logger.exception("a lane failed; its slot is given back")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(PAUSE_S)
         finally:
             if not bound.done():
                 bound.set_result(None)
@@ -104,27 +115,33 @@ class Lanes:
             return None
         return Unit(tickets)
 
-    async def _dispatch(self, slot: Any, unit: Unit) -> None:
-        """One forward on the reserved slot. Every ticket is settled or back in front afterwards."""
-        queue = self._on_device.setdefault(slot.replica_id, [])
-        queue.append(unit)
-        batch = EncodedBatch.from_encodings([ticket.encoding for ticket in unit.tickets])
+    async def _dispatch_alone(self, slot: Any, unit: Unit) -> None:
+        """As `_dispatch`, with nothing else of ours on the replica, so that blame is certain."""
+        self._alone.add(slot.replica_id)
         try:
+            while self._n_sent[slot.replica_id]:
+                await asyncio.sleep(PAUSE_S)
+            await self._dispatch(slot, unit, alone=True)
+        finally:
+            self._alone.discard(slot.replica_id)
+
+    async def _dispatch(self, slot: Any, unit: Unit, alone: bool = False) -> None:
+        """One forward on the reserved slot. Every ticket is settled or back in front afterwards."""
+        self._n_sent[slot.replica_id] += 1
+        try:
+            batch = EncodedBatch.from_encodings([ticket.encoding for ticket in unit.tickets])
             result: BatchResult = await self._replicas.dispatch(slot, batch)
             assert len(result) == len(unit.tickets), "a replica answers every item of its batch"
+        except ReplicaUnavailableError as error:
+            self._failed(unit, error, failures=unit.failures, certain=False)
         except LOST as error:
-            accepted = not isinstance(error, ReplicaUnavailableError)
-            self._failed(unit, error, blamed=accepted and queue[0] is unit)
-            # Its place stays taken, so that the next in the dead replica's queue is not blamed.
-            queue[queue.index(unit)] = None
+            self._failed(unit, error, failures=unit.failures + 1, certain=alone)
         except Exception as error:
-            self._failed(unit, error, blamed=True)
-            queue.remove(unit)
+            self._failed(unit, error, failures=unit.failures + 1, certain=True)
         else:
-            queue.remove(unit)
             self._answer(unit, result)
-        if not any(queue):
-            del self._on_device[slot.replica_id]
+        finally:
+            self._n_sent -= Counter((slot.replica_id,))
 
     def _answer(self, unit: Unit, result: BatchResult) -> None:
         now = time.monotonic()
@@ -132,22 +149,31 @@ class Lanes:
             if isinstance(item, ItemResult):
                 item = item._replace(queue_s=max(0.0, now - ticket.entered - item.forward_s))
             self._settle(ticket, item)
+        self._record(unit, result, now)
 
-    def _failed(self, unit: Unit, error: Exception, blamed: bool) -> None:
-        tickets = _wanted(unit.tickets)
-        attempts = unit.attempts + blamed
-        logger.warning(
-            "a batch of %d is tried again (blamed %d times): %s", len(tickets), attempts, error
+    def _record(self, unit: Unit, result: BatchResult, now: float) -> None:
+        forward_s = float(result.forward_s_N.max())
+        scored = [i for i in range(len(result)) if i not in result.errors]
+        self._metrics.batch_done(
+            sum(unit.tickets[i].encoding.n_tokens for i in scored),
+            max(0.0, now - min(ticket.entered for ticket in unit.tickets) - forward_s),
+            forward_s,
+            result.rewards_N[scored].tolist(),
         )
-        self.retries += 1
-        if attempts < self._max_attempts:
-            self._again.appendleft(Unit(tickets, attempts))
+
+    def _failed(self, unit: Unit, error: Exception, *, failures: int, certain: bool) -> None:
+        """Back to the front; in halves, or with its error, what has certainly failed too often."""
+        tickets = _wanted(unit.tickets)
+        logger.warning("%d items are tried again (failure %d): %s", len(tickets), failures, error)
+        self._metrics.retry()
+        if failures < self._max_attempts or not certain:
+            self._again.appendleft(Unit(tickets, failures))
         elif len(tickets) > 1:
             half = len(tickets) // 2
             for part in (tickets[half:], tickets[:half]):
-                self._again.appendleft(Unit(part, self._max_attempts - 1))
+                self._again.appendleft(Unit(part, max(1, self._max_attempts - 1)))
         elif tickets:
-            self._settle(tickets[0], ScoringFailed(_alone(error, attempts)))
+            self._settle(tickets[0], ScoringFailed(_alone(error, failures)))
         self.wake()
 
     def _refuse_all(self, message: str) -> None:
@@ -162,6 +188,11 @@ def _wanted(tickets: list[Ticket]) -> list[Ticket]:
     return [ticket for ticket in tickets if ticket.waiters]
 
 
-def _alone(error: Exception, attempts: int) -> str:
-    what = "its replica died" if isinstance(error, LOST) else f"{type(error).__name__} was raised"
-    return f"{what} each of the {attempts} times this item was scored; the service's log says more"
+def _alone(error: Exception, failures: int) -> str:
+    what = "its replica died" if isinstance(error, LOST) else f"{_class(error)} was raised"
+    return f"{what} whenever this item was scored, {failures} times; the service's log says more"
+
+
+def _class(error: Exception) -> str:
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    return type(cause).__name__

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,12 +23,11 @@ from ray import serve
 from ray.cluster_utils import Cluster
 from ray.exceptions import RayActorError
 from ray.serve.schema import ServeDeploySchema
+from support.serving import PATIENCE_S, client_of, sequences, service, until
 
 from cluster.config import ClusterConfig, EngineConfig, FakeGpuConfig
 from cluster.errors import RewardError, ScoringFailed
-from cluster.serving.app import assemble
-from cluster.serving.backends import BackendFactory, SleepBackend, fake_reward
-from cluster.serving.client import connect
+from cluster.serving.backends import SleepBackend, fake_reward
 from cluster.serving.deploy import deploy
 from cluster.types import Encoding, Score, TokenIds
 
@@ -39,7 +37,6 @@ ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[
 APP = "failures"
 GPU = FakeGpuConfig(flops_per_token=5e-5, flops=1.0)
 POISON = 66
-DEADLINE_S = 90.0
 
 
 class Brittle(SleepBackend):
@@ -55,37 +52,11 @@ def brittle(config: EngineConfig) -> Brittle:
     return Brittle(config, GPU)
 
 
-@contextmanager
-def service(
-    config: ClusterConfig,
-    app: str,
-    replica_options: dict[str, Any],
-    make_backend: BackendFactory | None = None,
-) -> Iterator[Any]:
-    """A deployed app; yields a client actor that is ready."""
-    options = {"ray_actor_options": {"num_cpus": 1}, "health_check_period_s": 1} | replica_options
-    application = assemble(config, make_backend=make_backend, replica_options=options)
-    serve.run(application, name=app, route_prefix=None)
-    actor: Any = connect(app, name=app, detached=False)
-    ray.get(actor.ready.remote(), timeout=DEADLINE_S)
-    yield actor
-    ray.kill(actor)
-    serve.delete(app)
-
-
 @pytest.fixture(scope="module")
 def client(ray_cluster: Cluster, configure: Callable[..., ClusterConfig]) -> Iterator[Any]:
     config = configure(scheduler={"max_attempts": 2, "dedupe_s": 0.0})
     with service(config, APP, {"num_replicas": 2}, brittle) as actor:
         yield actor
-
-
-def sequences(n: int, rng: np.random.Generator) -> list[TokenIds]:
-    """Ids that no two calls share and that never begin with the poison."""
-    return [
-        np.concatenate([[7], rng.integers(0, 250, rng.integers(5, 120))]).astype(np.int32)
-        for _ in range(n)
-    ]
 
 
 class Load:
@@ -105,10 +76,10 @@ class Load:
         while not self._stop.is_set() or pending:
             while len(pending) < self._open_calls and not self._stop.is_set():
                 ids = sequences(16, self._rng)
-                ref = self._client.score.remote(ids, 0, DEADLINE_S)
+                ref = self._client.score.remote(ids, 0, PATIENCE_S)
                 self.asked[ref] = ids
                 pending.append(ref)
-            done, pending = ray.wait(pending, timeout=DEADLINE_S + 30)
+            done, pending = ray.wait(pending, timeout=PATIENCE_S + 30)
             assert done, "a future hangs"
             for ref in done:
                 self.answers[ref] = ray.get(ref)
@@ -123,7 +94,7 @@ class Load:
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(DEADLINE_S + 60)
+        self._thread.join(PATIENCE_S + 60)
         assert not self._thread.is_alive(), "a future hangs"
 
     def check(self, revisions: set[str]) -> None:
@@ -148,14 +119,6 @@ def load(client: Any, revisions: Sequence[str] = ("r1",)) -> Iterator[Load]:
     finally:
         running.stop()
     running.check(set(revisions))
-
-
-def until(condition: Callable[[], bool], timeout_s: float = DEADLINE_S) -> None:
-    """Poll until true."""
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 def actors(part: str, app: str = APP) -> dict[str, Any]:
@@ -227,8 +190,8 @@ def test_a_poisonous_request_ends_alone_and_the_rest_get_scores(client: Any) -> 
     good = sequences(5, np.random.default_rng(5))
     poison = np.array([POISON, 1, 2], np.int32)
     with load(client):
-        ref = client.score.remote([*good[:2], poison, *good[2:]], 0, DEADLINE_S)
-        answer = ray.get(ref, timeout=DEADLINE_S + 30)
+        ref = client.score.remote([*good[:2], poison, *good[2:]], 0, PATIENCE_S)
+        answer = ray.get(ref, timeout=PATIENCE_S + 30)
     failed = answer.pop(2)
     assert isinstance(failed, ScoringFailed)
     assert failed.item == 2
@@ -295,15 +258,13 @@ def test_new_weights_roll_through_the_replicas_without_dropping_a_request(
 
     roll("r1")
     until(lambda: app in serve.status().applications)
-    actor: Any = connect(app, name=app, detached=False)
-    assert ray.get(actor.ready.remote(DEADLINE_S)) == "r1"
-    before = actors("Replica", app)
-    with load(actor, revisions=("r1", "r2")) as running:
-        roll("r2")
-        until(lambda: ray.get(actor.ready.remote()) == "r2")
-        running.wait_for(20)
-    ids = sequences(4, np.random.default_rng(9))
-    assert {item.revision for item in ray.get(actor.score.remote(ids))} == {"r2"}
-    assert set(actors("Replica", app)) == set(before)
-    ray.kill(actor)
+    with client_of(app) as actor:
+        before = actors("Replica", app)
+        with load(actor, revisions=("r1", "r2")) as running:
+            roll("r2")
+            until(lambda: ray.get(actor.ready.remote()) == "r2")
+            running.wait_for(20)
+        ids = sequences(4, np.random.default_rng(9))
+        assert {item.revision for item in ray.get(actor.score.remote(ids))} == {"r2"}
+        assert set(actors("Replica", app)) == set(before), "no process was replaced"
     serve.delete(app)

@@ -17,6 +17,7 @@ from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableE
 from cluster.errors import NotReady, RewardError, ScoringFailed
 from cluster.serving.calls import Call, Result, Ticket
 from cluster.serving.lanes import Lanes
+from cluster.serving.metrics import ServingMetrics
 from cluster.serving.wire import BatchResult, ItemResult, Source
 from cluster.types import EncodedBatch, Encoding
 
@@ -64,7 +65,10 @@ class Bench:
         self.queue: deque[Ticket] = deque()
         self.results: dict[int, Result] = {}
         self._batch = batch
-        self.lanes = Lanes(cast(Any, replicas), self._take, self._settle, max_attempts)
+        self.metrics = ServingMetrics()
+        self.lanes = Lanes(
+            cast(Any, replicas), self._take, self._settle, max_attempts, self.metrics
+        )
 
     def add(self, *ids: int) -> list[Ticket]:
         tickets = [ticket(i) for i in ids]
@@ -182,25 +186,30 @@ def test_one_death_costs_no_item() -> None:
     assert rewards(asyncio.run(run())) == {0: 0.0, 1: 1.0}
 
 
-def test_only_the_batch_that_was_running_is_blamed_for_a_death() -> None:
-    """Item 9 waits behind the poison on the same replica at every death, and is never at fault."""
+@pytest.mark.parametrize("max_attempts", [1, 2, 3])
+def test_a_batch_that_only_stood_beside_the_poison_is_never_blamed(max_attempts: int) -> None:
+    """Two slots on one replica; every batch sent to it while it dies is lost."""
 
     async def run() -> dict[int, Result]:
-        both = asyncio.Event()
-        replicas = Replicas(2, lambda ids: behave(ids))
+        dead = asyncio.Event()
 
         async def behave(ids: list[int]) -> None:
-            if len(replicas.batches) == 2:
-                both.set()
-            await both.wait()
-            if len(replicas.batches) <= 2:
+            if 1 in ids:
+                await asyncio.sleep(0.001)
+                dead.set()
+                await asyncio.sleep(0)
+                dead.clear()
                 raise ActorDiedError()
+            dying = asyncio.create_task(dead.wait())
+            if (await asyncio.wait([dying], timeout=0.002))[0]:
+                raise ActorDiedError()
+            dying.cancel()
 
-        bench = Bench(replicas, max_attempts=1, batch=1)
-        bench.add(1, 9)
-        return await bench.run_until(2)
+        bench = Bench(Replicas(2, behave), max_attempts, batch=1)
+        bench.add(7, 1, 9, 8)
+        return await bench.run_until(4)
 
-    assert rewards(asyncio.run(run())) == {1: "scoring_failed", 9: 9.0}
+    assert rewards(asyncio.run(run())) == {1: "scoring_failed", 7: 7.0, 8: 8.0, 9: 9.0}
 
 
 def test_a_batch_that_never_reached_its_replica_is_not_blamed() -> None:

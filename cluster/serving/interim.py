@@ -1,0 +1,171 @@
+"""Who goes next: admission, token budget, priority with ageing, deadlines, shared prompts.
+
+A pure object: no clock, no I/O, no asyncio; `now` is passed in, in seconds. Invariants, each a
+property test:
+
+- what is added leaves exactly once: taken, expired or cancelled, and `queued_tokens` is then 0;
+- a batch's cost, each prompt counted once, stays within the token budget, or it is one request;
+- the first request in line is in the next batch, and at least half of a batch's budget goes
+  strictly by the line; the rest may serve requests further back under a prompt already taken;
+- what has expired or been cancelled is never in a batch.
+
+The line: a request ages by one priority level in `ageing_s`, so it stands at
+`entered - priority x ageing_s`. Two requests age alike, so their order never changes and a plain
+heap holds it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Generic, Protocol, TypeVar
+
+from cluster.config import SchedulerConfig
+from cluster.errors import Overloaded
+from cluster.types import Encoding
+
+
+class Request(Protocol):
+    """What the scheduler reads. priority: higher is sooner. deadline: None is never."""
+
+    @property
+    def encoding(self) -> Encoding: ...
+    @property
+    def priority(self) -> int: ...
+    @property
+    def deadline(self) -> float | None: ...
+
+
+R = TypeVar("R", bound=Request)
+Prompt = int
+
+
+@dataclass(eq=False, slots=True)
+class _Entry(Generic[R]):
+    """A waiting request. serial: order of arrival. own_tokens: without its prompt."""
+
+    request: R
+    serial: int
+    prompt: Prompt
+    prompt_tokens: int
+    own_tokens: int
+    waiting: bool = True
+
+
+class Scheduler(Generic[R]):
+    """Requests in, batches out. `queued_tokens`: unique tokens waiting, prompts counted once."""
+
+    def __init__(
+        self, config: SchedulerConfig, token_budget: int, share_prompts: bool = True
+    ) -> None:
+        self.queued_tokens = 0
+        self._config = config
+        self._budget = token_budget
+        self._share_prompts = share_prompts
+        self._entries: dict[int, _Entry[R]] = {}
+        self._groups: dict[Prompt, dict[int, _Entry[R]]] = {}
+        self._line: list[tuple[float, int, _Entry[R]]] = []
+        self._deadlines: list[tuple[float, int, _Entry[R]]] = []
+        self._serial = count()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, requests: Sequence[R], now: float, tokens_per_s: float = 0.0) -> None:
+        """Put `requests` in line. tokens_per_s: how fast the line is drained now, 0 if unknown.
+
+        All or nothing: raises Overloaded, with the seconds in which the line will have drained, if
+        the queue would hold more than `max_queued_tokens`. An empty queue takes any call.
+        """
+        entries = [self._entry(request) for request in requests]
+        more = self._cost(entries, self._groups)
+        limit = self._config.max_queued_tokens
+        if self._entries and self.queued_tokens + more > limit:
+            wait = self.queued_tokens / tokens_per_s if tokens_per_s > 0 else 1.0
+            raise Overloaded(
+                f"{self.queued_tokens} tokens are waiting and {more} more exceed the queue's "
+                f"{limit}; retry in {wait:.1f} s, or send less at once",
+                retry_after_s=wait,
+            )
+        for entry in entries:
+            self._enter(entry, now)
+
+    def cancel(self, request: R) -> bool:
+        """Drop a waiting request; False if it is not waiting any more."""
+        entry = self._entries.get(id(request))
+        if entry is None:
+            return False
+        self._remove(entry)
+        return True
+
+    def expire(self, now: float) -> list[R]:
+        """Drop and return every request whose deadline has come."""
+        expired = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            entry = heapq.heappop(self._deadlines)[2]
+            if entry.waiting:
+                self._remove(entry)
+                expired.append(entry.request)
+        return expired
+
+    def take(self) -> list[R]:
+        """The next batch, empty if nothing waits. Call `expire` first."""
+        batch: list[R] = []
+        prompts: set[Prompt] = set()
+        room, ahead = self._budget, self._budget // 2
+        while (entry := self._first()) is not None:
+            cost = entry.own_tokens + (0 if entry.prompt in prompts else entry.prompt_tokens)
+            if batch and cost > room:
+                break
+            self._remove(entry)
+            batch.append(entry.request)
+            prompts.add(entry.prompt)
+            room -= cost
+            for mate in list(self._groups.get(entry.prompt, {}).values()):
+                if mate.own_tokens > min(room, ahead):
+                    break
+                self._remove(mate)
+                batch.append(mate.request)
+                room -= mate.own_tokens
+                ahead -= mate.own_tokens
+        return batch
+
+    def _entry(self, request: R) -> _Entry[R]:
+        """A request without a split of its own stands under a prompt of no tokens, its own."""
+        encoding = request.encoding
+        split = encoding.prompt_len if self._share_prompts else 0
+        prompt = hash(encoding.input_ids[:split].tobytes()) if split else id(request)
+        return _Entry(request, next(self._serial), prompt, split, encoding.n_tokens - split)
+
+    def _enter(self, entry: _Entry[R], now: float) -> None:
+        request, serial = entry.request, entry.serial
+        self.queued_tokens += self._cost([entry], self._groups)
+        self._entries[id(request)] = entry
+        self._groups.setdefault(entry.prompt, {})[serial] = entry
+        place = now - request.priority * self._config.ageing_s
+        heapq.heappush(self._line, (place, serial, entry))
+        if request.deadline is not None:
+            heapq.heappush(self._deadlines, (request.deadline, serial, entry))
+
+    def _remove(self, entry: _Entry[R]) -> None:
+        entry.waiting = False
+        del self._entries[id(entry.request)]
+        group = self._groups[entry.prompt]
+        del group[entry.serial]
+        self.queued_tokens -= entry.own_tokens
+        if not group:
+            del self._groups[entry.prompt]
+            self.queued_tokens -= entry.prompt_tokens
+
+    def _first(self) -> _Entry[R] | None:
+        while self._line and not self._line[0][2].waiting:
+            heapq.heappop(self._line)
+        return self._line[0][2] if self._line else None
+
+    @staticmethod
+    def _cost(entries: Iterable[_Entry[R]], known: dict[Prompt, dict[int, _Entry[R]]]) -> int:
+        """Tokens that `entries` add to a queue whose prompts are `known`."""
+        new = {e.prompt: e.prompt_tokens for e in entries if e.prompt not in known}
+        return sum(new.values()) + sum(e.own_tokens for e in entries)

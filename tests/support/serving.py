@@ -1,0 +1,66 @@
+"""A deployed service of fake GPUs, and what tests of it share. Needs a running Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import ray
+from ray import serve
+
+from cluster.config import ClusterConfig
+from cluster.serving.app import assemble
+from cluster.serving.backends import BackendFactory
+from cluster.serving.client import connect
+from cluster.types import TokenIds
+
+PATIENCE_S = 90.0
+"""Longer than any recovery takes on a busy machine; no test asserts how long one takes."""
+
+
+@contextmanager
+def service(
+    config: ClusterConfig,
+    app: str,
+    replica_options: dict[str, Any],
+    make_backend: BackendFactory | None = None,
+) -> Iterator[Any]:
+    """A deployed app; yields a client actor that is ready."""
+    options = {"ray_actor_options": {"num_cpus": 0}, "health_check_period_s": 1} | replica_options
+    application = assemble(config, make_backend=make_backend, replica_options=options)
+    serve.run(application, name=app, route_prefix=None)
+    try:
+        with client_of(app) as actor:
+            yield actor
+    finally:
+        serve.delete(app)
+
+
+@contextmanager
+def client_of(app: str) -> Iterator[Any]:
+    """A client actor of a deployed app, ready; it ends with the block."""
+    actor: Any = connect(app, name=app, detached=False)
+    try:
+        ray.get(actor.ready.remote(PATIENCE_S))
+        yield actor
+    finally:
+        ray.kill(actor)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Poll until true."""
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def sequences(n: int, rng: np.random.Generator) -> list[TokenIds]:
+    """Random ids of 6 to 120 tokens, beginning with 7; no two are equal."""
+    return [
+        np.concatenate([[7], rng.integers(0, 250, rng.integers(5, 120))]).astype(np.int32)
+        for _ in range(n)
+    ]
