@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -52,6 +53,17 @@ def build(preset: Preset, device: torch.device, dtype: torch.dtype = torch.bfloa
         torch.nn.init.ones_(parameter) if "norm" in name else parameter.data.normal_(0, 0.02)
     model.model.rotary_emb = type(model.model.rotary_emb)(config).to(device)
     return model.eval().requires_grad_(False)
+
+
+def save(preset: Preset, folder: Path) -> None:
+    """The preset as a checkpoint that the service can load, with the embedded model's tokenizer."""
+    from transformers import AutoTokenizer
+
+    from cluster.engine.checkpoint import locate
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(locate("tiny"))
+    build(preset, torch.device("cpu")).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def flops_per_token(model: Any) -> float:

@@ -9,9 +9,11 @@ import numpy as np
 from cluster.types import Encoding
 
 
-def grouped(vocab_size: int, n_prompts: int = 16, n_responses: int = 8) -> list[Encoding]:
+def grouped(
+    vocab_size: int, n_prompts: int = 16, n_responses: int = 8, seed: int = 0
+) -> list[Encoding]:
     """`n_responses` to each of `n_prompts` prompts of 100 to 600 tokens, shuffled."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     encodings = []
     for _ in range(n_prompts):
         prompt = rng.integers(0, vocab_size - 1, rng.integers(100, 601), dtype=np.int32)
@@ -36,6 +38,12 @@ def _under(prompt: np.ndarray, rng: np.random.Generator, vocab_size: int) -> Enc
     length = int(np.clip(rng.lognormal(np.log(150), 0.6), 10, 800))
     response = rng.integers(0, vocab_size - 1, length, dtype=np.int32)
     return Encoding(np.concatenate([prompt, response]), prompt_len=len(prompt), n_bos=0)
+
+
+def uniform(vocab_size: int, n: int, length: int, seed: int) -> list[Encoding]:
+    """`n` sequences of `length` tokens that share nothing."""
+    ids = np.random.default_rng(seed).integers(0, vocab_size - 1, (n, length), dtype=np.int32)
+    return [Encoding(row) for row in ids]
 
 
 def n_tokens(encodings: Sequence[Encoding]) -> int:

@@ -47,6 +47,77 @@ def engine(
         write_json(json_file, result)
 
 
+@bench.command()
+@click.option("--fake-gpu", type=click.IntRange(1), help="Measure the control plane with N fakes.")
+@click.option("--batchers", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--calls", type=click.IntRange(3), default=12, show_default=True, help="Of 64 each.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here."
+)
+def cluster(fake_gpu: int | None, batchers: int, calls: int, json_file: Path | None) -> None:
+    """The service against the engine alone, or its control plane against fake GPUs.
+
+    A fake GPU sleeps as long as an 8B model would take on an H200 (ReplicaConfig.fake_gpu).
+    """
+    from cluster.bench.cluster import run, run_fake
+
+    log = Console(stderr=True).print
+    result = run_fake(fake_gpu, batchers, log=log) if fake_gpu else run("cpu", calls, log)
+    (print_fake if fake_gpu else print_cluster)(result, Console())
+    if json_file:
+        write_json(json_file, result)
+
+
+def print_cluster(result: dict[str, Any], console: Console) -> None:
+    """One row a way in, held against the engine alone."""
+    console.print(
+        f"engine alone: {result['engine_alone_tokens_per_s']:,.0f} tokens/s, "
+        f"{result['machine']['threads']} torch threads on both sides"
+    )
+    table = Table(title="calls of 8 prompts x 8 responses")
+    table.add_column("through")
+    for title in (
+        "tokens/s",
+        "ratio",
+        "call p50/p95/p99 ms",
+        "open loop p50/p95/p99 ms",
+        "idle +ms",
+    ):
+        table.add_column(title, justify="right")
+    for name, found in result["served"].items():
+        table.add_row(
+            name,
+            f"{found['closed']['tokens_per_s']:,.0f}",
+            f"{result['ratios'][name]:.2f}",
+            _latency(found["closed"]["call_ms"]),
+            _latency(found["open"]["call_ms"]),
+            f"{found['idle_added_ms']:.1f}",
+        )
+    console.print(table)
+
+
+def print_fake(result: dict[str, Any], console: Console) -> None:
+    """Throughput by load; the knee is where more calls under way help no more."""
+    table = Table(
+        title=f"{result['gpus']} fake GPUs ({result['gpu_floor_sequences_per_s']:,.0f} "
+        f"sequences/s at most), {result['batchers']} batchers"
+    )
+    for title in ("calls under way", "sequences/s", "call p50/p95/p99 ms", "errors"):
+        table.add_column(title, justify="right")
+    for step in result["steps"]:
+        table.add_row(
+            str(step["under_way"]),
+            f"{step['sequences_per_s']:,.0f}",
+            _latency(step["call_ms"]),
+            str(step["errors"]),
+        )
+    console.print(table)
+
+
+def _latency(milliseconds: dict[str, float]) -> str:
+    return " / ".join(f"{value:,.0f}" for value in milliseconds.values())
+
+
 def write_json(path: Path, result: dict[str, Any]) -> None:
     """The figures, written whole or not at all."""
     from cluster.files import atomic_writer

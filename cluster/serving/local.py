@@ -30,22 +30,32 @@ def local_service(
     *,
     make_backend: BackendFactory | None = None,
     replica_options: Mapping[str, Any] | None = None,
+    batcher_options: Mapping[str, Any] | None = None,
+    http_port: int | None = None,
     verbose: bool = False,
 ) -> Iterator[ActorHandle[RewardClient]]:
     """Start Ray, the application and a client actor; yields the client once it can score.
 
     replica_options: of the Replica deployment; one replica with all cores unless they say more.
+    http_port: on loopback; None serves no HTTP.
     """
     options = {"ray_actor_options": {"num_cpus": os.cpu_count() or 1}, **(replica_options or {})}
-    with local_ray(verbose=verbose):
-        app = assemble(config, make_backend=make_backend, replica_options=options)
-        serve.run(app, name=APP, route_prefix=None)
+    with local_ray(verbose=verbose, http_port=http_port):
+        app = assemble(
+            config,
+            make_backend=make_backend,
+            replica_options=options,
+            batcher_options=batcher_options,
+        )
+        serve.run(app, name=APP, route_prefix=None if http_port is None else "/")
         yield connect(APP, detached=False)
 
 
 @contextmanager
-def local_ray(*, verbose: bool = False, **options: Any) -> Iterator[None]:
-    """A Ray instance of one's own with Serve in it, without HTTP and dashboard."""
+def local_ray(
+    *, verbose: bool = False, http_port: int | None = None, **options: Any
+) -> Iterator[None]:
+    """A Ray instance of one's own with Serve in it, without a dashboard."""
     level = logging.INFO if verbose else logging.ERROR
     ray.init(
         address="local",
@@ -56,7 +66,10 @@ def local_ray(*, verbose: bool = False, **options: Any) -> Iterator[None]:
     )
     logging.getLogger("ray.serve").setLevel(level)
     try:
-        serve.start(proxy_location="Disabled")
+        if http_port is None:
+            serve.start(proxy_location="Disabled")
+        else:
+            serve.start(http_options={"host": "127.0.0.1", "port": http_port})
         yield
     finally:
         ray.shutdown()
