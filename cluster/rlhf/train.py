@@ -55,6 +55,7 @@ class Judged:
 
 
 OnStep = Callable[[StepReport], None]
+OnEvaluation = Callable[[list[Judged]], None]
 
 
 def load_for_training(config: TrainConfig) -> PackedRewardModel:
@@ -152,18 +153,30 @@ class Trainer:
 
 
 def train(
-    model: PackedRewardModel, pairs: Sequence[Pair], config: TrainConfig, on_step: OnStep
+    model: PackedRewardModel,
+    pairs: Sequence[Pair],
+    config: TrainConfig,
+    on_step: OnStep,
+    evaluation: Sequence[Pair] = (),
+    on_evaluation: OnEvaluation | None = None,
 ) -> Trainer:
-    """Train `model` in place on `pairs`; the Trainer, to judge and save with."""
+    """Train `model` in place on `pairs`; the Trainer, to judge and save with.
+
+    `on_evaluation` gets both rewards of every pair of `evaluation`, every
+    `config.evaluate_every` steps.
+    """
     if not pairs:
         raise ConfigError("there is no pair to train on")
     torch.manual_seed(config.seed)
     total = n_steps(len(pairs), config.pairs_per_step, config.epochs)
     trainer = Trainer(model, config, total)
-    for index, chunk in enumerate(steps(pairs, config.pairs_per_step, config.epochs, config.seed)):
-        if index == config.max_steps:
+    for chunk in steps(pairs, config.pairs_per_step, config.epochs, config.seed):
+        if trainer.step_number == config.max_steps:
             break
         on_step(trainer.step(chunk))
+        due = config.evaluate_every and trainer.step_number % config.evaluate_every == 0
+        if due and on_evaluation is not None:
+            on_evaluation(trainer.judge(evaluation))
     return trainer
 
 

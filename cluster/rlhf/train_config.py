@@ -66,5 +66,7 @@ class TrainConfig:
     """Gradients are scaled down to this norm."""
     centring: float = 0.0
     """Weight of mean((chosen + rejected)^2); 0.01 keeps rewards around zero."""
+    evaluate_every: int | None = None
+    """Steps between evaluations; None evaluates only at the end."""
     log_every: int = 10
     """Steps between log lines."""

@@ -15,11 +15,11 @@ from cluster.config import EngineConfig
 from cluster.engine.checkpoint import locate
 from cluster.engine.engine import Engine
 from cluster.rlhf.tiny.preferences import groups
-from cluster.rlhf.tiny.recipe import Recipe, make
+from cluster.rlhf.tiny.recipe import STAGES, Recipe, make
 from cluster.types import Encoding, Message, Score
 
 SHORT = Recipe(
-    train_groups=12,
+    stages=tuple(replace(stage, n_groups=12) for stage in STAGES),
     held_out_groups=1,
     vocab_size=400,
     training=replace(Recipe().training, max_steps=3),
@@ -70,8 +70,7 @@ def test_the_shipped_model_is_right_on_nine_of_ten_held_out_pairs(engine: Engine
 
 def test_the_shipped_model_takes_long_chats(engine: Engine) -> None:
     prompt: list[Message] = [{"role": "user", "content": "Tell me more. " * 1000}]
-    short, long = rewards(engine, [(prompt[:0] + [{"role": "user", "content": "Hi"}], "No."),
-                                   (prompt, "No.")])  # fmt: skip
+    short, long = rewards(engine, [([{"role": "user", "content": "Hi"}], "No."), (prompt, "No.")])
     assert short != long
 
 

@@ -1,5 +1,6 @@
 """The training loop: its gradient, its schedule, and that it can learn."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,15 @@ from cluster.rlhf.tiny.recipe import encode_pairs
 from cluster.rlhf.train import Trainer, accuracy_by_kind, learning_rate, load_for_training, train
 from cluster.rlhf.train_config import TrainConfig
 from cluster.rlhf.train_data import Pair
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Matrices this small only wait for a second one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +89,21 @@ def test_the_learning_rate_rises_then_follows_half_a_cosine() -> None:
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[55] == pytest.approx(0.6)
     assert learning_rate(config, 100, 100) == pytest.approx(0.2)
+
+
+def test_evaluations_come_when_they_are_due(config: TrainConfig, pairs: list[Pair]) -> None:
+    config = replace(config, pairs_per_step=8, max_steps=5, evaluate_every=2)
+    sizes: list[int] = []
+    few = pairs[:3]
+    train(
+        load_for_training(config),
+        pairs,
+        config,
+        lambda _: None,
+        few,
+        lambda j: sizes.append(len(j)),
+    )
+    assert sizes == [3, 3]
 
 
 def test_nothing_to_train_on_is_refused(config: TrainConfig) -> None:

@@ -6,7 +6,7 @@ be made again, in any order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from random import Random
 
 from cluster.rlhf.tiny.preferences import arithmetic, conversation, instructions
@@ -33,9 +33,12 @@ KINDS: dict[str, tuple[Callable[[Random, Split], Group], float]] = {
 """kind -> (its generator, its weight in training: hard kinds are shown more often)."""
 
 
-def groups(split: Split, n_per_kind: int, seed: int) -> Iterator[Group]:
+def groups(
+    split: Split, n_per_kind: int, seed: int, kinds: Iterable[str] = tuple(KINDS)
+) -> Iterator[Group]:
     """n_per_kind groups of every kind, in training times the kind's weight, kind by kind."""
-    for kind, (make, weight) in KINDS.items():
+    for kind in kinds:
+        make, weight = KINDS[kind]
         n_groups = round(n_per_kind * weight) if split == "train" else n_per_kind
         for index in range(n_groups):
             yield make(Random(f"{seed} {split} {kind} {index}"), split)

@@ -43,7 +43,7 @@ def multiplication(rng: Random, split: Split) -> Group:
 
 def operands(rng: Random, split: Split, sign: str) -> tuple[int, int]:
     """Two operands whose unordered pair belongs to the split; a - b is never negative."""
-    top = 9 if sign == "*" else 20
+    top = 9 if sign == "*" else 12
     while True:
         a, b = rng.randint(0, top), rng.randint(0, top)
         low, high = sorted((a, b))

@@ -1,0 +1,130 @@
+"""Annotated rows: a prompt, its responses, and the reward of each.
+
+The row is {"prompt": messages or text, "responses": [text or messages, ...], "rewards": [...]},
+as `annotate` and `score` write it (RLHFlow's data_with_rewards). Any number of responses, each
+row its own. A row that is no such group is a value (`Reject`), never an exception and never a
+reward of 0. Knows nothing of what is done with the rewards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.engine.conversations import check_messages, check_text
+from cluster.errors import InvalidInput, RewardError
+from cluster.files import BrokenRow, Row, read_rows
+from cluster.rows import prompt_messages
+from cluster.types import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One candidate. index: its place in the row, from 0. messages: what follows the prompt."""
+
+    index: int
+    messages: tuple[Message, ...]
+    reward: float
+
+    @property
+    def n_chars(self) -> int:
+        """Characters of its contents, the length that length penalties count."""
+        return sum(len(message["content"]) for message in self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One row. number: its line from 1. responses: in the row's order, at least one."""
+
+    number: int
+    prompt: tuple[Message, ...]
+    responses: tuple[Response, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that is no group. row: its fields, or its text where it was no JSON object."""
+
+    number: int
+    row: dict[str, Any]
+    error: RewardError
+
+    def as_row(self) -> dict[str, Any]:
+        """The row with its `error`, in the form that `score` writes."""
+        item = None if self.error.item is None else f"responses[{self.error.item}]"
+        report = {
+            "line": self.number,
+            "item": item,
+            "code": self.error.code,
+            "message": self.error.message,
+        }
+        return self.row | {"error": report}
+
+
+def read_groups(path: Path) -> Iterator[Group | Reject]:
+    """Every row of a .jsonl or .json file (.gz or not, `-` for stdin), in order."""
+    for row in read_rows(path):
+        if isinstance(row, BrokenRow):
+            yield Reject(row.number, {"text": row.text}, InvalidInput(row.reason))
+            continue
+        try:
+            yield group_of(row)
+        except RewardError as error:
+            yield Reject(row.number, row.value, error)
+
+
+def group_of(row: Row) -> Group:
+    """`row` as a group. Raises InvalidInput, its `item` the response that is wrong."""
+    prompt = check_messages(prompt_messages(_field(row, "prompt")))
+    replies, rewards = _list(row, "responses"), _list(row, "rewards")
+    if len(replies) != len(rewards):
+        raise InvalidInput(
+            f"{len(replies)} responses but {len(rewards)} rewards; annotate the row again"
+        )
+    return Group(
+        row.number,
+        tuple(prompt),
+        tuple(
+            Response(i, _reply(prompt, reply, i), _reward(reward, i))
+            for i, (reply, reward) in enumerate(zip(replies, rewards, strict=True))
+        ),
+    )
+
+
+def _field(row: Row, name: str) -> Any:
+    if name in row.value:
+        return row.value[name]
+    failed = row.value.get("error")
+    why = f"; its annotation failed: {failed}" if name == "rewards" and failed else ""
+    raise InvalidInput(f"`{name}` is missing{why}; give prompt, responses and rewards")
+
+
+def _list(row: Row, name: str) -> list[Any]:
+    value = _field(row, name)
+    if not isinstance(value, list) or not value:
+        raise InvalidInput(f"`{name}` must be a list with at least one entry")
+    return value
+
+
+def _reply(prompt: Sequence[Message], reply: Any, index: int) -> tuple[Message, ...]:
+    """What follows the prompt; a list of messages may repeat the prompt first."""
+    try:
+        if isinstance(reply, str):
+            return (Message(role="assistant", content=check_text(reply, "the response")),)
+        messages = check_messages(reply)
+    except InvalidInput as error:
+        raise error.at(index) from None
+    if messages[: len(prompt)] == list(prompt):
+        messages = messages[len(prompt) :]
+    if not messages:
+        raise InvalidInput("the response is the prompt and nothing more", index)
+    return tuple(messages)
+
+
+def _reward(value: Any, index: int) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidInput(f"the reward must be a finite number, not {value!r}", index)
+    return float(value)
