@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
 from cluster.config import ClusterConfig, EngineConfig
 from cluster.errors import DeadlineExceeded, Overloaded, RewardError
+from cluster.serving.accounts import Accounts
+from cluster.serving.autoscaling import autoscaling_stats
 from cluster.serving.calls import Book, Call, Result, Ticket
 from cluster.serving.interim import Scheduler
 from cluster.serving.lanes import Lanes
-from cluster.serving.metrics import RaySink, ServingMetrics
+from cluster.serving.load import QueueState
+from cluster.serving.metrics import RaySink, ServingMetrics, Totals
 from cluster.serving.rate import Rate
 from cluster.serving.wire import BatchResult
-from cluster.types import EncodedBatch, Encoding, ModelInfo
+from cluster.types import EncodedBatch, ModelInfo
 
 
 class Batcher:
@@ -31,14 +34,15 @@ class Batcher:
     def __init__(self, replicas: DeploymentHandle[Any], config: ClusterConfig) -> None:
         self._config = config
         self._replicas = replicas
-        self._share_prompts = config.engine.numerics != "reference"
+        share_prompts = config.engine.numerics != "reference"
         self._metrics = ServingMetrics(RaySink())
         self._book = Book(config.scheduler.dedupe_s)
         self._scheduler: Scheduler[Ticket] = Scheduler(
-            config.scheduler, config.engine.token_budget, self._share_prompts
+            config.scheduler, config.engine.token_budget, share_prompts
         )
+        self._accounts = Accounts(self._metrics, config.engine.token_budget, share_prompts)
         self._lanes = Lanes(
-            replicas, self._take, self._settle, config.scheduler.max_attempts, self._metrics
+            replicas, self._take, self._settle, config.scheduler.max_attempts, self._accounts
         )
         self._scored = Rate(window_s=10.0)
         self._running: asyncio.Task[None] | None = None
@@ -75,6 +79,23 @@ class Batcher:
         info: ModelInfo = await self._replicas.info.remote()
         return info
 
+    async def state(self) -> QueueState:
+        """What waits and runs now."""
+        return QueueState(
+            queued_items=len(self._scheduler),
+            queued_tokens=self._scheduler.queued_tokens,
+            running_tokens=self._accounts.running_tokens,
+            replica_tokens_per_s=self._accounts.rate.tokens_per_s,
+        )
+
+    async def totals(self) -> Totals:
+        """What was done since this process started."""
+        return self._metrics.totals
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve; `cluster.serving.autoscaling` reads it."""
+        return autoscaling_stats(await self.state())
+
     async def engine_config(self) -> EngineConfig:
         """Of the app; clients load its tokenizer."""
         return self._config.engine
@@ -106,11 +127,6 @@ class Batcher:
         for ticket in self._scheduler.expire(time.monotonic()):
             self._settle(ticket, DeadlineExceeded("the deadline passed before a device was free"))
         batch = self._scheduler.take()
-        if batch:
-            encodings = [ticket.encoding for ticket in batch]
-            unique = unique_tokens(encodings) if self._share_prompts else None
-            total = sum(encoding.n_tokens for encoding in encodings)
-            self._metrics.batch_cut(total, unique or total, self._config.engine.token_budget)
         self._show_queue()
         return batch
 
@@ -124,9 +140,3 @@ class Batcher:
 
     def _show_queue(self) -> None:
         self._metrics.queue(len(self._scheduler), self._scheduler.queued_tokens)
-
-
-def unique_tokens(encodings: Sequence[Encoding]) -> int:
-    """Tokens of a batch with each prompt counted once."""
-    prompts = {e.input_ids[: e.prompt_len].tobytes(): e.prompt_len for e in encodings}
-    return sum(prompts.values()) + sum(e.n_tokens - e.prompt_len for e in encodings)

@@ -25,8 +25,8 @@ from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableE
 from ray.serve.handle import DeploymentHandle
 
 from cluster.errors import NotReady, ScoringFailed
+from cluster.serving.accounts import Accounts
 from cluster.serving.calls import Result, Ticket
-from cluster.serving.metrics import ServingMetrics
 from cluster.serving.retry import LOST
 from cluster.serving.wire import BatchResult, ItemResult
 from cluster.types import EncodedBatch
@@ -52,13 +52,13 @@ class Lanes:
         take: Callable[[], list[Ticket]],
         settle: Callable[[Ticket, Result], None],
         max_attempts: int,
-        metrics: ServingMetrics,
+        accounts: Accounts,
     ) -> None:
         self._replicas = replicas.options(method_name="score")
         self._take = take
         self._settle = settle
         self._max_attempts = max_attempts
-        self._metrics = metrics
+        self._accounts = accounts
         self._work = asyncio.Event()
         self._again: deque[Unit] = deque()
         self._n_sent: Counter[str] = Counter()
@@ -128,6 +128,7 @@ class Lanes:
     async def _dispatch(self, slot: Any, unit: Unit, alone: bool = False) -> None:
         """One forward on the reserved slot. Every ticket is settled or back in front afterwards."""
         self._n_sent[slot.replica_id] += 1
+        unique = self._accounts.sent(unit.tickets)
         try:
             batch = EncodedBatch.from_encodings([ticket.encoding for ticket in unit.tickets])
             result: BatchResult = await self._replicas.dispatch(slot, batch)
@@ -139,33 +140,24 @@ class Lanes:
         except Exception as error:
             self._failed(unit, error, failures=unit.failures + 1, certain=True)
         else:
-            self._answer(unit, result)
+            self._answer(unit, result, unique)
         finally:
+            self._accounts.back(unique)
             self._n_sent -= Counter((slot.replica_id,))
 
-    def _answer(self, unit: Unit, result: BatchResult) -> None:
+    def _answer(self, unit: Unit, result: BatchResult, unique: int) -> None:
         now = time.monotonic()
         for ticket, item in zip(unit.tickets, result.items(), strict=True):
             if isinstance(item, ItemResult):
                 item = item._replace(queue_s=max(0.0, now - ticket.entered - item.forward_s))
             self._settle(ticket, item)
-        self._record(unit, result, now)
-
-    def _record(self, unit: Unit, result: BatchResult, now: float) -> None:
-        forward_s = float(result.forward_s_N.max())
-        scored = [i for i in range(len(result)) if i not in result.errors]
-        self._metrics.batch_done(
-            sum(unit.tickets[i].encoding.n_tokens for i in scored),
-            max(0.0, now - min(ticket.entered for ticket in unit.tickets) - forward_s),
-            forward_s,
-            result.rewards_N[scored].tolist(),
-        )
+        self._accounts.answered(unit.tickets, result, unique)
 
     def _failed(self, unit: Unit, error: Exception, *, failures: int, certain: bool) -> None:
         """Back to the front; in halves, or with its error, what has certainly failed too often."""
         tickets = _wanted(unit.tickets)
         logger.warning("%d items are tried again (failure %d): %s", len(tickets), failures, error)
-        self._metrics.retry()
+        self._accounts.lost()
         if failures < self._max_attempts or not certain:
             self._again.appendleft(Unit(tickets, failures))
         elif len(tickets) > 1:

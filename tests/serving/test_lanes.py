@@ -15,6 +15,7 @@ from ray.exceptions import ActorDiedError
 from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableError
 
 from cluster.errors import NotReady, RewardError, ScoringFailed
+from cluster.serving.accounts import Accounts
 from cluster.serving.calls import Call, Result, Ticket
 from cluster.serving.lanes import Lanes
 from cluster.serving.metrics import ServingMetrics
@@ -65,9 +66,9 @@ class Bench:
         self.queue: deque[Ticket] = deque()
         self.results: dict[int, Result] = {}
         self._batch = batch
-        self.metrics = ServingMetrics()
+        self.accounts = Accounts(ServingMetrics(), token_budget=100, share_prompts=True)
         self.lanes = Lanes(
-            cast(Any, replicas), self._take, self._settle, max_attempts, self.metrics
+            cast(Any, replicas), self._take, self._settle, max_attempts, self.accounts
         )
 
     def add(self, *ids: int) -> list[Ticket]:
@@ -90,6 +91,7 @@ class Bench:
             while len(self.results) < n_results:
                 await asyncio.sleep(0)
         running.cancel()
+        assert self.accounts.running_tokens == 0
         return self.results
 
 

@@ -1,0 +1,63 @@
+"""What the batches cost and yielded: running tokens, a replica's rate, and the batch metrics.
+
+Knows no replicas and no scheduler; the lanes tell it what they send and what comes back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from cluster.serving.calls import Ticket
+from cluster.serving.load import ReplicaRate
+from cluster.serving.metrics import ServingMetrics
+from cluster.serving.wire import BatchResult
+
+
+class Accounts:
+    """Of one batcher. running_tokens: unique tokens sent to replicas and not back yet."""
+
+    def __init__(self, metrics: ServingMetrics, token_budget: int, share_prompts: bool) -> None:
+        self.running_tokens = 0
+        self.rate = ReplicaRate()
+        self._metrics = metrics
+        self._token_budget = token_budget
+        self._share_prompts = share_prompts
+
+    def sent(self, tickets: Sequence[Ticket]) -> int:
+        """A batch leaves; returns its unique tokens, to be given back to `back`."""
+        total = sum(ticket.encoding.n_tokens for ticket in tickets)
+        unique = self._unique_tokens(tickets, total)
+        self._metrics.batch_cut(total, unique, self._token_budget)
+        self.running_tokens += unique
+        return unique
+
+    def back(self, unique: int) -> None:
+        """It is no longer on a replica, whether answered or lost."""
+        self.running_tokens -= unique
+
+    def answered(self, tickets: Sequence[Ticket], result: BatchResult, unique: int) -> None:
+        """It was scored."""
+        forward_s = float(result.forward_s_N.max())
+        scored = [i for i in range(len(result)) if i not in result.errors]
+        self.rate.add(unique, forward_s)
+        self._metrics.batch_done(
+            sum(tickets[i].encoding.n_tokens for i in scored),
+            max(0.0, time.monotonic() - min(t.entered for t in tickets) - forward_s),
+            forward_s,
+            result.rewards_N[scored].tolist(),
+        )
+
+    def lost(self) -> None:
+        """It will be tried again."""
+        self._metrics.retry()
+
+    def _unique_tokens(self, tickets: Sequence[Ticket], total: int) -> int:
+        """What the forward computes: each prompt once where prompts are shared."""
+        if not self._share_prompts:
+            return total
+        prompts = {
+            t.encoding.input_ids[: t.encoding.prompt_len].tobytes(): t.encoding.prompt_len
+            for t in tickets
+        }
+        return total - sum(t.encoding.prompt_len for t in tickets) + sum(prompts.values())
