@@ -145,14 +145,15 @@ def _reply(prompt: Any, reply: Any, field: str) -> Conversation:
     """A reply in its context: a conversation that ends with it."""
     if prompt is None:
         return _whole(reply, field)
-    chat = _prompt_messages(prompt)
+    chat = prompt_messages(prompt)
     if isinstance(reply, str):
         return chat, reply
     messages = _messages(reply, field)
     return messages if messages[: len(chat)] == chat else chat + messages
 
 
-def _prompt_messages(prompt: Any) -> list[Message]:
+def prompt_messages(prompt: Any) -> list[Message]:
+    """A row's `prompt`, string or messages, as messages. Raises InvalidInput by its shape."""
     if not isinstance(prompt, str):
         return _messages(prompt, "prompt")
     if not prompt.startswith(_HH_START):

@@ -125,6 +125,10 @@ def _reply(prompt: Sequence[Message], reply: Any, index: int) -> tuple[Message, 
 
 
 def _reward(value: Any, index: int) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidInput(f"the reward must be a finite number, not {value!r}", index)
-    return float(value)
+    try:
+        reward = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, OverflowError):
+        reward = math.nan
+    if not math.isfinite(reward):
+        raise InvalidInput(f"the reward must be a finite number, not {value!r:.40}", index)
+    return reward

@@ -28,7 +28,8 @@ random: the first two, in the order of their rewards: a random pair where the re
     independent samples."""
 
 DropReason = Literal["short", "tied", "same text"]
-"""short: too few responses.  tied: the two rewards are equal.  same text: the two responses are."""
+"""short: too few responses.  tied: the pair's rewards are equal, as where all the row's are.
+same text: the responses are equal though their rewards are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,12 @@ def choose_pair(group: Group, rule: PairRule) -> Preference | DropReason:
     if values[better] < values[worse]:
         better, worse = worse, better
     chosen, rejected = group.responses[better], group.responses[worse]
+    margin = values[better] - values[worse]
+    if margin == 0:
+        return "tied"
     if chosen.messages == rejected.messages:
         return "same text"
-    margin = values[better] - values[worse]
-    return Preference(group, chosen, rejected, margin) if margin > 0 else "tied"
+    return Preference(group, chosen, rejected, margin)
 
 
 def dpo_row(pair: Preference) -> dict[str, Any]:

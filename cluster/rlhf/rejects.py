@@ -63,12 +63,12 @@ class Rejects:
         return [*self._shown, *rest, *where]
 
     def _add(self, reject: Reject) -> None:
-        line = f"line {reject.number}: {reject.error} [{reject.error.code}]"
+        line = f"line {reject.number}: {reject.error}"
         if self._strict:
-            raise InvalidInput(f"{line.removesuffix(f' [{reject.error.code}]')}; nothing is written")
+            raise InvalidInput(f"{line}; nothing is written")
         self.n += 1
         if self.n <= SHOWN:
-            self._shown.append(line)
+            self._shown.append(f"{line} [{reject.error.code}]")
         if self._path is not None:
             self._open().write(to_json_line(reject.as_row()))
 
