@@ -66,9 +66,8 @@ def rank_ask(body: Mapping[str, Any], max_items: int, max_deadline_s: float) -> 
 
 def _ask(body: Mapping[str, Any], wanted: list[Wanted], max_deadline_s: float) -> Ask:
     priority, deadline_s = body.get("priority"), body.get("deadline_s")
-    if priority is None:
-        priority = 0
-    if type(priority) is not int or abs(priority) > MAX_PRIORITY:
+    priority = 0 if priority is None else _whole(priority)
+    if priority is None or abs(priority) > MAX_PRIORITY:
         raise InvalidInput(
             f"`priority` must be a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}"
         )
@@ -136,12 +135,25 @@ def _text(item: Mapping[str, Any]) -> Conversation:
 
 def _ids(item: Mapping[str, Any]) -> Conversation:
     ids = item["ids"]
-    if not isinstance(ids, list) or not set(map(type, ids)) <= {int}:
-        raise InvalidInput("`ids` must be a flat list of whole numbers")
+    if not isinstance(ids, list):
+        raise InvalidInput(f"`ids` must be a list of whole numbers, not {kind(ids)}")
+    if not set(map(type, ids)) <= {int}:  # anything else in numpy's hands may become huge or text
+        ids = [_whole(i) for i in ids]
+        if None in ids:
+            place = ids.index(None)
+            found = kind(item["ids"][place])
+            raise InvalidInput(f"`ids` must be whole numbers; at position {place} is {found}")
     try:
         return np.array(ids, np.int64)  # the encoder checks the range and narrows
     except OverflowError:
-        raise InvalidInput("`ids` holds a number that no vocabulary reaches") from None
+        raise InvalidInput("`ids` holds a number far outside the vocabulary") from None
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number as JSON has them, 1.0 among them; None for anything else."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
 
 
 _READERS: dict[frozenset[str], Callable[[Mapping[str, Any]], Conversation]] = {

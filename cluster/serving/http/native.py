@@ -69,9 +69,7 @@ def native_routes(service: Service) -> APIRouter:
 def _v1(service: Service) -> APIRouter:
     config = service.config
     key = Depends(require_key(load_keys(config)))
-    routes = APIRouter(
-        prefix="/v1", dependencies=[key], tags=["rewards"], responses=_failures()
-    )
+    routes = APIRouter(prefix="/v1", dependencies=[key], tags=["rewards"], responses=_failures())
 
     @routes.post(
         "/score",

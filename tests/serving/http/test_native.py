@@ -51,15 +51,16 @@ def test_every_form_of_an_item_is_scored_as_the_conversation_it_means(
         {"prompt": "hi", "responses": ["hello", "bye"]},
         {"text": "<|begin_of_text|>raw"},
         {"ids": ids},
+        {"ids": [7.0, 8, 9]},
     )
     assert answer.status_code == 200
     chat = reward_of(scorer, [USER, ANSWER])
     bye = reward_of(scorer, ([USER], "bye"))
     text, raw = reward_of(scorer, "raw"), reward_of(scorer, ids)
     results = answer.json()["results"]
-    assert [r["reward"] for r in results] == [chat, chat, chat, chat, bye, text, raw]
-    places = [(r["item"], r.get("response")) for r in results]
-    assert places == [(0, None), (1, None), (2, None), (3, 0), (3, 1), (4, None), (5, None)]
+    assert [r["reward"] for r in results] == [chat, chat, chat, chat, bye, text, raw, raw]
+    assert [r["item"] for r in results] == [0, 1, 2, 3, 3, 4, 5, 6]
+    assert [r.get("response") for r in results] == [None, None, None, 0, 1, None, None, None]
 
 
 def test_a_result_is_the_whole_score_record(client: TestClient) -> None:
@@ -85,7 +86,7 @@ def test_an_item_that_cannot_be_scored_names_itself_and_harms_no_other(
         17,
         {"ids": [10**30]},
         {"ids": [True]},
-        {"ids": [1.0]},
+        {"ids": [1, 1.5]},
         {"messages": [{"role": "user"}]},
         {"text": 5},
         {"prompt": None, "response": "x"},
@@ -139,6 +140,7 @@ def test_priority_and_deadline_reach_the_scorer_and_the_services_limit_holds(
         {"priority": 3, "deadline_s": 2},
         {"deadline_s": 1e9, "priority": -1000},
         {"deadline_s": None, "priority": None},
+        {"priority": 2.0},
         {"deadline_s": 10**400},
     ):
         assert post(client, item, **terms).status_code == 200
@@ -147,6 +149,7 @@ def test_priority_and_deadline_reach_the_scorer_and_the_services_limit_holds(
         (3, 2.0),
         (-1000, 30.0),
         (0, 30.0),
+        (2, 30.0),
         (0, 30.0),
     ]
 
