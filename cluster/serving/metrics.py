@@ -112,9 +112,22 @@ def _make(metric: Metric) -> Any:
     return metrics.Histogram(metric.name, boundaries=list(metric.buckets), **about).observe
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Of the rewards in a window. quantiles: value by share below it."""
+
+    n: int
+    mean: float
+    std: float
+    quantiles: dict[float, float]
+
+
 @dataclass(slots=True)
 class Totals:
-    """Since the process started; differences of two are rates. errors: by code."""
+    """Since the process started; differences of two are rates. errors: by code.
+
+    rewards: the shape of the last ones, None before the first.
+    """
 
     batches: int = 0
     items: int = 0
@@ -123,6 +136,7 @@ class Totals:
     forward_s: float = 0.0
     retries: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    rewards: Shape | None = None
 
 
 class ServingMetrics:
@@ -178,10 +192,10 @@ class ServingMetrics:
 
     def _distribution(self, rewards: Sequence[float]) -> None:
         self.rewards.add(rewards)
-        if self._sink is None or self._clock() < self._next_shape:
+        if self._clock() < self._next_shape:
             return
         self._next_shape = self._clock() + SHAPE_EVERY_S
-        shape = self.rewards.shape()
+        shape = self.totals.rewards = self.rewards.shape()
         self._record(REWARD_MEAN, shape.mean)
         self._record(REWARD_STD, shape.std)
         for q, value in shape.quantiles.items():
@@ -190,16 +204,6 @@ class ServingMetrics:
     def _record(self, metric: Metric, value: float, **tags: str) -> None:
         if self._sink is not None:
             self._sink.record(metric, value, tags)
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Of the rewards in a window. quantiles: value by share below it."""
-
-    n: int
-    mean: float
-    std: float
-    quantiles: dict[float, float]
 
 
 class RewardWindow:

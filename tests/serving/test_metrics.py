@@ -92,6 +92,8 @@ def test_the_distribution_is_refreshed_when_its_time_has_come(recorder: Recorder
     metrics.batch_done(1, 0.0, 0.1, [1.0])
     assert recorder.values[REWARD_MEAN.name,] == 1
     assert recorder.values[REWARD_QUANTILE.name, "0.5"] == 1
+    assert metrics.totals.rewards is not None
+    assert metrics.totals.rewards.mean == 1
 
 
 def test_the_window_holds_the_last_rewards_in_any_portions() -> None:

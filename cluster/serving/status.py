@@ -1,0 +1,149 @@
+"""A look at a running service from outside: what Serve says, what the batchers count.
+
+Asks every batcher and every replica directly, past their queues, so that looking costs the service
+next to nothing. Knows nothing of how it is shown.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+
+from cluster.serving.load import QueueState
+from cluster.serving.metrics import Totals
+from cluster.serving.names import BATCHER, REPLICA
+from cluster.types import ModelInfo
+
+PATIENCE_S = 2.0
+"""Seconds a process has to answer before it is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """replicas: how many are in each of Serve's states."""
+
+    name: str
+    status: str
+    replicas: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The service at `at` (seconds on `time.monotonic`).
+
+    status: Serve's, or NOT_DEPLOYED. queue, totals: of all batchers, None where none answers.
+    models: what the running replicas have loaded.
+    """
+
+    app: str
+    status: str
+    message: str
+    at: float
+    deployments: tuple[Deployment, ...] = ()
+    models: tuple[ModelInfo, ...] = ()
+    queue: QueueState | None = None
+    totals: Totals | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Between two snapshots. errors: by code."""
+
+    seconds: float
+    items_per_s: float
+    tokens_per_s: float
+    batches_per_s: float
+    tokens_per_batch: float
+    saved_share: float
+    busy_replicas: float
+    errors: Counter[str] = field(default_factory=Counter)
+
+
+def snapshot(app: str) -> Snapshot:
+    """The service `app` of the Ray cluster that this process is connected to."""
+    found = serve.status().applications.get(app)
+    if found is None:
+        return Snapshot(app, "NOT_DEPLOYED", "no such application", time.monotonic())
+    deployments = tuple(
+        Deployment(
+            name,
+            str(of.status.value),
+            {str(state.value): n for state, n in of.replica_states.items()},
+        )
+        for name, of in found.deployments.items()
+    )
+    return Snapshot(
+        app,
+        str(found.status.value),
+        found.message,
+        time.monotonic(),
+        deployments,
+        tuple(_ask(app, REPLICA, "info", ModelInfo)),
+        _all_queues(_ask(app, BATCHER, "state", QueueState)),
+        _all_totals(_ask(app, BATCHER, "totals", Totals)),
+    )
+
+
+def throughput(before: Snapshot, after: Snapshot) -> Throughput | None:
+    """What was done between the two; None where a batcher did not answer or was restarted."""
+    old, new = before.totals, after.totals
+    seconds = after.at - before.at
+    if old is None or new is None or new.batches < old.batches or seconds <= 0:
+        return None
+    batches, tokens = new.batches - old.batches, new.tokens - old.tokens
+    return Throughput(
+        seconds=seconds,
+        items_per_s=(new.items - old.items) / seconds,
+        tokens_per_s=tokens / seconds,
+        batches_per_s=batches / seconds,
+        tokens_per_batch=tokens / batches if batches else 0.0,
+        saved_share=(new.saved_tokens - old.saved_tokens) / tokens if tokens else 0.0,
+        busy_replicas=(new.forward_s - old.forward_s) / seconds,
+        errors=new.errors - old.errors,
+    )
+
+
+def _ask(app: str, deployment: str, method: str, kind: type[Any]) -> list[Any]:
+    """The answers of all running processes of a deployment; those that fail are left out."""
+    handle: Any = serve.get_deployment_handle(deployment, app)
+    try:
+        answers = handle.broadcast(method).results(timeout_s=PATIENCE_S, return_exceptions=True)
+    except (RayError, RayServeException, TimeoutError):
+        return []
+    return [answer for answer in answers if isinstance(answer, kind)]
+
+
+def _all_queues(states: Sequence[QueueState]) -> QueueState | None:
+    """Summed over batchers; a replica's rate is their mean."""
+    if not states:
+        return None
+    return QueueState(
+        queued_items=sum(s.queued_items for s in states),
+        queued_tokens=sum(s.queued_tokens for s in states),
+        running_tokens=sum(s.running_tokens for s in states),
+        replica_tokens_per_s=sum(s.replica_tokens_per_s for s in states) / len(states),
+    )
+
+
+def _all_totals(totals: Sequence[Totals]) -> Totals | None:
+    """Summed over batchers; the rewards' shape is that of the one with the most rewards."""
+    if not totals:
+        return None
+    shapes = [t.rewards for t in totals if t.rewards is not None]
+    return Totals(
+        batches=sum(t.batches for t in totals),
+        items=sum(t.items for t in totals),
+        tokens=sum(t.tokens for t in totals),
+        saved_tokens=sum(t.saved_tokens for t in totals),
+        forward_s=sum(t.forward_s for t in totals),
+        retries=sum(t.retries for t in totals),
+        errors=sum((t.errors for t in totals), Counter()),
+        rewards=max(shapes, key=lambda shape: shape.n, default=None),
+    )
