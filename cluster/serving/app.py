@@ -27,8 +27,9 @@ from cluster.serving.replica import Replica
 logger = logging.getLogger("ray.serve.reward_cluster")
 
 REPLICA_OPTIONS: dict[str, Any] = {
-    # One batch runs while the next waits on the replica; everything else stays schedulable.
-    "max_ongoing_requests": 2,
+    # The lanes keep two batches on a replica; the rest is room for slots that a dying batcher
+    # leaves reserved, which Serve never frees.
+    "max_ongoing_requests": 100,
     "health_check_period_s": 2,
     "health_check_timeout_s": 30,
     # A model that cannot be loaded is reported, not tried for minutes.
@@ -36,11 +37,10 @@ REPLICA_OPTIONS: dict[str, Any] = {
     # Longer than two batches; a draining replica finishes what it holds.
     "graceful_shutdown_timeout_s": 60,
     "graceful_shutdown_wait_loop_s": 0.5,
-    # How often a waiting lane looks for a free slot.
     "request_router_config": {
-        "initial_backoff_s": 0.002,
-        "backoff_multiplier": 1.5,
-        "max_backoff_s": 0.02,
+        "request_router_class": "cluster.serving.routing:FewestSentRouter",
+        "initial_backoff_s": 0.01,
+        "max_backoff_s": 0.1,
     },
     "logging_config": {"enable_access_log": False},
 }

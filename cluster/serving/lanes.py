@@ -1,7 +1,11 @@
 """Lanes to the replicas: reserve a slot first, cut the batch only then, retry what a death lost.
 
-Late binding: while every replica is busy, waiting sequences stay where priorities, deadlines and
-cancellation still work. A batch whose replica died goes to the front and to another replica, from
+Late binding: while every replica has two batches, one running and one waiting, sequences stay where
+priorities, deadlines and cancellation still work. The lanes count these two themselves: a replica's
+`max_ongoing_requests` is larger, since Serve never frees a slot whose batcher died between
+reserving and sending, and with a limit of two the second such death would end the service.
+
+A batch whose replica died goes to the front and to another replica, from
 now on alone on it, because of two batches on one dead replica nobody knows which killed it. A batch
 that fails too often is split in halves until the one sequence that kills replicas is alone with its
 ScoringFailed; a sequence that only stood beside it is never blamed.
@@ -12,6 +16,7 @@ Knows neither calls nor the scheduler: `take` cuts a batch, `settle` gets each t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter, deque
@@ -32,7 +37,10 @@ from cluster.serving.wire import BatchResult, ItemResult
 from cluster.types import EncodedBatch
 
 logger = logging.getLogger("ray.serve.reward_cluster")
-PAUSE_S = 0.005
+DEPTH = 2
+"""Batches on a replica: one running, one waiting for it."""
+LOOK_AGAIN_S = 0.1
+"""While all replicas that are known are full: how soon to look for a new one."""
 
 
 @dataclass(eq=False, slots=True)
@@ -60,9 +68,11 @@ class Lanes:
         self._max_attempts = max_attempts
         self._accounts = accounts
         self._work = asyncio.Event()
+        self._freed = asyncio.Event()
         self._again: deque[Unit] = deque()
         self._n_sent: Counter[str] = Counter()
         self._alone: set[str] = set()
+        self._draining: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
@@ -70,7 +80,7 @@ class Lanes:
         self._work.set()
 
     async def run(self) -> None:
-        """While there is work, open one lane after another; each waits for a slot of its own."""
+        """While there is work, open one lane after another; each holds a slot of its own."""
         while True:
             await self._work.wait()
             bound = asyncio.get_running_loop().create_future()
@@ -82,51 +92,59 @@ class Lanes:
             await bound
 
     async def _lane(self, bound: asyncio.Future[None]) -> None:
+        """Reserve, cut and send. `bound` is done when the next lane may be opened."""
+        self._freed.clear()
+        unit: Unit | None = None
         try:
-            async with self._replicas.choose_replica() as slot:
-                if slot.replica_id in self._alone:
-                    await asyncio.sleep(PAUSE_S)
-                    return
-                unit = self._next_unit()
-                bound.set_result(None)
-                if unit is not None and unit.failures:
-                    await self._dispatch_alone(slot, unit)
-                elif unit is not None:
+            async with self._replicas.choose_replica(sent=self._loads()) as slot:
+                if self._loads().get(slot.replica_id, 0) < DEPTH:
+                    unit = self._next_unit(slot.replica_id)
+                if unit is not None:
+                    bound.set_result(None)
                     await self._dispatch(slot, unit)
         except DeploymentUnavailableError as error:
             self._refuse_all(f"no replica can be started: {error}")
-            await asyncio.sleep(1)
         except Exception:
             logger.exception("a lane failed; its slot is given back")
-            await asyncio.sleep(PAUSE_S)
         finally:
+            if unit is None and self._work.is_set():
+                await self._wait_for_room()
             if not bound.done():
                 bound.set_result(None)
 
-    def _next_unit(self) -> Unit | None:
-        while self._again:
-            unit = self._again.popleft()
-            unit.tickets = _wanted(unit.tickets)
-            if unit.tickets:
-                return unit
-        tickets = self._take()
-        if not tickets:
-            self._work.clear()
+    def _loads(self) -> dict[str, int]:
+        """Batches by replica. One that runs a suspect, or empties for one, takes nothing else."""
+        closed = [*self._alone]
+        if self._draining is not None and self._n_sent[self._draining]:
+            closed.append(self._draining)
+        return self._n_sent | dict.fromkeys(closed, DEPTH)
+
+    async def _wait_for_room(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._freed.wait(), LOOK_AGAIN_S)
+
+    def _next_unit(self, replica_id: str) -> Unit | None:
+        """What to send to this replica, which has room; None where there is nothing for it."""
+        while self._again and not _wanted(self._again[0]):
+            self._again.popleft()
+        if not self._again:
+            self._draining = None
+        elif not self._again[0].failures:
+            return self._again.popleft()
+        elif not self._n_sent[replica_id]:
+            self._alone.add(replica_id)
+            return self._again.popleft()
+        elif self._draining is None or not self._n_sent[self._draining]:
+            self._draining = replica_id
             return None
-        return Unit(tickets)
+        tickets = self._take()
+        if not tickets and not self._again:
+            self._work.clear()
+        return Unit(tickets) if tickets else None
 
-    async def _dispatch_alone(self, slot: Any, unit: Unit) -> None:
-        """As `_dispatch`, with nothing else of ours on the replica, so that blame is certain."""
-        self._alone.add(slot.replica_id)
-        try:
-            while self._n_sent[slot.replica_id]:
-                await asyncio.sleep(PAUSE_S)
-            await self._dispatch(slot, unit, alone=True)
-        finally:
-            self._alone.discard(slot.replica_id)
-
-    async def _dispatch(self, slot: Any, unit: Unit, alone: bool = False) -> None:
+    async def _dispatch(self, slot: Any, unit: Unit) -> None:
         """One forward on the reserved slot. Every ticket is settled or back in front afterwards."""
+        alone = slot.replica_id in self._alone
         self._n_sent[slot.replica_id] += 1
         unique = self._accounts.sent(unit.tickets)
         try:
@@ -144,6 +162,8 @@ class Lanes:
         finally:
             self._accounts.back(unique)
             self._n_sent -= Counter((slot.replica_id,))
+            self._alone.discard(slot.replica_id)
+            self._freed.set()
 
     def _answer(self, unit: Unit, result: BatchResult, unique: int) -> None:
         now = time.monotonic()
@@ -155,7 +175,7 @@ class Lanes:
 
     def _failed(self, unit: Unit, error: Exception, *, failures: int, certain: bool) -> None:
         """Back to the front; in halves, or with its error, what has certainly failed too often."""
-        tickets = _wanted(unit.tickets)
+        tickets = _wanted(unit)
         logger.warning("%d items are tried again (failure %d): %s", len(tickets), failures, error)
         self._accounts.lost()
         if failures < self._max_attempts or not certain:
@@ -170,14 +190,18 @@ class Lanes:
 
     def _refuse_all(self, message: str) -> None:
         """Answer everything that waits with NotReady, which clients try again."""
-        while (unit := self._next_unit()) is not None:
-            for ticket in unit.tickets:
-                self._settle(ticket, NotReady(message))
+        tickets = [ticket for unit in self._again for ticket in unit.tickets]
+        self._again.clear()
+        while more := self._take():
+            tickets += more
+        for ticket in tickets:
+            self._settle(ticket, NotReady(message))
 
 
-def _wanted(tickets: list[Ticket]) -> list[Ticket]:
-    """Without those that nobody waits for any more."""
-    return [ticket for ticket in tickets if ticket.waiters]
+def _wanted(unit: Unit) -> list[Ticket]:
+    """Its tickets without those that nobody waits for any more; they leave the unit."""
+    unit.tickets = [ticket for ticket in unit.tickets if ticket.waiters]
+    return unit.tickets
 
 
 def _alone(error: Exception, failures: int) -> str:

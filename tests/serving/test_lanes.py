@@ -32,12 +32,11 @@ class Slot:
 
 
 class Replicas:
-    """A handle of `n_slots` slots; `behave` runs in every dispatch and may raise."""
+    """A handle of some replicas; `behave` runs in every dispatch and may raise."""
 
-    def __init__(self, n_slots: int, behave: Behaviour, ids: Sequence[str] = ("a",)) -> None:
-        self._slots = asyncio.Semaphore(n_slots)
+    def __init__(self, behave: Behaviour, ids: Sequence[str] = ("a",)) -> None:
         self._behave = behave
-        self._ids = deque(ids)
+        self._ids = ids
         self.batches: list[list[int]] = []
         self.unavailable = False
 
@@ -45,12 +44,11 @@ class Replicas:
         return self
 
     @asynccontextmanager
-    async def choose_replica(self) -> AsyncIterator[Slot]:
+    async def choose_replica(self, sent: dict[str, int]) -> AsyncIterator[Slot]:
         if self.unavailable:
             raise DeploymentUnavailableError(cast(Any, "Replica"))
-        async with self._slots:
-            self._ids.rotate(-1)
-            yield Slot(self._ids[-1])
+        await asyncio.sleep(0)
+        yield Slot(min(self._ids, key=lambda name: sent.get(name, 0)))
 
     async def dispatch(self, slot: Slot, batch: EncodedBatch) -> BatchResult:
         ids = [int(e.input_ids[0]) for e in batch.encodings()]
@@ -121,27 +119,56 @@ def dies_with(*poison: int, error: Exception | None = None) -> Behaviour:
     return behave
 
 
-def test_a_batch_is_cut_only_when_a_slot_is_free() -> None:
+def test_while_all_replicas_are_full_nothing_is_cut() -> None:
+    """Two replicas of two slots: four calls are taken, what comes later waits and is one batch."""
+
     async def run() -> list[list[int]]:
         gate = asyncio.Event()
 
         async def wait(ids: list[int]) -> None:
             await gate.wait()
 
-        replicas = Replicas(1, wait)
+        replicas = Replicas(wait, ids=("a", "b"))
         bench = Bench(replicas)
-        bench.add(0)
-        running = asyncio.create_task(bench.run_until(4))
-        while not replicas.batches:
-            await asyncio.sleep(0)
-        for i in (1, 2, 3):  # one by one, while the only slot is taken
+        running = asyncio.create_task(bench.run_until(7))
+        for i in range(4):
             bench.add(i)
+            while len(replicas.batches) <= i:
+                await asyncio.sleep(0)
+        for i in (4, 5, 6):
+            bench.add(i)
+            await asyncio.sleep(0.001)
+        assert len(replicas.batches) == 4
+        gate.set()
+        await running
+        return replicas.batches
+
+    assert asyncio.run(run()) == [[0], [1], [2], [3], [4, 5, 6]]
+
+
+def test_a_new_replica_is_found_while_the_others_are_full() -> None:
+    async def run() -> list[list[int]]:
+        gate = asyncio.Event()
+
+        async def wait(ids: list[int]) -> None:
+            if ids != [9]:
+                await gate.wait()
+
+        known = ["a"]
+        replicas = Replicas(wait, ids=known)
+        bench = Bench(replicas, batch=1)
+        bench.add(0, 1, 9)
+        running = asyncio.create_task(bench.run_until(3))
+        while len(replicas.batches) < 2:
+            await asyncio.sleep(0)
+        known.append("b")
+        while 9 not in bench.results:
             await asyncio.sleep(0.001)
         gate.set()
         await running
         return replicas.batches
 
-    assert asyncio.run(run()) == [[0], [1, 2, 3]]
+    assert asyncio.run(run())[-1] == [9]
 
 
 @pytest.mark.parametrize("max_attempts", [1, 2, 3])
@@ -150,7 +177,7 @@ def test_what_kills_replicas_fails_alone_and_the_rest_is_scored(
     max_attempts: int, poison: tuple[int, ...]
 ) -> None:
     async def run() -> dict[int, Result]:
-        bench = Bench(Replicas(1, dies_with(*poison)), max_attempts)
+        bench = Bench(Replicas(dies_with(*poison)), max_attempts)
         bench.add(0, 1, 2, 3, 4, 5)
         return await bench.run_until(6)
 
@@ -161,7 +188,7 @@ def test_what_kills_replicas_fails_alone_and_the_rest_is_scored(
 
 def test_an_exception_of_the_backend_is_tried_again_and_split_like_a_death() -> None:
     async def run() -> dict[int, Result]:
-        bench = Bench(Replicas(1, dies_with(1, error=RuntimeError("bad shape"))))
+        bench = Bench(Replicas(dies_with(1, error=RuntimeError("bad shape"))))
         bench.add(0, 1, 2, 3)
         return await bench.run_until(4)
 
@@ -181,7 +208,7 @@ def test_one_death_costs_no_item() -> None:
             for error in deaths:
                 raise error
 
-        bench = Bench(Replicas(1, once), max_attempts=1)
+        bench = Bench(Replicas(once), max_attempts=1)
         bench.add(0, 1)
         return await bench.run_until(2)
 
@@ -207,7 +234,7 @@ def test_a_batch_that_only_stood_beside_the_poison_is_never_blamed(max_attempts:
                 raise ActorDiedError()
             dying.cancel()
 
-        bench = Bench(Replicas(2, behave), max_attempts, batch=1)
+        bench = Bench(Replicas(behave), max_attempts, batch=1)
         bench.add(7, 1, 9, 8)
         return await bench.run_until(4)
 
@@ -222,7 +249,7 @@ def test_a_batch_that_never_reached_its_replica_is_not_blamed() -> None:
             for error in gone:
                 raise error
 
-        bench = Bench(Replicas(1, behave), max_attempts=1)
+        bench = Bench(Replicas(behave), max_attempts=1)
         bench.add(1)
         return await bench.run_until(1)
 
@@ -231,7 +258,7 @@ def test_a_batch_that_never_reached_its_replica_is_not_blamed() -> None:
 
 def test_what_nobody_waits_for_is_not_tried_again() -> None:
     async def run() -> list[list[int]]:
-        replicas = Replicas(1, lambda ids: behave(ids))
+        replicas = Replicas(lambda ids: behave(ids))
         bench = Bench(replicas, max_attempts=3)
 
         async def behave(ids: list[int]) -> None:
@@ -248,7 +275,7 @@ def test_what_nobody_waits_for_is_not_tried_again() -> None:
 
 def test_where_no_replica_can_be_started_everything_that_waits_is_told_so() -> None:
     async def run() -> dict[int, Result]:
-        replicas = Replicas(1, answer)
+        replicas = Replicas(answer)
         replicas.unavailable = True
         bench = Bench(replicas, batch=1)
         bench.add(0, 1)
