@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")  # the speed of the machine is no property of the code
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a network
 
 REPOSITORY = Path(__file__).resolve().parents[1]

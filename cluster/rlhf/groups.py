@@ -114,6 +114,10 @@ def _reply(prompt: Sequence[Message], reply: Any, index: int) -> tuple[Message, 
     try:
         if isinstance(reply, str):
             return (Message(role="assistant", content=check_text(reply, "the response")),)
+        if not isinstance(reply, list):
+            raise InvalidInput(
+                f"the response must be a string or a list of messages, not {type(reply).__name__}"
+            )
         messages = check_messages(reply)
     except InvalidInput as error:
         raise error.at(index) from None
