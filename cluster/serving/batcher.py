@@ -19,7 +19,7 @@ from cluster.errors import DeadlineExceeded, Overloaded, RewardError
 from cluster.serving.accounts import Accounts
 from cluster.serving.autoscaling import autoscaling_stats
 from cluster.serving.calls import Book, Call, Result, Ticket
-from cluster.serving.interim import Scheduler
+from cluster.serving.scheduler import Scheduler
 from cluster.serving.lanes import Lanes
 from cluster.serving.load import QueueState
 from cluster.serving.metrics import RaySink, ServingMetrics, Totals
@@ -94,7 +94,7 @@ class Batcher:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Serve; `cluster.serving.autoscaling` reads it."""
-        return autoscaling_stats(await self.state())
+        return autoscaling_stats(await self.state(), self._metrics.totals.forward_s)
 
     async def engine_config(self) -> EngineConfig:
         """Of the app; clients load its tokenizer."""
