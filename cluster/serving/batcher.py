@@ -19,11 +19,11 @@ from cluster.errors import DeadlineExceeded, Overloaded, RewardError
 from cluster.serving.accounts import Accounts
 from cluster.serving.autoscaling import autoscaling_stats
 from cluster.serving.calls import Book, Call, Result, Ticket
-from cluster.serving.scheduler import Scheduler
 from cluster.serving.lanes import Lanes
 from cluster.serving.load import QueueState
 from cluster.serving.metrics import RaySink, ServingMetrics, Totals
 from cluster.serving.rate import Rate
+from cluster.serving.scheduler import Scheduler
 from cluster.serving.wire import BatchResult
 from cluster.types import EncodedBatch, ModelInfo
 
