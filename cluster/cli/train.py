@@ -50,16 +50,17 @@ def _tiny(out: Path, max_steps: int | None) -> float:
     from dataclasses import replace
 
     from cluster.rlhf.tiny.recipe import Recipe, make
-    from cluster.rlhf.train import accuracy_by_kind
+    from cluster.rlhf.train import accuracy_by_kind, best_on_top
 
     recipe = Recipe()
     recipe = replace(recipe, training=replace(recipe.training, max_steps=max_steps))
     made = make(recipe, out, _printer(recipe.training.log_every), click.echo)
-    click.echo("accuracy on held-out pairs")
+    click.echo(f"{'held out':<16} pairs right  best on top")
+    tops = best_on_top(made.held_out)
     for kind, share in accuracy_by_kind(made.held_out).items():
-        click.echo(f"  {kind:<16} {share:.3f}")
+        click.echo(f"{kind:<16} {share:>11.3f} {tops[kind]:>12.3f}")
     overall = sum(judged.right for judged in made.held_out) / len(made.held_out)
-    click.echo(f"  {'overall':<16} {overall:.3f} ({len(made.held_out)} pairs)")
+    click.echo(f"{'overall':<16} {overall:>11.3f}  ({len(made.held_out)} pairs)")
     return overall
 
 

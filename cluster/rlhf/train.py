@@ -211,9 +211,25 @@ def learning_rate(config: TrainConfig, step: int, total: int) -> float:
     return config.lr * (config.final_lr + (1 - config.final_lr) * cosine)
 
 
-def accuracy_by_kind(judged: Sequence[Judged]) -> dict[str, float]:
+def accuracy_by_kind(judged: Iterable[Judged]) -> dict[str, float]:
     """Share of right pairs a kind, kinds in order of appearance."""
-    kinds: dict[str, list[bool]] = {}
+    return _shares((result.pair.kind, result.right) for result in judged)
+
+
+def best_on_top(judged: Sequence[Judged]) -> dict[str, float]:
+    """Share of prompts a kind whose best response beats all others: best-of-n finds it."""
+    rejected = {result.pair.rejected.input_ids.tobytes() for result in judged}
+    wins: dict[tuple[str, bytes], bool] = {}
     for result in judged:
-        kinds.setdefault(result.pair.kind, []).append(result.right)
-    return {kind: sum(right) / len(right) for kind, right in kinds.items()}
+        best = result.pair.chosen.input_ids.tobytes()
+        if best not in rejected:
+            key = result.pair.kind, best
+            wins[key] = wins.get(key, True) and result.right
+    return _shares((kind, won) for (kind, _), won in wins.items())
+
+
+def _shares(outcomes: Iterable[tuple[str, bool]]) -> dict[str, float]:
+    found: dict[str, list[bool]] = {}
+    for kind, outcome in outcomes:
+        found.setdefault(kind, []).append(outcome)
+    return {kind: sum(values) / len(values) for kind, values in found.items()}

@@ -14,7 +14,15 @@ from cluster.errors import ConfigError
 from cluster.rlhf.bradley_terry import bradley_terry_loss
 from cluster.rlhf.tiny.preferences import groups
 from cluster.rlhf.tiny.recipe import encode_pairs
-from cluster.rlhf.train import Trainer, accuracy_by_kind, learning_rate, load_for_training, train
+from cluster.rlhf.train import (
+    Judged,
+    Trainer,
+    accuracy_by_kind,
+    best_on_top,
+    learning_rate,
+    load_for_training,
+    train,
+)
 from cluster.rlhf.train_config import TrainConfig
 from cluster.rlhf.train_data import Pair
 
@@ -118,3 +126,18 @@ def test_accuracy_is_told_by_kind(config: TrainConfig, pairs: list[Pair]) -> Non
     first = pairs[0].kind
     of_first = [j.right for j in judged if j.pair.kind == first]
     assert shares[first] == sum(of_first) / len(of_first)
+
+
+def test_the_best_is_on_top_only_where_it_beats_all_others(pairs: list[Pair]) -> None:
+    group = [pair for pair in pairs if pair.prompt_key == pairs[0].prompt_key]
+    rejected = [pair.rejected for pair in group]
+    best = next(p.chosen for p in group if all(p.chosen is not other for other in rejected))
+    against_best = [pair for pair in group if pair.chosen is best]
+    assert len(against_best) >= 2
+
+    def judged(rewards: list[float]) -> list[Judged]:
+        return [Judged(p, 1.0, r) for p, r in zip(against_best, rewards, strict=True)]
+
+    n = len(against_best)
+    assert best_on_top(judged([0.0] * n)) == {group[0].kind: 1.0}
+    assert best_on_top(judged([0.0] * (n - 1) + [2.0])) == {group[0].kind: 0.0}

@@ -48,15 +48,21 @@ class Stage:
 
 
 STAGES = (
-    # To find a word of the prompt in the response is one circuit; alone it forms within 200 steps,
-    # among everything else it takes ten times as many.
+    # To find a word of the prompt in the response, and to compute: each forms within a few hundred
+    # steps by itself; among everything else it takes ten times as many.
     Stage(
         kinds=("repeat", "mention", "address", "on_topic", "memory"),
         n_groups=800,
         pairs_per_step=48,
         lr=2e-3,
     ),
-    Stage(kinds=tuple(KINDS), n_groups=900, pairs_per_step=64, lr=1.5e-3),
+    Stage(
+        kinds=("addition", "subtraction", "multiplication"),
+        n_groups=700,
+        pairs_per_step=96,
+        lr=2e-3,
+    ),
+    Stage(kinds=tuple(KINDS), n_groups=1000, pairs_per_step=64, lr=1.5e-3),
 )
 
 

@@ -15,9 +15,9 @@ from cluster.rlhf.tiny.preferences.groups import Group, Split
 __all__ = ["KINDS", "Group", "Split", "groups"]
 
 KINDS: dict[str, tuple[Callable[[Random, Split], Group], float]] = {
-    "addition": (arithmetic.addition, 4),
-    "subtraction": (arithmetic.subtraction, 4),
-    "multiplication": (arithmetic.multiplication, 4),
+    "addition": (arithmetic.addition, 3),
+    "subtraction": (arithmetic.subtraction, 3),
+    "multiplication": (arithmetic.multiplication, 3),
     "letter_case": (instructions.letter_case, 1.3),
     "list_length": (instructions.list_length, 1.3),
     "one_word": (instructions.one_word, 0.6),
@@ -26,9 +26,9 @@ KINDS: dict[str, tuple[Callable[[Random, Split], Group], float]] = {
     "mention": (instructions.mention, 1),
     "address": (instructions.address, 1),
     "politeness": (conversation.politeness, 0.6),
-    "on_topic": (conversation.on_topic, 1.5),
-    "memory": (conversation.memory, 2.5),
-    "fluency": (conversation.fluency, 0.6),
+    "on_topic": (conversation.on_topic, 2),
+    "memory": (conversation.memory, 2),
+    "fluency": (conversation.fluency, 0.8),
 }
 """kind -> (its generator, its weight in training: hard kinds are shown more often)."""
 

@@ -1,8 +1,9 @@
 """Right and wrong arithmetic on small numbers.
 
 The held-out values are pairs of operands, in either order: a model that scores well on them has
-learnt to compute. Wrong answers are near misses (one or two off, one row of the table off, the
-digits swapped, the other operation) and one that is further away, which still beats nothing.
+learnt to compute. Wrong answers are one or two off (in multiplication: rows of the table), a few
+off, and far off, the nearer the better: a reward that knows by how much is easier to learn and to
+follow than one that knows only right and wrong.
 """
 
 from __future__ import annotations
@@ -57,9 +58,9 @@ def _group(rng: Random, split: Split, sign: str) -> Group:
     prompt = question.format(a=a, b=b, things=rng.choice(_THINGS))
     answer = rng.choice(_ANSWERS)
     right = _result(a, b, sign)
-    near, far = _near_misses(rng, a, b, sign), _far_miss(rng, right)
-    tiers = ([right], rng.sample(sorted(near), 2), [far])
-    texts = ([answer.format(r=r) for r in tier] for tier in tiers)
+    unit = max(1, rng.choice((a, b))) if sign == "*" else 1
+    wrong = sorted(_wrong(rng, right, unit), key=lambda result: abs(result - right))
+    texts = (answer.format(r=result) for result in (right, *wrong))
     return graded(rng, _NAMES[sign], [user(prompt)], *texts)
 
 
@@ -67,13 +68,9 @@ def _result(a: int, b: int, sign: str) -> int:
     return {"+": a + b, "-": a - b, "*": a * b}[sign]
 
 
-def _near_misses(rng: Random, a: int, b: int, sign: str) -> set[int]:
-    right = _result(a, b, sign)
-    step = max(1, rng.choice((a, b))) if sign == "*" else 1
-    near = {right + step, right - step, right + 2 * step, right - 2 * step}
-    near |= {right + 10, right - 10, int(str(right)[::-1])}
-    return {wrong for wrong in near if wrong >= 0 and wrong != right}
-
-
-def _far_miss(rng: Random, right: int) -> int:
-    return right + rng.choice([d for d in range(-60, 61) if abs(d) > 20 and right + d >= 0])
+def _wrong(rng: Random, right: int, unit: int) -> list[int]:
+    """A near miss, a wider one and a wild one, on either side, none negative."""
+    return [
+        rng.choice([r for n in steps for r in (right - n * unit, right + n * unit) if r >= 0])
+        for steps in ((1, 2), (3, 4, 5), (8, 10, 15, 20))
+    ]

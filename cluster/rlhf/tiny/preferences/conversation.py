@@ -60,7 +60,7 @@ def on_topic(rng: Random, split: Split) -> Group:
 
 
 def memory(rng: Random, split: Split) -> Group:
-    """A name given some turns ago (or by the system prompt), recalled or mistaken."""
+    """A name given some turns ago, recalled, then the other name of the chat, then a stranger's."""
     mine, theirs, other = names(rng, split, 3)
     topic = topics(rng, split, 1)[0]
     prompt = [
@@ -76,8 +76,7 @@ def memory(rng: Random, split: Split) -> Group:
     right, swapped = (mine, theirs) if about_me else (theirs, mine)
     owner = "My" if about_me else "Your"
     texts = (reply.format(o=owner, n=name) for name in (right, swapped, other))
-    best, *wrong = texts
-    return graded(rng, "memory", [*prompt, user(question)], best, wrong)
+    return graded(rng, "memory", [*prompt, user(question)], *texts)
 
 
 def fluency(rng: Random, split: Split) -> Group:
