@@ -1,16 +1,24 @@
 """Replicas from queued tokens: an application-level policy for Serve's autoscaler.
 
-The batcher reports its load through Serve's own `record_autoscaling_stats`; requests that it holds
-are invisible to the replicas' own counts. Invariant: the policy never raises, since an exception
-would freeze every application's state machine in the controller, and where the load is unknown or
-old it keeps the last target. Delays, factors and bounds around it are Serve's (autoscaling_config).
+The batcher reports its load through Serve's own `record_autoscaling_stats`, because requests that
+it holds are invisible to the replicas' own counts. For that its deployment needs an
+`autoscaling_config` too, with min_replicas equal to max_replicas; serve_config.yaml has both.
+An application-level policy because only that one sees the batcher's report beside the replicas.
+
+Invariants: the policy never raises, since an exception would stop the controller's work on every
+application; where any batcher's load is unknown or old it keeps the last target. Delays, factors
+and bounds round it are Serve's (`autoscaling_config` of the Replica deployment).
+
+The module is pickled by value into the controller, which needs the package installed but loads
+nothing heavy.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from cluster.serving.load import QueueState
@@ -20,13 +28,33 @@ logger = logging.getLogger("ray.serve.reward_cluster")
 
 WAITING = "waiting_tokens"
 RATE = "replica_tokens_per_s"
+FORWARD = "forward_seconds"
 
 
-def autoscaling_stats(state: QueueState) -> dict[str, float]:
-    """What the batcher reports: tokens queued and running, and a replica's measured rate."""
+class LoadUnknown(Exception):
+    """Why the last target is kept. It does not leave the policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Of all batchers together.
+
+    waiting_tokens: unique tokens queued and running.
+    tokens_per_s: unique tokens a second of one replica's forward, None until measured.
+    busy_replicas: forward seconds a second, so how many were computing on average.
+    """
+
+    waiting_tokens: float
+    tokens_per_s: float | None
+    busy_replicas: float
+
+
+def autoscaling_stats(state: QueueState, forward_s: float) -> dict[str, float]:
+    """What the batcher reports. forward_s: seconds of all forwards since it started."""
     return {
         WAITING: float(state.queued_tokens + state.running_tokens),
-        RATE: state.replica_tokens_per_s,
+        RATE: float(state.replica_tokens_per_s),
+        FORWARD: float(forward_s),
     }
 
 
@@ -38,16 +66,55 @@ def desired_replicas(waiting_tokens: float, target_drain_s: float, tokens_per_s:
     return math.ceil(waiting_tokens / (target_drain_s * tokens_per_s))
 
 
+def target_replicas(load: Load, held: int, target_drain_s: float, tokens_per_s: float) -> int:
+    """The formula, at least 1, and never fewer of the `held` ones than are at work.
+
+    Without the second a steady load that its replicas just carry, so that little waits, would
+    lose them, queue, and win them back, for ever. tokens_per_s: until `load` knows better.
+    """
+    rate = load.tokens_per_s or tokens_per_s
+    at_work = min(held, math.ceil(load.busy_replicas - 0.05))
+    return max(1, at_work, desired_replicas(load.waiting_tokens, target_drain_s, rate))
+
+
+def read_load(batcher: Any, stale_s: float) -> Load:
+    """The newest reports of all running batchers, from their AutoscalingContext.
+
+    Raises LoadUnknown where one has not reported, or not for `stale_s`.
+    """
+    reports: Mapping[str, Mapping[Any, Any]] = batcher.raw_metrics or {}
+    waiting, rates, busy = 0.0, list[float](), 0.0
+    for replica in batcher.running_replicas:
+        try:
+            points, rate, forward = (reports[name][replica] for name in (WAITING, RATE, FORWARD))
+        except KeyError:
+            raise LoadUnknown(
+                f"batcher {replica.unique_id} has not reported its load yet"
+            ) from None
+        age = batcher.current_time - points[-1].timestamp
+        if age > stale_s:
+            told = f"the last report of batcher {replica.unique_id}"
+            raise LoadUnknown(f"{told} is {age:.0f} s old")
+        waiting += points[-1].value
+        rates += [rate[-1].value] if rate[-1].value > 0 else []
+        seconds = forward[-1].timestamp - forward[0].timestamp
+        busy += (forward[-1].value - forward[0].value) / seconds if seconds > 0 else 0.0
+    if not batcher.running_replicas:
+        raise LoadUnknown("no batcher is running")
+    return Load(waiting, sum(rates) / len(rates) if rates else None, busy)
+
+
 class TokenPolicy:
     """`autoscaling_policy` of the application in serve_config.yaml.
 
     target_drain_s: seconds in which what waits should be scored.
     tokens_per_s: of one replica, until the batcher has measured it.
-    stale_s: age of a report after which the last target is kept.
+    stale_s: age of a report after which the last target is kept. More than metrics_interval_s
+    and a fifth of look_back_period_s in the batcher's autoscaling_config together.
     """
 
     def __init__(
-        self, target_drain_s: float = 5.0, tokens_per_s: float = 40_000.0, stale_s: float = 15.0
+        self, target_drain_s: float = 5.0, tokens_per_s: float = 40_000.0, stale_s: float = 30.0
     ) -> None:
         if min(target_drain_s, tokens_per_s, stale_s) <= 0:
             raise ValueError("target_drain_s, tokens_per_s and stale_s must be positive")
@@ -67,27 +134,23 @@ class TokenPolicy:
         if ctx.deployment_name != REPLICA:
             return held
         try:
-            return self._replicas(ctx, contexts.values())
-        except Exception:
-            if not self._complained:
-                logger.exception("autoscaling keeps %d replicas: the load cannot be read", held)
-            self._complained = True
+            load = self._load(contexts)
+            target = target_replicas(load, held, self._target_drain_s, self._tokens_per_s)
+        except Exception as error:
+            self._complain(held, error)
             return held
+        self._complained = False
+        return target
 
-    def _replicas(self, ctx: Any, contexts: Iterable[Any]) -> int:
-        batcher = next((c for c in contexts if c.deployment_name == BATCHER), None)
-        if batcher is None:
-            return int(ctx.target_num_replicas)
-        reports = batcher.raw_metrics or {}
-        waiting = list(self._latest(reports.get(WAITING, {}), batcher.current_time))
-        if not waiting:
-            return int(ctx.target_num_replicas)
-        rates = [r for r in self._latest(reports.get(RATE, {}), batcher.current_time) if r > 0]
-        rate = sum(rates) / len(rates) if rates else self._tokens_per_s
-        return max(1, desired_replicas(sum(waiting), self._target_drain_s, rate))
+    def _load(self, contexts: Mapping[Any, Any]) -> Load:
+        for ctx in contexts.values():
+            if ctx.deployment_name == BATCHER:
+                return read_load(ctx, self._stale_s)
+        raise LoadUnknown(f"{BATCHER} reports nothing: give it an autoscaling_config as well")
 
-    def _latest(self, series: Mapping[Any, Any], now: float) -> Iterable[float]:
-        """Each reporting process's newest value, unless it is old."""
-        for points in series.values():
-            if points and now - points[-1].timestamp <= self._stale_s:
-                yield points[-1].value
+    def _complain(self, held: int, error: Exception) -> None:
+        """Once an outage: the controller asks ten times a second."""
+        if not self._complained:
+            known = isinstance(error, LoadUnknown)
+            logger.warning("autoscaling keeps %d replicas: %s", held, error, exc_info=not known)
+        self._complained = True

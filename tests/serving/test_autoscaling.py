@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from ray.serve._private.common import DeploymentID, ReplicaID, TimeStampedValue
 from ray.serve.config import AutoscalingContext
 
+from cluster.serving import autoscaling
 from cluster.serving.autoscaling import (
+    FORWARD,
     RATE,
     WAITING,
     TokenPolicy,
@@ -23,20 +25,36 @@ from cluster.serving.names import BATCHER, REPLICA
 
 NOW = 1000.0
 REPLICAS, BATCHERS = DeploymentID(REPLICA, "reward"), DeploymentID(BATCHER, "reward")
+A, B = ReplicaID("a", BATCHERS), ReplicaID("b", BATCHERS)
+Raw = dict[str, Any]
 
 
-def context(deployment: DeploymentID, target: int, raw: Any = None) -> AutoscalingContext:
-    return AutoscalingContext(
+class BrokenContext(AutoscalingContext):
+    """Its metrics cannot be computed."""
+
+    @property
+    def raw_metrics(self) -> Any:
+        raise RuntimeError("the controller is confused")
+
+
+def context(
+    deployment: DeploymentID,
+    target: int,
+    raw: Any = None,
+    running: Sequence[ReplicaID] = (A,),
+    cls: type[AutoscalingContext] = AutoscalingContext,
+) -> AutoscalingContext:
+    return cls(
         deployment_id=deployment,
         deployment_name=deployment.name,
         app_name=deployment.app_name,
         current_num_replicas=target,
         target_num_replicas=target,
-        running_replicas=[],
+        running_replicas=list(running),
         total_num_requests=0.0,
         total_queued_requests=0.0,
         aggregated_metrics={},
-        raw_metrics=raw or {},
+        raw_metrics=raw,
         capacity_adjusted_min_replicas=1,
         capacity_adjusted_max_replicas=100,
         policy_state={},
@@ -47,20 +65,33 @@ def context(deployment: DeploymentID, target: int, raw: Any = None) -> Autoscali
     )
 
 
-def report(waiting: float, rate: float = 0.0, age_s: float = 0.0, name: str = "b") -> Any:
-    """What one batcher told Serve `age_s` seconds ago."""
-    state = QueueState(1, int(waiting), 0, rate)
-    batcher = ReplicaID(name, BATCHERS)
+def report(
+    waiting: float, rate: float = 0.0, age_s: float = 0.0, busy: float = 0.0, batcher: Any = A
+) -> Raw:
+    """What one batcher told Serve `age_s` seconds ago and 10 s before that."""
+    then = autoscaling_stats(QueueState(1, int(waiting), 0, rate), 100.0)
+    now = autoscaling_stats(QueueState(1, int(waiting), 0, rate), 100.0 + 10 * busy)
     return {
-        key: {batcher: [TimeStampedValue(NOW - age_s, value)]}
-        for key, value in autoscaling_stats(state).items()
+        key: {
+            batcher: [
+                TimeStampedValue(NOW - age_s - 10, then[key]),
+                TimeStampedValue(NOW - age_s, now[key]),
+            ]
+        }
+        for key in (WAITING, RATE, FORWARD)
     }
 
 
-def target(policy: TokenPolicy, raw: Any, current: int = 2) -> int:
+def together(first: Raw, second: Raw) -> Raw:
+    return {key: {**first[key], **second[key]} for key in first}
+
+
+def target(
+    policy: TokenPolicy, raw: Any, current: int = 2, running: Sequence[ReplicaID] = (A,)
+) -> int:
     contexts: Mapping[Any, Any] = {
         REPLICAS: context(REPLICAS, current),
-        BATCHERS: context(BATCHERS, 1, raw),
+        BATCHERS: context(BATCHERS, 1, raw, running),
     }
     decisions, _ = policy(contexts)
     assert decisions[BATCHERS] == 1
@@ -90,15 +121,37 @@ def test_nothing_waiting_wants_one_replica() -> None:
     assert target(TokenPolicy(), report(0), current=7) == 1
 
 
-def test_running_tokens_keep_their_replicas() -> None:
-    state = QueueState(0, queued_tokens=0, running_tokens=900, replica_tokens_per_s=0)
-    assert autoscaling_stats(state)[WAITING] == 900
+def test_running_tokens_count_as_waiting() -> None:
+    state = QueueState(0, queued_tokens=100, running_tokens=900, replica_tokens_per_s=0)
+    assert autoscaling_stats(state, 0.0)[WAITING] == 1000
+
+
+@pytest.mark.parametrize(
+    ("busy", "held", "wanted"), [(2.4, 3, 3), (2.0, 3, 2), (0.3, 3, 1), (0.0, 3, 1), (3.0, 2, 2)]
+)
+def test_replicas_at_work_are_kept_and_none_is_added_for_them(
+    busy: float, held: int, wanted: int
+) -> None:
+    assert target(TokenPolicy(), report(0, rate=100, busy=busy), current=held) == wanted
 
 
 def test_several_batchers_are_added_up() -> None:
-    a, b = report(1000, rate=100, name="a"), report(1000, rate=300, name="b")
-    both = {key: {**a[key], **b[key]} for key in (WAITING, RATE)}
-    assert target(TokenPolicy(target_drain_s=1), both) == 10
+    both = together(report(1000, rate=100), report(1000, rate=300, batcher=B))
+    assert target(TokenPolicy(target_drain_s=1), both, running=(A, B)) == 10
+
+
+@pytest.mark.parametrize(
+    "second", [{}, report(0, age_s=60, batcher=B)], ids=["has not reported", "is stale"]
+)
+def test_one_silent_batcher_of_two_keeps_the_last_target(second: Raw) -> None:
+    first = report(10)
+    raw = together(first, second) if second else first
+    assert target(TokenPolicy(), raw, current=5, running=(A, B)) == 5
+
+
+def test_the_last_word_of_a_dead_batcher_is_not_counted() -> None:
+    both = together(report(10), report(10**9, batcher=B))
+    assert target(TokenPolicy(), both, running=(A,)) == 1
 
 
 @pytest.mark.parametrize(
@@ -107,8 +160,8 @@ def test_several_batchers_are_added_up() -> None:
         None,
         {},
         {WAITING: {}},
-        {WAITING: {"b": []}},
-        {WAITING: {"b": ["no point"]}},
+        report(10) | {WAITING: {A: []}},
+        report(10) | {WAITING: {A: ["no point"]}},
         {WAITING: None},
         report(10**9, age_s=60),
     ],
@@ -118,9 +171,29 @@ def test_an_unknown_or_stale_load_keeps_the_last_target(raw: Any) -> None:
     assert target(TokenPolicy(stale_s=15), raw, current=6) == 6
 
 
+def test_a_raising_context_keeps_the_last_target() -> None:
+    broken = context(BATCHERS, 1, cls=BrokenContext)
+    decisions, _ = TokenPolicy()({REPLICAS: context(REPLICAS, 3), BATCHERS: broken})
+    assert decisions == {REPLICAS: 3, BATCHERS: 1}
+
+
 def test_a_missing_batcher_keeps_the_last_target() -> None:
     decisions, _ = TokenPolicy()({REPLICAS: context(REPLICAS, 3)})
     assert decisions == {REPLICAS: 3}
+
+
+def test_an_outage_is_logged_once_and_the_next_one_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(
+        autoscaling.logger, "warning", lambda message, *args, **_: told.append(message % args)
+    )
+    policy = TokenPolicy()
+    for raw in (None, None, report(10), report(10, age_s=99), report(10, age_s=100)):
+        target(policy, raw)
+    assert told == [
+        "autoscaling keeps 2 replicas: batcher a has not reported its load yet",
+        "autoscaling keeps 2 replicas: the last report of batcher a is 99 s old",
+    ]
 
 
 @pytest.mark.parametrize("settings", [{"target_drain_s": 0}, {"tokens_per_s": -1}, {"stale_s": 0}])
