@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,12 +46,21 @@ def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[Cluster]:
+def http_port() -> int:
+    """Of Serve's proxy, on loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(http_port: int) -> Iterator[Cluster]:
     """A head node of its own with Serve; tests may add nodes and kill processes."""
     head = {"num_cpus": 8, "include_dashboard": False, "object_store_memory": 200 * 2**20}
     cluster: Any = Cluster(initialize_head=True, head_node_args=head)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-    serve.start(proxy_location="Disabled")
+    http = {"host": "127.0.0.1", "port": http_port}
+    serve.start(proxy_location="HeadOnly", http_options=http)
     yield cluster
     ray.shutdown()
     cluster.shutdown()

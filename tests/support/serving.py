@@ -27,11 +27,12 @@ def service(
     app: str,
     replica_options: dict[str, Any],
     make_backend: BackendFactory | None = None,
+    route_prefix: str | None = None,
 ) -> Iterator[Any]:
-    """A deployed app; yields a client actor that is ready."""
+    """A deployed app, over HTTP too if it has a prefix; yields a client actor that is ready."""
     options = {"ray_actor_options": {"num_cpus": 0}, "health_check_period_s": 1} | replica_options
     application = assemble(config, make_backend=make_backend, replica_options=options)
-    serve.run(application, name=app, route_prefix=None)
+    serve.run(application, name=app, route_prefix=route_prefix)
     try:
         with client_of(app) as actor:
             yield actor
