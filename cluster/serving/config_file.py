@@ -13,14 +13,16 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from ray.serve.config import AutoscalingConfig, RequestRouterConfig
-from ray.serve.schema import ServeDeploySchema
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
+from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
 from cluster.config import ClusterConfig, WeightsConfig, parse_config
 from cluster.errors import ConfigError
-from cluster.serving.names import DEPLOYMENTS, REPLICA
+from cluster.serving.autoscaling import TokenPolicy
+from cluster.serving.names import BATCHER, DEPLOYMENTS, REPLICA
 
 BUILDER = "cluster.serving.app:build"
+POLICY = f"{TokenPolicy.__module__}:{TokenPolicy.__name__}"
 FREE_FORM: dict[str, type[BaseModel]] = {
     "autoscaling_config": AutoscalingConfig,
     "request_router_config": RequestRouterConfig,
@@ -62,6 +64,23 @@ def _problems(schema: ServeDeploySchema, values: Mapping[str, Any]) -> Iterator[
                 yield from _parse_problems(WeightsConfig, block.get("user_config") or {})
         if app.import_path == BUILDER:
             yield from _parse_problems(ClusterConfig, app.args)
+            yield from _policy_problems(app)
+
+
+def _policy_problems(app: ServeApplicationSchema) -> Iterator[str]:
+    """Of the application's autoscaling policy, which Serve first makes inside its controller."""
+    policy, where = app.autoscaling_policy or {}, f"{app.name}.autoscaling_policy"
+    yield from _unknown_names(AutoscalingPolicy, policy, where)
+    if policy.get("policy_function") != POLICY:
+        return
+    try:
+        TokenPolicy(**policy.get("policy_kwargs", {}))
+    except (TypeError, ValueError) as error:
+        yield f"{where}.policy_kwargs: {error}"
+    if not any(d.name == BATCHER and d.autoscaling_config for d in app.deployments):
+        yield f"{where}: {BATCHER} reports nothing to it; give it an autoscaling_config with " + (
+            "min_replicas equal to max_replicas"
+        )
 
 
 def _deployment_problems(where: str, block: Mapping[str, Any]) -> Iterator[str]:
