@@ -137,15 +137,17 @@ def test_every_metric_reaches_rays_prometheus_endpoint(client: httpx.Client) -> 
     url = f"http://127.0.0.1:{nodes[0]['MetricsExportPort']}/metrics"
     wanted = {metric.name for metric in ALL if metric is not RETRIES}  # no replica died here
 
-    def exported() -> bool:
-        assert post(client, sequences(3, np.random.default_rng())).status_code == 200
-        found = set(re.findall(r"^ray_(reward_[a-z_]+?)(?:_total|_bucket)?\{", page(), re.M))
-        return wanted <= found
+    group = {"prompt": "Which one is it?", "responses": ["this", "that", "those"]}
+
+    def missing() -> set[str]:
+        assert client.post("/v1/rank", json=group).status_code == 200
+        found = re.findall(r"^ray_(reward_[a-z_]+?)(?:_total|_bucket)?\{", page(), re.M)
+        return wanted - set(found)
 
     def page() -> str:
         return httpx.get(url, timeout=PATIENCE_S).text
 
-    until(exported)
+    until(lambda: not missing())
     assert 'application="http"' in page()
     assert re.search(r'ray_reward_errors_total\{[^}]*code="invalid_input"', page())
 
