@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from cluster.config import SchedulerConfig
 from cluster.engine.packing import pack
 from cluster.errors import Overloaded
-from cluster.serving.scheduler import Scheduler
+from cluster.serving.scheduler import LOOK_PAST, Scheduler
 from cluster.types import Encoding
 
 BUDGET = 100
@@ -164,11 +165,60 @@ def test_a_flood_under_one_prompt_leaves_half_of_each_batch_to_the_line(flood: i
     assert unique_tokens(first) <= BUDGET
 
 
-def test_a_request_over_the_budget_goes_alone_and_keeps_its_place() -> None:
+def test_a_request_over_the_budget_goes_alone_and_is_first_in_the_next_batch() -> None:
     s = scheduler()
-    small, big, last = ask(1, 0, 60), ask(2, 0, 500), ask(3, 0, 10)
+    small, big, last = ask(1, 0, 60), ask(2, 0, 500), ask(3, 0, 50)
     s.add([small, big, last], 0.0)
     assert drain(s) == [[small], [big], [last]]
+
+
+def test_what_does_not_fit_is_looked_past_and_is_first_in_the_next_batch() -> None:
+    s = scheduler()
+    a, b, c, d = ask(1, 0, 60), ask(2, 0, 50), ask(3, 0, 40), ask(4, 0, 30)
+    s.add([a, b, c, d], 0.0)
+    assert drain(s) == [[a, c], [b, d]]
+
+
+def test_the_last_of_a_line_is_not_looked_for_past_many_that_do_not_fit() -> None:
+    s = scheduler()
+    wide = [ask(1, 0, 90, i) for i in range(LOOK_PAST + 1)]
+    s.add([*wide, ask(2, 0, 10)], 0.0)
+    assert drain(s)[0] == [wide[0]]
+
+
+@given(
+    line=st.lists(st.integers(1, 10), min_size=1, max_size=30),
+    n_prompts=st.integers(1, 25),
+    n_mates=st.integers(0, 30),
+)
+def test_floods_under_many_prompts_at_most_double_the_batches_that_others_wait_for(
+    line: list[int], n_prompts: int, n_mates: int
+) -> None:
+    s = scheduler()
+    serial = iter(range(10**6))
+    strangers = [ask(1000 + i, 0, n, next(serial)) for i, n in enumerate(line)]
+    s.add([ask(p, 5, 2, next(serial)) for p in range(n_prompts)], 0.0)
+    s.add(strangers, 0.0)
+    bound = 1 + s.queued_tokens // (BUDGET // 2 - 10)
+    for i in range(bound):
+        flood = range(n_prompts * n_mates)
+        s.add([ask(p % n_prompts, 5, 2, next(serial)) for p in flood], 1.0 + i)
+        if strangers[-1] in s.take():
+            return
+    pytest.fail(f"still waiting after {bound} batches")
+
+
+def test_what_has_left_is_not_kept_alive() -> None:
+    s = scheduler()
+    s.add([ask(1, 0, 60)], 0.0)
+    gone = []
+    for i in range(500):
+        one = ask(2, 0, 60, i, deadline=1000.0, priority=-1)
+        gone.append(weakref.ref(one.encoding.input_ids))
+        s.add([one], 1.0)
+        s.cancel(one)
+    del one
+    assert sum(ids() is not None for ids in gone) < 100
 
 
 def test_a_level_of_priority_is_worth_its_seconds_of_waiting() -> None:
