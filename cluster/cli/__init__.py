@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("cluster.cli.demo:demo", "Run the whole path on this machine and show it."),
     "serve": ("cluster.cli.serve:serve", "Serve a config file, checked first."),
     "status": ("cluster.cli.status:status", "Watch a running service."),
+    "annotate": ("cluster.cli.annotate:annotate", "Score a whole data set, on every node."),
     "select": ("cluster.cli.select:select", "Best of n: annotated rows to chats to fine-tune on."),
     "pairs": ("cluster.cli.pairs:pairs", "Annotated rows to preference pairs for DPO."),
     "train": ("cluster.cli.train:train", "Train a reward model on preference pairs."),
