@@ -17,8 +17,12 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ray import serve
+from ray.serve.exceptions import RayServeException
+
 from cluster.config import EngineConfig, WeightsConfig, parse_config
 from cluster.serving.backends import Backend, BackendFactory
+from cluster.serving.slots import SlotLeases, release_abandoned
 from cluster.serving.wire import BatchResult
 from cluster.types import EncodedBatch, ModelInfo
 
@@ -39,6 +43,7 @@ class Replica:
         self._make_backend = make_backend
         self._stuck_after_s = stuck_after_s
         self._device = ThreadPoolExecutor(1, "device")
+        self._leases = SlotLeases() if _inside_serve() else None
         self._busy_since: float | None = None
         self._backend: Backend | None = None
 
@@ -71,6 +76,8 @@ class Replica:
         started = self._busy_since
         if started is not None and time.monotonic() - started > self._stuck_after_s:
             raise RuntimeError(f"device stuck: one forward is running for {self._stuck_after_s} s")
+        if self._leases is not None and (n := await release_abandoned(self._leases)):
+            logger.warning("%d slots of a dead batcher were given back", n)
 
     @property
     def _loaded(self) -> Backend:
@@ -88,3 +95,11 @@ class Replica:
             raise
         finally:
             self._busy_since = None
+
+
+def _inside_serve() -> bool:
+    try:
+        serve.get_replica_context()
+    except RayServeException:
+        return False
+    return True

@@ -26,10 +26,10 @@ from ray.serve.schema import ServeDeploySchema
 from support.serving import PATIENCE_S, client_of, sequences, service, until
 
 from cluster.config import ClusterConfig, EngineConfig, FakeGpuConfig
-from cluster.errors import RewardError, ScoringFailed
+from cluster.errors import Overloaded, RewardError, ScoringFailed
 from cluster.serving.backends import SleepBackend, fake_reward
 from cluster.serving.deploy import deploy
-from cluster.types import Encoding, Score, TokenIds
+from cluster.types import EncodedBatch, Encoding, Score, TokenIds
 
 pytestmark = pytest.mark.ray
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
@@ -209,6 +209,55 @@ def test_a_node_lost_under_load_costs_no_reward(
     finally:
         for node in nodes:
             ray_cluster.remove_node(node)
+
+
+def test_a_flood_of_ten_times_the_queue_is_refused_in_time_and_scored_in_the_end(
+    ray_cluster: Cluster, configure: Callable[..., ClusterConfig]
+) -> None:
+    config = configure(scheduler={"max_queued_tokens": 4_000})
+    rng = np.random.default_rng(6)
+    calls = [sequences(40, rng) for _ in range(16)]
+    with service(config, "flood", {"num_replicas": 2}) as client:
+        refs = [client.score.remote(ids, 0, PATIENCE_S) for ids in calls]
+        batcher = serve.get_deployment_handle("Batcher", "flood")
+        batch = EncodedBatch.from_encodings([Encoding(ids) for ids in sequences(200, rng)])
+        until(lambda: refused(batcher, batch))
+        for ids, answer in zip(calls, ray.get(refs), strict=True):
+            assert [item.reward for item in answer] == [fake_reward(i, "r1") for i in ids]
+
+
+def refused(batcher: Any, batch: EncodedBatch) -> bool:
+    """Whether a caller that does not wait is turned away with a time to come back."""
+    try:
+        batcher.score_batch.remote(batch).result()
+    except Overloaded as error:
+        return error.retry_after_s > 0
+    return False
+
+
+class Deserter:
+    """Reserves slots of the replicas and dies with them, as a batcher may."""
+
+    async def reserve(self, app: str, n: int) -> None:
+        replicas = serve.get_deployment_handle("Replica", app).options(method_name="score")
+        self.held = [replicas.choose_replica(sent={}) for _ in range(n)]
+        for slot in self.held:
+            await slot.__aenter__()
+
+
+def test_slots_that_a_dead_batcher_left_reserved_do_not_stop_the_service(client: Any) -> None:
+    deserter: Any = ray.remote(num_cpus=0)(Deserter).remote()
+    ray.get(deserter.reserve.remote(APP, 12))
+    with load(client):
+        ray.kill(deserter)
+    until(lambda: not sum(n_reserved(actor) for actor in actors("Replica").values()))
+
+
+def n_reserved(replica: Any) -> int:
+    count: int = ray.get(
+        replica.__ray_call__.remote(lambda r: len(r._replica_impl._reserved_slots))
+    )
+    return count
 
 
 def lame(mark: str, config: EngineConfig) -> SleepBackend:
