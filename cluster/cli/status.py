@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
+import socket
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -61,10 +61,11 @@ def status(address: str, app: str, once: bool, as_json: bool, interval: float) -
 
 def as_record(now: Snapshot, done: Throughput | None) -> dict[str, object]:
     """The same as the table shows, as JSON."""
-    record = dataclasses.asdict(now)
+    from pydantic_core import to_jsonable_python
+
+    record: dict[str, object] = to_jsonable_python(now)
     del record["at"]
-    record["throughput"] = None if done is None else dataclasses.asdict(done)
-    return record
+    return record | {"throughput": to_jsonable_python(done)}
 
 
 def status_view(now: Snapshot, done: Throughput | None) -> RenderableType:
@@ -131,12 +132,20 @@ def _connect(address: str) -> None:
     import ray
 
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise NotReady(
             f"no Ray cluster answers at {address!r}: {error}. Start one with `reward-cluster serve`"
         ) from None
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.removeprefix("ray://"), int(port)), timeout=5).close()
 
 
 class _Screen:

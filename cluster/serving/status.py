@@ -15,7 +15,6 @@ from typing import Any
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
-from ray.serve.schema import ReplicaState
 
 from cluster.serving.load import QueueState
 from cluster.serving.metrics import Totals
@@ -76,7 +75,7 @@ def snapshot(app: str) -> Snapshot:
         Deployment(
             name,
             str(of.status.value),
-            {ReplicaState(state).value: n for state, n in of.replica_states.items()},
+            {str(state): n for state, n in of.replica_states.items()},
         )
         for name, of in found.deployments.items()
     )
