@@ -165,6 +165,20 @@ def test_a_flood_under_one_prompt_leaves_half_of_each_batch_to_the_line(flood: i
     assert unique_tokens(first) <= BUDGET
 
 
+def test_a_group_that_is_next_in_line_fills_a_whole_batch_with_its_prompt_paid_once() -> None:
+    s = scheduler()
+    group = [ask(1, 40, 2, i) for i in range(30)]
+    s.add(group, 0.0)
+    assert drain(s) == [group]
+
+
+def test_a_sequence_that_is_all_prompt_shares_nothing_as_in_packing() -> None:
+    s = scheduler()
+    batch = [ask(1, 40, 0), ask(1, 40, 10)]
+    s.add(batch, 0.0)
+    assert s.queued_tokens == unique_tokens(batch) == 90
+
+
 def test_a_request_over_the_budget_goes_alone_and_is_first_in_the_next_batch() -> None:
     s = scheduler()
     small, big, last = ask(1, 0, 60), ask(2, 0, 500), ask(3, 0, 50)
