@@ -6,13 +6,14 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from cluster import __version__
 from cluster.cli.group_options import OutFile, rejects_path
@@ -78,10 +79,7 @@ def annotate(
     Exit status: 0 done; 1 done, but some rows could not be scored; 2 nothing written to OUT.
     """
     config = engine_config(**options)
-    if app is None:
-        from cluster.engine.chat import ChatEncoder
-
-        ChatEncoder.load(config)  # refuses a model here, before Ray is started
+    _check_model(config, app, options)
     parts = Parts(out.with_name(f"{out.name}.parts"), _manifest(source, config, app))
     if parts.n_done:
         click.echo(f"going on after the {parts.n_done} rows of an earlier run", err=True)
@@ -91,6 +89,20 @@ def annotate(
         _score(source, Pool(config, n, gpus, app), parts, part_rows, strict)
     n_bad = _join(parts, out, rejects_path(out, rejects), histogram)
     sys.exit(1 if n_bad else 0)
+
+
+def _check_model(config: EngineConfig, app: str | None, options: Mapping[str, Any]) -> None:
+    """Refuse here, before Ray is started, a model that cannot be loaded or that nobody asks."""
+    context = click.get_current_context()
+    given = [n for n in options if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
+    if app is not None and given:
+        raise click.UsageError(
+            f"--app scores by the service's own model; leave out {', '.join(given)}"
+        )
+    if app is None:
+        from cluster.engine.chat import ChatEncoder
+
+        ChatEncoder.load(config)
 
 
 def _score(source: str, pool: Pool, parts: Parts, part_rows: int, strict: bool) -> None:
@@ -151,6 +163,7 @@ def _told(rejected: str) -> str:
 def _ray(address: str, engines: int | None) -> Iterator[tuple[int, float]]:
     """A Ray to work in; the number of engines and the GPUs of each."""
     import ray
+    import ray.data  # sets up its loggers, so it comes before the next line
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     own = not ray.is_initialized()

@@ -12,6 +12,7 @@ Needs a Ray that is initialised; knows nothing of output files.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -119,9 +120,10 @@ class _Worker:
 
 
 def _service(app: str) -> Scorer:
-    from cluster.serving.client import RewardService
+    from cluster.serving.client import RewardService, connect
 
-    return RewardService(app).score
+    client = connect(app, name=f"annotate-{uuid.uuid4().hex[:8]}", detached=False)
+    return RewardService(client=client).score
 
 
 def _blocks(source: str, skip: int) -> Dataset | None:
