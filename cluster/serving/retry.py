@@ -41,9 +41,10 @@ def plain(error: BaseException) -> BaseException:
 
 
 def pause_s(error: BaseException, attempt: int) -> float:
-    """Seconds before the next attempt: what the error asks for, else 50 ms doubling to 2 s.
+    """Seconds before the next attempt: what the queue asks for, else 50 ms doubling to 2 s.
 
     Jittered, so that clients that failed together do not come back together.
     """
-    asked = error.retry_after_s if isinstance(error, Overloaded) else 0.0
-    return max(asked, min(2.0, 0.05 * 2.0 ** min(attempt, 6))) * random.uniform(0.5, 1.0)
+    if isinstance(error, Overloaded):
+        return max(0.02, error.retry_after_s) * random.uniform(0.5, 1.5)
+    return min(2.0, 0.05 * 2.0 ** min(attempt, 6)) * random.uniform(0.5, 1.0)

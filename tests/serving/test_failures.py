@@ -220,18 +220,23 @@ def test_a_flood_of_ten_times_the_queue_is_refused_in_time_and_scored_in_the_end
     with service(config, "flood", {"num_replicas": 2}) as client:
         refs = [client.score.remote(ids, 0, PATIENCE_S) for ids in calls]
         batcher = serve.get_deployment_handle("Batcher", "flood")
-        batch = EncodedBatch.from_encodings([Encoding(ids) for ids in sequences(200, rng)])
-        until(lambda: refused(batcher, batch))
+        until(lambda: refused(batcher, rng))
         for ids, answer in zip(calls, ray.get(refs), strict=True):
             assert [item.reward for item in answer] == [fake_reward(i, "r1") for i in ids]
 
 
-def refused(batcher: Any, batch: EncodedBatch) -> bool:
-    """Whether a caller that does not wait is turned away with a time to come back."""
+def refused(batcher: Any, rng: np.random.Generator) -> bool:
+    """Whether, behind one large call, a caller that does not wait is told when to come back."""
+    large, small = (
+        EncodedBatch.from_encodings([Encoding(ids) for ids in sequences(n, rng)]) for n in (600, 1)
+    )
+    first, second = batcher.score_batch.remote(large), batcher.score_batch.remote(small)
     try:
-        batcher.score_batch.remote(batch).result()
+        second.result()
     except Overloaded as error:
         return error.retry_after_s > 0
+    finally:
+        first.cancel()
     return False
 
 
