@@ -55,7 +55,8 @@ def _serve(schema: ServeDeploySchema, address: str, timeout: float) -> None:
         for line in wait_until_running(schema, timeout):
             click.echo(line)
         http = schema.http_options
-        click.echo(f"Serving on http://{http.host}:{http.port}. Ctrl-C ends it.")
+        at = ray.get_runtime_context().gcs_address
+        click.echo(f"Serving on http://{http.host}:{http.port}, Ray at {at}. Ctrl-C ends it.")
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
     finally:

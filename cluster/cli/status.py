@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -75,10 +76,11 @@ def status_view(now: Snapshot, done: Throughput | None) -> RenderableType:
 
     color = "green" if now.status == "RUNNING" else "yellow"
     head = Text.assemble(now.app, " ", (now.status, color), f" {now.message}".rstrip())
-    return Group(head, _deployments(now), _models(now), _numbers(now, done))
+    tables = (_deployments(now), _models(now), _numbers(now, done))
+    return Group(head, *(table for table in tables if table.row_count))
 
 
-def _deployments(now: Snapshot) -> RenderableType:
+def _deployments(now: Snapshot) -> Table:
     table = _table("deployment", "status", "replicas")
     for each in now.deployments:
         states = ", ".join(f"{n} {state.lower()}" for state, n in each.replicas.items())
@@ -86,7 +88,7 @@ def _deployments(now: Snapshot) -> RenderableType:
     return table
 
 
-def _models(now: Snapshot) -> RenderableType:
+def _models(now: Snapshot) -> Table:
     table = _table("model", "revision", "device", "dtype", "numerics", "replicas")
     for model, count in Counter(now.models).items():
         table.add_row(
@@ -95,7 +97,7 @@ def _models(now: Snapshot) -> RenderableType:
     return table
 
 
-def _numbers(now: Snapshot, done: Throughput | None) -> RenderableType:
+def _numbers(now: Snapshot, done: Throughput | None) -> Table:
     table = _table("queue and throughput", "")
     queue, totals = now.queue, now.totals
     if queue is not None:
@@ -129,6 +131,9 @@ def _table(*names: str) -> Table:
 def _connect(address: str) -> None:
     import logging
 
+    # A Ray that a program started wants the token it left here; who joins must be told to send it.
+    if (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     try:

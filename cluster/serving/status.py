@@ -68,9 +68,11 @@ class Throughput:
 
 def snapshot(app: str) -> Snapshot:
     """The service `app` of the Ray cluster that this process is connected to."""
-    found = serve.status().applications.get(app)
+    applications = serve.status().applications
+    found = applications.get(app)
     if found is None:
-        return Snapshot(app, "NOT_DEPLOYED", "no such application", time.monotonic())
+        there_are = f"this Ray cluster serves: {', '.join(applications) or 'nothing'}"
+        return Snapshot(app, "NOT_DEPLOYED", there_are, time.monotonic())
     deployments = tuple(
         Deployment(
             name,
