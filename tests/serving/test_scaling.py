@@ -53,7 +53,7 @@ def schema(config: ClusterConfig) -> ServeDeploySchema:
         "deployments": [replica, batcher],
         "autoscaling_policy": {
             "policy_function": "cluster.serving.autoscaling:TokenPolicy",
-            "policy_kwargs": {"target_drain_s": 1.0, "tokens_per_s": 20_000, "stale_s": 10.0},
+            "policy_kwargs": {"target_drain_s": 1.0, "tokens_per_s": 20_000, "stale_s": 15.0},
         },
     }
     return ServeDeploySchema.model_validate({"applications": [application]})
@@ -70,29 +70,46 @@ def client(ray_cluster: Cluster, configure: Callable[..., ClusterConfig]) -> Ite
 
 
 def running() -> int:
-    states = serve.status().applications[APP].deployments[REPLICA].replica_states
-    return sum(n for state, n in states.items() if state.value == "RUNNING")
+    found: Any = serve.status().applications[APP].deployments[REPLICA].replica_states
+    return int(found.get("RUNNING", 0))
 
 
-def ask(client: Any, rng: np.random.Generator, n: int) -> tuple[list[TokenIds], Any]:
-    ids = sequences(n, rng)
-    return ids, client.score.remote(ids, 0, PATIENCE_S)
+class Trainer:
+    """Calls through the actor client, each kept with its answer's future."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._rng = np.random.default_rng(0)
+        self.asked: list[tuple[list[TokenIds], Any]] = []
+
+    def keep_open(self, n_calls: int, n_sequences: int) -> None:
+        """Ask until that many calls are unanswered."""
+        refs = [ref for _, ref in self.asked]
+        _, pending = ray.wait(refs, num_returns=len(refs), timeout=0) if refs else ([], [])
+        for _ in range(n_calls - len(pending)):
+            ids = sequences(n_sequences, self._rng)
+            self.asked.append((ids, self._client.score.remote(ids, 0, PATIENCE_S)))
+
+    def check(self) -> None:
+        """Everything asked has its right answer."""
+        for ids, ref in self.asked:
+            for one, item in zip(ids, ray.get(ref), strict=True):
+                assert isinstance(item, Score)
+                assert item.reward == fake_reward(one, item.revision)
 
 
 def test_replicas_follow_the_queue_up_and_down_and_no_request_is_lost(client: Any) -> None:
-    rng = np.random.default_rng(0)
+    trainer = Trainer(client)
     assert running() == 1
-    asked = [ask(client, rng, 64) for _ in range(60)]  # about 12 s of work for one replica
 
-    until(lambda: running() == 3)
+    def three_under_a_crowd() -> bool:
+        trainer.keep_open(30, 64)  # 6 s of work for one replica
+        return running() == 3
 
-    def still_answering_and_back_to_one() -> bool:
-        asked.append(ask(client, rng, 4))
-        ray.get(asked[-1][1])
+    def one_under_a_trickle() -> bool:
+        trainer.keep_open(1, 4)
         return running() == 1
 
-    until(still_answering_and_back_to_one)
-    for ids, ref in asked:
-        for one, item in zip(ids, ray.get(ref), strict=True):
-            assert isinstance(item, Score)
-            assert item.reward == fake_reward(one, item.revision)
+    until(three_under_a_crowd)
+    until(one_under_a_trickle)
+    trainer.check()
