@@ -42,7 +42,6 @@ REPLICA_OPTIONS: dict[str, Any] = {
         "initial_backoff_s": 0.01,
         "max_backoff_s": 0.1,
     },
-    "logging_config": {"enable_access_log": False},
 }
 BATCHER_OPTIONS: dict[str, Any] = {
     # Calls wait inside the batcher, whose scheduler refuses by tokens.
@@ -50,21 +49,23 @@ BATCHER_OPTIONS: dict[str, Any] = {
     "health_check_period_s": 1,
     "graceful_shutdown_timeout_s": 60,
     "graceful_shutdown_wait_loop_s": 0.5,
-    "logging_config": {"enable_access_log": False},
     # It never computes; on a small machine it must not take a replica's core.
     "ray_actor_options": {"num_cpus": 0},
 }
 INGRESS_OPTIONS: dict[str, Any] = {
     "max_ongoing_requests": 1000,
     "health_check_period_s": 2,
-    "logging_config": {"enable_access_log": False},
     "ray_actor_options": {"num_cpus": 0},
 }
+
+QUIET = {"enable_access_log": False}
+"""A log line for each of thousands of batches says less than the metrics."""
 
 
 def build(args: Mapping[str, Any]) -> Application:
     """The application for `serve run`. Raises ConfigError with the remedy before any start."""
-    return assemble(parse_config(ClusterConfig, args))
+    # A deployment's own logging_config would silence the config file's, encoding included.
+    return assemble(parse_config(ClusterConfig, args), logging_config=None)
 
 
 def assemble(
@@ -73,24 +74,29 @@ def assemble(
     make_backend: BackendFactory | None = None,
     replica_options: Mapping[str, Any] | None = None,
     batcher_options: Mapping[str, Any] | None = None,
+    logging_config: Mapping[str, Any] | None = QUIET,
 ) -> Application:
-    """As `build`, from Python: with another backend, or other options of the deployments."""
+    """As `build`, from Python: with another backend, or other options of the deployments.
+
+    logging_config: Serve's, of every deployment; None leaves it to the application's.
+    """
     check_budgets(config)
     factory = make_backend or backend_factory(config.replica.backend, config.replica.fake_gpu)
     engine = config.engine
+    quiet = {"logging_config": logging_config} if logging_config else {}
     options = {
         **REPLICA_OPTIONS,
         "user_config": {"model": engine.model, "revision": engine.revision},
         "ray_actor_options": {"num_gpus": _gpus(config)},
+        **quiet,
         **(replica_options or {}),
     }
     replicas = _deployment(Replica, REPLICA, options).bind(
         engine, factory, config.replica.stuck_after_s
     )
-    batcher = _deployment(Batcher, BATCHER, {**BATCHER_OPTIONS, **(batcher_options or {})}).bind(
-        replicas, config
-    )
-    return _deployment(Ingress, INGRESS, INGRESS_OPTIONS).bind(batcher, config)
+    options = {**BATCHER_OPTIONS, **quiet, **(batcher_options or {})}
+    batcher = _deployment(Batcher, BATCHER, options).bind(replicas, config)
+    return _deployment(Ingress, INGRESS, INGRESS_OPTIONS | quiet).bind(batcher, config)
 
 
 def _deployment(cls: type, name: str, options: Mapping[str, Any]) -> serve.Deployment:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -28,15 +29,21 @@ APP = "http"
 
 
 @pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="module")
 def client(
-    ray_cluster: Cluster, http_port: int, configure: Callable[..., ClusterConfig]
+    ray_cluster: Cluster, http_port: int, configure: Callable[..., ClusterConfig], logs: Path
 ) -> Iterator[httpx.Client]:
     config = configure(
         http={"max_body_bytes": 1_000_000}, scheduler={"max_queued_tokens": 20_000, "dedupe_s": 0.0}
     )
     url = f"http://127.0.0.1:{http_port}"
+    logging = {"encoding": "JSON", "enable_access_log": False, "logs_dir": str(logs)}
     with (
-        service(config, APP, {"num_replicas": 2}, route_prefix="/"),
+        service(config, APP, {"num_replicas": 2}, route_prefix="/", logging_config=logging),
         httpx.Client(base_url=url, timeout=PATIENCE_S) as made,
     ):
         until(lambda: made.get("/readyz").status_code == 200)
@@ -114,6 +121,29 @@ def test_hostile_bodies_are_refused_and_the_service_lives_on(
 ) -> None:
     assert client.post("/v1/score", content=body).status_code == status
     assert post(client, [np.array([1, 2])]).status_code == 200
+
+
+def test_the_log_is_json_and_says_how_a_request_ended_but_not_what_it_held(
+    client: httpx.Client, logs: Path
+) -> None:
+    body = {"conversations": [{"text": "zebra crossing"}]}
+    client.post("/v1/score?zebra", json=body, headers={"X-Request-Id": "to-be-logged"})
+
+    def records() -> list[dict[str, Any]]:
+        (file,) = logs.glob("*Ingress*.log")
+        return [json.loads(line) for line in file.read_text().splitlines()]
+
+    def found() -> list[dict[str, Any]]:
+        return [r for r in records() if r.get("request_id") == "to-be-logged" and "event" in r]
+
+    until(lambda: bool(found()))
+    (record,) = found()
+    assert (record["event"], record["route"], record["status"]) == (
+        "http_request",
+        "/v1/score",
+        200,
+    )
+    assert "zebra" not in "".join(file.read_text() for file in logs.glob("*.log"))
 
 
 def test_a_client_that_goes_away_leaves_nothing_waiting(client: httpx.Client) -> None:
