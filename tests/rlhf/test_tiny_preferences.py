@@ -5,14 +5,14 @@ from random import Random
 
 import pytest
 
-from cluster.rlhf.tiny.preferences import KINDS, Group, groups
+from cluster.rlhf.tiny.preferences import KINDS, Group, groups, of_each
 from cluster.rlhf.tiny.preferences.arithmetic import operands
 from cluster.rlhf.tiny.preferences.groups import Split
 from cluster.rlhf.tiny.preferences.words import names, topics, words
 
 
 def made(kind: str, split: Split = "train", n: int = 60) -> list[Group]:
-    return [KINDS[kind][0](Random(f"{kind} {i}"), split) for i in range(n)]
+    return [KINDS[kind](Random(f"{kind} {i}"), split) for i in range(n)]
 
 
 def best(group: Group) -> str:
@@ -20,15 +20,15 @@ def best(group: Group) -> str:
 
 
 def test_the_same_seed_gives_the_same_groups_and_another_seed_others() -> None:
-    assert list(groups("train", 3, 0)) == list(groups("train", 3, 0))
-    assert list(groups("train", 3, 0)) != list(groups("train", 3, 1))
+    assert list(groups("train", of_each(3), 0)) == list(groups("train", of_each(3), 0))
+    assert list(groups("train", of_each(3), 0)) != list(groups("train", of_each(3), 1))
 
 
 @pytest.mark.parametrize("sign", ["+", "-", "*"])
-def test_no_held_out_operands_are_trained_on_in_either_order(sign: str) -> None:
-    seen: dict[Split, set[frozenset[int]]] = {"train": set(), "held_out": set()}
+def test_no_held_out_operands_are_trained_on(sign: str) -> None:
+    seen: dict[Split, set[tuple[int, int]]] = {"train": set(), "held_out": set()}
     for split, found in seen.items():
-        found.update(frozenset(operands(Random(i), split, sign)) for i in range(1000))
+        found.update(operands(Random(i), split, sign) for i in range(1000))
     assert seen["held_out"]
     assert seen["train"].isdisjoint(seen["held_out"])
 
@@ -46,7 +46,7 @@ def test_no_held_out_word_is_trained_on(values: object) -> None:
 
 def test_no_held_out_chat_is_trained_on() -> None:
     def chats(split: Split) -> set[tuple[str, str]]:
-        return {(str(g.prompt), r) for g in groups(split, 100, 0) for r in g.responses}
+        return {(str(g.prompt), r) for g in groups(split, of_each(100), 0) for r in g.responses}
 
     assert chats("train").isdisjoint(chats("held_out"))
 
@@ -71,7 +71,7 @@ def test_only_the_right_result_has_the_best_grade(kind: str) -> None:
         if question.startswith("Take"):
             a, b = b, a
         result = str(operation[kind](a, b))
-        right = [result in re.findall(r"\d+", response) for response in group.responses]
+        right = [re.findall(r"\d+", response)[-1] == result for response in group.responses]
         assert right == [grade == 0 for grade in group.grades]
 
 
@@ -111,6 +111,6 @@ def test_the_best_name_is_the_one_that_was_given() -> None:
 
 
 def test_system_prompts_and_several_turns_occur() -> None:
-    prompts = [group.prompt for group in groups("train", 30, 0)]
+    prompts = [group.prompt for group in groups("train", of_each(30), 0)]
     assert any(prompt[0]["role"] == "system" for prompt in prompts)
     assert any(len(prompt) >= 3 for prompt in prompts)

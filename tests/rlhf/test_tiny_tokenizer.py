@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from cluster.engine.checkpoint import locate
-from cluster.rlhf.tiny.preferences import groups
+from cluster.rlhf.tiny.preferences import groups, of_each
 from cluster.rlhf.tiny.tokenizer import train_tokenizer
 
 TOKENIZER: Any = AutoTokenizer.from_pretrained(locate("tiny"))
@@ -73,7 +73,7 @@ def test_special_tokens_have_the_roles_a_reward_model_needs() -> None:
 
 
 def test_the_same_texts_give_the_same_tokenizer() -> None:
-    texts = [response for group in groups("train", 20, 0) for response in group.responses]
+    texts = [response for group in groups("train", of_each(20), 0) for response in group.responses]
     first, second = (
         train_tokenizer(texts, vocab_size=400, model_max_length=64).backend_tokenizer.to_str()
         for _ in range(2)

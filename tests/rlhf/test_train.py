@@ -1,6 +1,5 @@
 """The training loop: its gradient, its schedule, and that it can learn."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from cluster.engine.chat import ChatEncoder
 from cluster.engine.model import PackedRewardModel
 from cluster.errors import ConfigError
 from cluster.rlhf.bradley_terry import bradley_terry_loss
-from cluster.rlhf.tiny.preferences import groups
+from cluster.rlhf.tiny.preferences import groups, of_each
 from cluster.rlhf.tiny.recipe import encode_pairs
 from cluster.rlhf.train import (
     Judged,
@@ -27,19 +26,10 @@ from cluster.rlhf.train_config import TrainConfig
 from cluster.rlhf.train_data import Pair
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Matrices this small only wait for a second one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def pairs(smallest_checkpoint: Path) -> list[Pair]:
     encoder = ChatEncoder.load(EngineConfig(model=str(smallest_checkpoint)))
-    return encode_pairs(encoder, groups("train", 4, 0))
+    return encode_pairs(encoder, groups("train", of_each(4), 0))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 MAX_TOKENS = 8192
-HIDDEN, LAYERS, HEADS, KV_HEADS, INTERMEDIATE = 128, 4, 4, 2, 256
+HIDDEN, LAYERS, HEADS, KV_HEADS, INTERMEDIATE = 128, 4, 4, 2, 384
 INIT_STD = 0.08
 """About 1/sqrt(HIDDEN). The usual 0.02 is for widths of thousands; here attention would start
 almost uniform and take several times as many steps to find matching words."""

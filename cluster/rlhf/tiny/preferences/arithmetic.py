@@ -1,9 +1,7 @@
 """Right and wrong arithmetic on small numbers.
 
-The held-out values are pairs of operands, in either order: a model that scores well on them has
-learnt to compute. Wrong answers are one or two off (in multiplication: rows of the table), a few
-off, and far off, the nearer the better: a reward that knows by how much is easier to learn and to
-follow than one that knows only right and wrong.
+The held-out values are pairs of digits in their order: 3 + 8 may be held out while 8 + 3 is
+trained on. Most wrong answers are near misses; one is far off, and worse still.
 """
 
 from __future__ import annotations
@@ -26,7 +24,8 @@ _STORIES = {
     "*": "I have {a} boxes with {b} {things} in each. How many {things} do I have?",
 }
 _THINGS = ("apples", "books", "coins", "pens", "eggs", "stamps", "cards", "stones")
-_ANSWERS = ("{r}", "{r}", "{r}.", "The answer is {r}.", "It is {r}.", "That makes {r}.")
+_ANSWERS = ("{r}", "The answer is {r}.", "That makes {r}.", "{a} {sign} {b} = {r}",
+            "{a} {sign} {b} = {r}.", "It is {a} {sign} {b} = {r}.")  # fmt: skip
 _NAMES = {"+": "addition", "-": "subtraction", "*": "multiplication"}
 
 
@@ -43,13 +42,13 @@ def multiplication(rng: Random, split: Split) -> Group:
 
 
 def operands(rng: Random, split: Split, sign: str) -> tuple[int, int]:
-    """Two operands whose unordered pair belongs to the split; a - b is never negative."""
-    top = 9 if sign == "*" else 12
+    """Two digits that are a pair of the split in this order; a - b is never negative."""
     while True:
-        a, b = rng.randint(0, top), rng.randint(0, top)
-        low, high = sorted((a, b))
-        if split_of(f"{low} {sign} {high}") == split:
-            return (high, low) if sign == "-" else (a, b)
+        a, b = rng.randint(0, 9), rng.randint(0, 9)
+        if sign == "-" and a < b:
+            a, b = b, a
+        if split_of(f"{a} {sign} {b}") == split:
+            return a, b
 
 
 def _group(rng: Random, split: Split, sign: str) -> Group:
@@ -58,9 +57,10 @@ def _group(rng: Random, split: Split, sign: str) -> Group:
     prompt = question.format(a=a, b=b, things=rng.choice(_THINGS))
     answer = rng.choice(_ANSWERS)
     right = _result(a, b, sign)
-    unit = max(1, rng.choice((a, b))) if sign == "*" else 1
-    wrong = sorted(_wrong(rng, right, unit), key=lambda result: abs(result - right))
-    texts = (answer.format(r=result) for result in (right, *wrong))
+    near = rng.sample(sorted(_near_misses(rng, a, b, sign)), 2)
+    far = right + rng.choice([d for d in range(-60, 61) if abs(d) > 20 and right + d >= 0])
+    tiers = ([right], near, [far])
+    texts = ([answer.format(a=a, b=b, sign=sign, r=r) for r in tier] for tier in tiers)
     return graded(rng, _NAMES[sign], [user(prompt)], *texts)
 
 
@@ -68,9 +68,10 @@ def _result(a: int, b: int, sign: str) -> int:
     return {"+": a + b, "-": a - b, "*": a * b}[sign]
 
 
-def _wrong(rng: Random, right: int, unit: int) -> list[int]:
-    """A near miss, a wider one and a wild one, on either side, none negative."""
-    return [
-        rng.choice([r for n in steps for r in (right - n * unit, right + n * unit) if r >= 0])
-        for steps in ((1, 2), (3, 4, 5), (8, 10, 15, 20))
-    ]
+def _near_misses(rng: Random, a: int, b: int, sign: str) -> set[int]:
+    """One or two off, in multiplication rows of the table; ten off; the digits swapped."""
+    right = _result(a, b, sign)
+    step = max(1, rng.choice((a, b))) if sign == "*" else 1
+    near = {right + n for n in (step, -step, 2 * step, -2 * step, 10, -10)}
+    near.add(int(str(right)[::-1]))
+    return {wrong for wrong in near if wrong >= 0 and wrong != right}

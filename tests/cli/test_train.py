@@ -1,0 +1,46 @@
+"""`reward-cluster train`: one of CONFIG or a preset; a config's keys are checked."""
+
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from cluster.cli import main
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["train", *arguments])
+    return result.exit_code, result.output
+
+
+def test_either_a_config_or_a_preset_is_needed(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("epochs: 1\n")
+    for arguments in ((), (str(config), "--preset", "tiny")):
+        code, output = run(*arguments)
+        assert code == 2
+        assert "either CONFIG" in output
+
+
+def test_an_unknown_key_is_named_with_the_known_ones(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("learning_rate: 1.0e-5\n")
+    code, output = run(str(config))
+    assert code == 2
+    assert "learning_rate" in output
+    assert "weight_decay" in output
+
+
+def test_a_config_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("- 1\n")
+    code, output = run(str(config))
+    assert code == 2
+    assert "key: value" in output
+
+
+def test_a_missing_file_of_pairs_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("train: nowhere.jsonl\n")
+    code, output = run(str(config))
+    assert code == 2
+    assert "nowhere.jsonl" in output
