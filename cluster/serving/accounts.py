@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from cluster.serving.calls import Ticket
 from cluster.serving.load import ReplicaRate
 from cluster.serving.metrics import ServingMetrics
+from cluster.serving.rate import Rate
 from cluster.serving.wire import BatchResult
 
 
@@ -20,6 +21,7 @@ class Accounts:
     def __init__(self, metrics: ServingMetrics, token_budget: int, share_prompts: bool) -> None:
         self.running_tokens = 0
         self.rate = ReplicaRate()
+        self._answered = Rate(window_s=10.0)
         self._metrics = metrics
         self._token_budget = token_budget
         self._share_prompts = share_prompts
@@ -40,13 +42,19 @@ class Accounts:
         """It was scored."""
         forward_s = float(result.forward_s_N.max())
         scored = [i for i in range(len(result)) if i not in result.errors]
+        now = time.monotonic()
         self.rate.add(unique, forward_s)
+        self._answered.add(unique, now)
         self._metrics.batch_done(
             sum(tickets[i].encoding.n_tokens for i in scored),
-            max(0.0, time.monotonic() - min(t.entered for t in tickets) - forward_s),
+            max(0.0, now - min(t.entered for t in tickets) - forward_s),
             forward_s,
             result.rewards_N[scored].tolist(),
         )
+
+    def tokens_per_s(self, now: float) -> float:
+        """Unique tokens that all replicas together answered a second, lately."""
+        return self._answered.per_s(now)
 
     def lost(self) -> None:
         """It will be tried again."""

@@ -22,7 +22,6 @@ from cluster.serving.calls import Book, Call, Result, Ticket
 from cluster.serving.lanes import Lanes
 from cluster.serving.load import QueueState
 from cluster.serving.metrics import RaySink, ServingMetrics, Totals
-from cluster.serving.rate import Rate
 from cluster.serving.scheduler import Scheduler
 from cluster.serving.wire import BatchResult
 from cluster.types import EncodedBatch, ModelInfo
@@ -44,7 +43,6 @@ class Batcher:
         self._lanes = Lanes(
             replicas, self._take, self._settle, config.scheduler.max_attempts, self._accounts
         )
-        self._scored = Rate(window_s=10.0)
         self._running: asyncio.Task[None] | None = None
 
     async def score_batch(
@@ -96,6 +94,11 @@ class Batcher:
         """Called by Serve; `cluster.serving.autoscaling` reads it."""
         return autoscaling_stats(await self.state(), self._metrics.totals.forward_s)
 
+    async def check_health(self) -> None:
+        """Called by Serve; raises where this process should be replaced."""
+        if self._running is not None and self._running.done():
+            raise RuntimeError("the lanes have ended; nothing would be scored any more")
+
     async def engine_config(self) -> EngineConfig:
         """Of the app; clients load its tokenizer."""
         return self._config.engine
@@ -106,7 +109,7 @@ class Batcher:
         call = Call(len(batch), None if deadline_s is None else now + deadline_s)
         new = self._book.enter(call, batch.encodings(), priority, now)
         try:
-            self._scheduler.add(new, now, self._scored.per_s(now))
+            self._scheduler.add(new, now, self._accounts.tokens_per_s(now))
         except Overloaded:
             self._metrics.error(Overloaded.code)
             self._book.leave(call)
@@ -131,12 +134,9 @@ class Batcher:
         return batch
 
     def _settle(self, ticket: Ticket, result: Result) -> None:
-        now = time.monotonic()
         if isinstance(result, RewardError):
             self._metrics.error(result.code)
-        else:
-            self._scored.add(ticket.encoding.n_tokens, now)
-        self._book.settle(ticket, result, now)
+        self._book.settle(ticket, result, time.monotonic())
 
     def _show_queue(self) -> None:
         self._metrics.queue(len(self._scheduler), self._scheduler.queued_tokens)

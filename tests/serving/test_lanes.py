@@ -4,57 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import pytest
 from ray.exceptions import ActorDiedError
-from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableError
+from ray.serve.exceptions import ReplicaUnavailableError
+from support.replicas import Behaviour, Replicas, answer
 
 from cluster.errors import NotReady, RewardError, ScoringFailed
 from cluster.serving.accounts import Accounts
 from cluster.serving.calls import Call, Result, Ticket
 from cluster.serving.lanes import Lanes
 from cluster.serving.metrics import ServingMetrics
-from cluster.serving.wire import BatchResult, ItemResult, Source
-from cluster.types import EncodedBatch, Encoding
-
-SOURCE = Source("m", "r1", "invariant")
-Behaviour = Callable[[list[int]], Awaitable[None]]
-
-
-@dataclass
-class Slot:
-    replica_id: str
-
-
-class Replicas:
-    """A handle of some replicas; `behave` runs in every dispatch and may raise."""
-
-    def __init__(self, behave: Behaviour, ids: Sequence[str] = ("a",)) -> None:
-        self._behave = behave
-        self._ids = ids
-        self.batches: list[list[int]] = []
-        self.unavailable = False
-
-    def options(self, **_: Any) -> Replicas:
-        return self
-
-    @asynccontextmanager
-    async def choose_replica(self, sent: dict[str, int]) -> AsyncIterator[Slot]:
-        if self.unavailable:
-            raise DeploymentUnavailableError(cast(Any, "Replica"))
-        await asyncio.sleep(0)
-        yield Slot(min(self._ids, key=lambda name: sent.get(name, 0)))
-
-    async def dispatch(self, slot: Slot, batch: EncodedBatch) -> BatchResult:
-        ids = [int(e.input_ids[0]) for e in batch.encodings()]
-        self.batches.append(ids)
-        await self._behave(ids)
-        return BatchResult.from_items([ItemResult(float(i), 0.0, 0.0, SOURCE) for i in ids])
+from cluster.types import Encoding
 
 
 class Bench:
@@ -104,10 +67,6 @@ def rewards(results: dict[int, Result]) -> dict[int, float | str]:
         i: result.code if isinstance(result, RewardError) else result.reward
         for i, result in results.items()
     }
-
-
-async def answer(ids: list[int]) -> None:
-    await asyncio.sleep(0)
 
 
 def dies_with(*poison: int, error: Exception | None = None) -> Behaviour:
