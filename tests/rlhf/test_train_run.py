@@ -13,7 +13,7 @@ from cluster.errors import ConfigError
 from cluster.rlhf.tiny.preferences import groups, of_each
 from cluster.rlhf.train_config import TrainConfig
 from cluster.rlhf.train_run import run
-from cluster.types import Encoding, Score
+from cluster.types import Message, Score
 
 
 def rows(split: Any, number: int) -> list[dict[str, Any]]:
@@ -68,9 +68,8 @@ def test_training_changes_the_rewards(config: TrainConfig) -> None:
     found = []
     for model in (config.model, config.out):
         engine = Engine.load(EngineConfig(model=model, device="cpu", numerics="fast"))
-        encoding = engine.encoder.encode([{"role": "user", "content": "What is 2 + 2?"}])
-        assert isinstance(encoding, Encoding)
-        score = engine.score([encoding])[0]
+        chat = [Message(role="user", content="What is 2 + 2?")]
+        score = engine.score([engine.encoder.encode(chat)])[0]
         assert isinstance(score, Score)
         found.append(score.reward)
     assert found[0] != found[1]
