@@ -87,7 +87,7 @@ def assemble(
     options = {
         **REPLICA_OPTIONS,
         "user_config": {"model": engine.model, "revision": engine.revision},
-        "ray_actor_options": {"num_gpus": _gpus(config)},
+        "ray_actor_options": {"num_gpus": gpus_a_replica(config)},
         **quiet,
         **(replica_options or {}),
     }
@@ -104,7 +104,7 @@ def _deployment(cls: type, name: str, options: Mapping[str, Any]) -> serve.Deplo
     return made
 
 
-def _gpus(config: ClusterConfig) -> int:
+def gpus_a_replica(config: ClusterConfig) -> int:
     """GPUs a replica. Raises ConfigError rather than leave a replica pending forever."""
     device = config.engine.device
     if config.replica.backend == "sleep" or device == "cpu":
