@@ -43,13 +43,21 @@ def run(
     token_budget: int = 8192,
     rounds: int = 3,
     box_s: float = 8.0,
+    only: Sequence[str] = (),
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Measure; the result is ready for JSON. `box_s`: seconds a round of a sampled contender."""
+    """Measure; the result is ready for JSON.
+
+    box_s: seconds a round of a sampled contender.  only: parts of contenders' names; none is all.
+    """
     module = presets.build(preset, device)
     vocab = module.config.vocab_size
     loads = {"grouped": workloads.grouped(vocab), "ungrouped": workloads.ungrouped(vocab)}
-    field_ = contenders(module, token_budget)
+    field_ = [
+        c
+        for c in contenders(module, token_budget)
+        if not only or any(part in c.name for part in only)
+    ]
     rows = [Row(c.name, name) for name in loads for c in field_]
     with torch.inference_mode():
         for turn in range(rounds):

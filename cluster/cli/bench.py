@@ -30,18 +30,25 @@ def bench() -> None:
 @click.option(
     "--box", default=8.0, show_default=True, help="Seconds a round for contenders that sample."
 )
+@click.option("--only", multiple=True, help="Contenders whose name contains this; repeatable.")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here."
 )
 def engine(
-    preset: Any, device: str, token_budget: int, rounds: int, box: float, json_file: Path | None
+    preset: Any,
+    device: str,
+    token_budget: int,
+    rounds: int,
+    box: float,
+    only: tuple[str, ...],
+    json_file: Path | None,
 ) -> None:
     """The engine against plain transformers, on grouped and ungrouped rollouts."""
     from cluster.bench.engine import run
     from cluster.engine.model import resolve_device
 
     log = Console(stderr=True)
-    result = run(preset, resolve_device(device), token_budget, rounds, box, log.print)
+    result = run(preset, resolve_device(device), token_budget, rounds, box, only, log.print)
     print_engine(result, Console())
     if json_file:
         write_json(json_file, result)
