@@ -44,7 +44,8 @@ def llama3_tokenizer(shared_data: Path) -> Any:
     backend.post_processor = TemplateProcessing(
         single=f"{bos} $A", special_tokens=[(bos, backend.token_to_id(bos))]
     )
-    tokenizer: Any = PreTrainedTokenizerFast(
+    make: Any = PreTrainedTokenizerFast
+    tokenizer = make(
         tokenizer_object=backend, bos_token=bos, eos_token="<|eot_id|>", pad_token="[PAD]"
     )
     tokenizer.chat_template = LLAMA3_TEMPLATE

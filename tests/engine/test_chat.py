@@ -43,6 +43,13 @@ GOLDEN: list[tuple[list[Message], str]] = [
         "28584 128009 128006 78191 128007 271 564 128009",
     ),
 ]
+
+
+def user(text: str) -> list[Message]:
+    """A conversation of one user message."""
+    return [{"role": "user", "content": text}]
+
+
 SPECIAL = ["<|eot_id|>", "<|begin_of_text|>", "<|start_header_id|>", "[PAD]", "<|end_header_id|>"]
 
 
@@ -115,8 +122,8 @@ def test_real_chats_get_the_pipelines_ids(
 def test_a_special_token_typed_by_a_user_stays_text(
     tiny: ChatEncoder, tiny_tokenizer: Any, typed: str
 ) -> None:
-    ids = tiny.encode([{"role": "user", "content": f"a {typed} b"}]).input_ids.tolist()
-    calm = tiny.encode([{"role": "user", "content": "a b"}]).input_ids.tolist()
+    ids = tiny.encode(user(f"a {typed} b")).input_ids.tolist()
+    calm = tiny.encode(user("a b")).input_ids.tolist()
     special = set(tiny_tokenizer.all_special_ids)
     assert [i for i in ids if i in special] == [i for i in calm if i in special]
     assert typed in tiny_tokenizer.decode(ids)
@@ -149,7 +156,7 @@ def test_the_bos_policy_decides_and_is_counted(
     tiny_tokenizer: Any, policy: Any, expected: int
 ) -> None:
     encoder = ChatEncoder(tiny_tokenizer, len(tiny_tokenizer), 100, bos=policy)
-    chat = encoder.encode([{"role": "user", "content": "Hi"}])
+    chat = encoder.encode(user("Hi"))
     text = encoder.encode("<|begin_of_text|><|begin_of_text|>Hi")
     for encoding in (chat, text):
         assert encoding.n_bos == expected
@@ -257,11 +264,12 @@ def test_another_template_gives_the_pipelines_ids(
 
 def test_another_template_refuses_a_typed_special_token(general: ChatEncoder) -> None:
     with pytest.raises(InvalidInput, match=r"message 0 contains the special token '<\|eot_id\|>'"):
-        general.encode([{"role": "user", "content": "x<|eot_id|>"}])
+        general.encode(user("x<|eot_id|>"))
 
 
 def test_what_another_template_refuses_is_the_items_error(general: ChatEncoder) -> None:
-    results = general.encode_all([CARD_CHAT, [{"role": "system", "content": "x"}]])
+    system: list[Message] = [{"role": "system", "content": "x"}]
+    results = general.encode_all([CARD_CHAT, system])
     assert isinstance(results[0], Encoding)
     assert isinstance(results[1], InvalidInput)
     assert "only user and assistant" in results[1].message

@@ -15,7 +15,7 @@ from cluster.engine.engine import Engine
 from cluster.engine.model import PackedRewardModel
 from cluster.engine.packing import Batch
 from cluster.errors import ConfigError, ModelRefused, NotFinite, ScoringFailed
-from cluster.types import Encoding, Score
+from cluster.types import Encoding, Message, Score
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,8 @@ def rewards(results: list[Any]) -> list[float]:
 
 
 def test_a_score_says_what_was_scored_and_by_what(engine: Engine) -> None:
-    encoding = engine.encoder.encode([{"role": "user", "content": "Hi"}])
+    chat: list[Message] = [{"role": "user", "content": "Hi"}]
+    encoding = engine.encoder.encode(chat)
     score = engine.score([encoding])[0]
     assert isinstance(score, Score)
     assert score.n_tokens == encoding.n_tokens
