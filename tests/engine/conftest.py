@@ -31,7 +31,7 @@ def llama3_tokenizer(shared_data: Path) -> Any:
     from transformers import PreTrainedTokenizerFast
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
-    class Converter(TikTokenConverter):  # type: ignore[misc]
+    class Converter(TikTokenConverter):
         @staticmethod
         def load_tiktoken_bpe(tiktoken_url: str) -> dict[bytes, int]:
             lines = Path(tiktoken_url).read_bytes().splitlines()
@@ -39,7 +39,8 @@ def llama3_tokenizer(shared_data: Path) -> Any:
 
     names = [f"<|{_NAMED.get(i, f'reserved_special_token_{i}')}|>" for i in range(256)]
     vocabulary = shared_data / "llama3" / "tokenizer.model"
-    backend = Converter(vocab_file=str(vocabulary), extra_special_tokens=names).converted()
+    convert: Any = Converter
+    backend = convert(vocab_file=str(vocabulary), extra_special_tokens=names).converted()
     bos = names[0]
     backend.post_processor = TemplateProcessing(
         single=f"{bos} $A", special_tokens=[(bos, backend.token_to_id(bos))]
