@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "annotate": ("cluster.cli.annotate:annotate", "Score a whole data set, on every node."),
     "select": ("cluster.cli.select:select", "Best of n: annotated rows to chats to fine-tune on."),
     "pairs": ("cluster.cli.pairs:pairs", "Annotated rows to preference pairs for DPO."),
+    "rewardbench": ("cluster.cli.rewardbench:rewardbench", "RewardBench 1 and 2."),
     "train": ("cluster.cli.train:train", "Train a reward model on preference pairs."),
     "bench": ("cluster.cli.bench:bench", "Measure speed against plain transformers."),
 }

@@ -10,18 +10,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from cluster.errors import InvalidInput
 from cluster.files import atomic_writer, to_json_line
-from cluster.rlhf.groups import Group, Reject
+from cluster.rlhf.groups import Reject
 
+R = TypeVar("R")
 SHOWN = 20
 """Broken rows told one by one."""
 
 
 class Rejects:
-    """A context manager that takes the rejects out of a stream of groups.
+    """A context manager that takes the rejects out of a stream of rows.
 
     path: the file, None for no file.  strict: the first broken row ends the run.
     """
@@ -47,13 +48,13 @@ class Rejects:
             self._open()
         self._stack.__exit__(kind, error, traceback)
 
-    def sift(self, rows: Iterable[Group | Reject]) -> Iterator[Group]:
-        """The groups among `rows`. Raises InvalidInput at the first reject where strict."""
+    def sift(self, rows: Iterable[R | Reject]) -> Iterator[R]:
+        """The sound ones among `rows`. Raises InvalidInput at the first reject where strict."""
         for row in rows:
-            if isinstance(row, Group):
-                yield row
-            else:
+            if isinstance(row, Reject):
                 self._add(row)
+            else:
+                yield row
 
     def lines(self) -> list[str]:
         """The first broken rows, a line each, and where the rest are."""

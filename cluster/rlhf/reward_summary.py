@@ -10,6 +10,8 @@ from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
+from cluster.rlhf import figures
+
 
 class RewardSummary:
     """Collects the rewards of rows: 8 bytes a response, and 8 a row."""
@@ -44,6 +46,4 @@ class RewardSummary:
             axes.axvline(sum(values) / len(values), color=colour, linestyle="--")
         axes.set(xlabel="raw reward (dashed: mean)", ylabel="density")
         axes.legend()
-        temp = path.with_name(f".{path.name}.tmp")
-        figure.savefig(temp, format=path.suffix[1:] or "png", dpi=120)
-        temp.replace(path)
+        figures.save(figure, path)

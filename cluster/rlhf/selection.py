@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from random import Random
 from typing import Any, Protocol
 
@@ -78,7 +77,7 @@ class TopFraction:
             for group in groups
             for key, response in zip(_keys(group, self.random_seed), group.responses, strict=True)
         ]
-        n_kept = int(len(ranked) * Fraction(str(self.fraction)))  # 0.29 of 100 is 29, not 28
+        n_kept = int(len(ranked) * self.fraction + 1e-9)  # 0.29 of 100 is 29, not 28
         order = sorted(range(len(ranked)), key=lambda i: ranked[i][0])
         yield from (ranked[i][1] for i in sorted(order[:n_kept]))
 
