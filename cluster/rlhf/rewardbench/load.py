@@ -31,8 +31,9 @@ class Sourced:
 def read(source: str, prior: bool = False) -> Iterator[Sourced]:
     """The rows of `source`.
 
-    prior: it holds prior sets, whose own column `subset` means something else: as AI2 reads them,
-    `subset` becomes the name of the split or file. Raises ConfigError where there is no such source.
+    prior: it holds prior sets, whose own column `subset` means something else; as AI2 reads them,
+    `subset` becomes the name of the split or file. Raises ConfigError for a source that is not
+    there.
     """
     path = Path(source)
     if not path.exists():

@@ -21,7 +21,7 @@ def draw(report: Report, model: str, path: Path) -> None:
     _bars(axes, lines)
     if report.version == 1:
         _section_scores(axes, report, lines)
-    axes.axvline(50, color="grey", linestyle=":", linewidth=1)
+        axes.axvline(50, color="grey", linestyle=":", linewidth=1)  # by chance
     axes.set_yticks(range(len(lines)), [f"{line.subset} ({line.n})" for line in lines], fontsize=8)
     axes.set(xlim=(0, 108), ylim=(len(lines) - 0.4, -0.6), xlabel="score in percent")
     part = "" if report.complete else " (a part of the benchmark)"
