@@ -12,6 +12,9 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")  # the speed of the machine is no property of the code
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a network
+# One mode for every Ray that tests start, on loopback: Ray reads it once a process, and by default
+# would write a token into the home folder.
+os.environ["RAY_AUTH_MODE"] = "disabled"
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
