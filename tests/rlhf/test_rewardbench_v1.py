@@ -26,7 +26,8 @@ def test_the_published_hits_give_the_published_sections_and_score() -> None:
         "Safety": "86.76",
         "Reasoning": "86.44",
     }
-    assert prior == ("Prior Sets", pytest.approx(0.74925))
+    assert prior[0] == "Prior Sets"
+    assert prior[1] == pytest.approx(0.74925)
     assert percent(found.score) == "83.38"
     assert found.complete
 
