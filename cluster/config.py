@@ -50,7 +50,8 @@ class EngineConfig:
     max_tokens: int | None = None
     """Longest conversation in tokens; None is the model's max_position_embeddings."""
     token_budget: int = 16384
-    """Unique tokens a forward, shared prefixes counted once; one longer request runs alone."""
+    """Unique tokens a batch, shared prefixes counted once; one longer request runs alone. A CPU
+    runs a batch in forwards of at most 2,048."""
     min_shared_tokens: int = 16
     """`fast` shares a prefix only from this many tokens on."""
     trust_remote_code: bool = False

@@ -33,6 +33,11 @@ class Group:
     prompt: Chat
     responses: Sequence[str]
 
+    @property
+    def conversations(self) -> list[tuple[Chat, str]]:
+        """What the client scores."""
+        return [(self.prompt, response) for response in self.responses]
+
 
 def run_demo(source: Path | None, engine: EngineConfig, console: Console) -> bool:
     """Score every group of `source` (None: the packaged file) and print what came back.
@@ -47,7 +52,7 @@ def run_demo(source: Path | None, engine: EngineConfig, console: Console) -> boo
         ray.get(remote.ready.remote())
         console.print(f"Ready after {time.perf_counter() - started:.1f} s.\n")
         sent = time.perf_counter()
-        futures = [remote.score_group.remote(group.prompt, group.responses) for group in groups]
+        futures = [remote.score.remote(group.conversations) for group in groups]
         results: list[list[Item]] = ray.get(futures)
         seconds = time.perf_counter() - sent
     console.print(reward_table(groups, results))
@@ -105,7 +110,7 @@ def summary(results: Sequence[Sequence[Item]], seconds: float) -> str:
     model = f" by {scores[0].model} at {scores[0].revision}, {scores[0].numerics}" if scores else ""
     return (
         f"{len(scores)} of {sum(map(len, results))} responses scored{model}: {n_tokens} tokens in "
-        f"{seconds:.2f} s through client.score_group.remote(...) futures."
+        f"{seconds:.2f} s through client.score.remote(...) futures."
     )
 
 

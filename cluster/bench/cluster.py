@@ -40,7 +40,7 @@ def run(preset: presets.Preset, n_calls: int = 12, log: Log = print) -> dict[str
     with tempfile.TemporaryDirectory() as folder:
         presets.save(preset, Path(folder))
         engine = EngineConfig(model=folder, device="cpu", token_budget=8192)
-        calls = [workloads.grouped(VOCAB, 8, 8, seed=100 + i) for i in range(n_calls)]
+        calls = [workloads.grouped(VOCAB, 2, 8, seed=100 + i) for i in range(n_calls)]
         log("the engine alone")
         alone = _alone(engine, calls)
         served: dict[str, Any] = {}

@@ -20,6 +20,9 @@ from cluster.engine.packing import pack, plan
 from cluster.engine.rows import agreeing_sizes
 from cluster.types import Encoding, Numerics
 
+ONE_BY_ONE = "one by one"
+"""In the names of the contenders that the others are held against."""
+
 Unit = Callable[[], None]
 Units = Callable[[Sequence[Encoding]], Iterator[tuple[Unit, Sequence[Encoding]]]]
 
@@ -33,17 +36,20 @@ class Contender:
 
 
 def contenders(module: Any, token_budget: int) -> list[Contender]:
-    """Every contender on one set of weights; `module` holds them in the checkpoint's dtype."""
+    """Every contender on one set of weights; `module` holds them in the checkpoint's dtype.
+
+    All but `engine` are plain transformers.
+    """
     device = module.score.weight.device
+    config = EngineConfig()
     plain = _twin(module)
-    found = [Contender("transformers, one by one (the card's pipeline)", _padded(plain, 1, False))]
-    config = EngineConfig(token_budget=token_budget)
+    found = [Contender(f"{ONE_BY_ONE} (the card's pipeline)", _padded(plain, 1, False))]
     if compute_dtype(config, device) is not module.dtype:
         wide = _twin(module).float()
-        found.append(Contender("transformers, one by one, float32", _padded(wide, 1, False)))
+        found.append(Contender(f"{ONE_BY_ONE}, float32", _padded(wide, 1, False)))
     for size in (8, 32):
         for by_length in (False, True):
-            name = f"transformers, padded batches of {size}{', sorted' if by_length else ''}"
+            name = f"padded batches of {size}{', sorted' if by_length else ''}"
             found.append(Contender(name, _padded(plain, size, by_length)))
     found.extend(
         Contender(f"engine, {numerics}", _packed(module, numerics, token_budget))

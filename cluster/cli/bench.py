@@ -57,7 +57,7 @@ def engine(
 @bench.command()
 @click.option("--fake-gpu", type=click.IntRange(1), help="Measure the control plane with N fakes.")
 @click.option("--batchers", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--calls", type=click.IntRange(3), default=12, show_default=True, help="Of 64 each.")
+@click.option("--calls", type=click.IntRange(3), default=12, show_default=True, help="Of 16 each.")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here."
 )
@@ -81,7 +81,7 @@ def print_cluster(result: dict[str, Any], console: Console) -> None:
         f"engine alone: {result['engine_alone_tokens_per_s']:,.0f} tokens/s, "
         f"{result['machine']['threads']} torch threads on both sides"
     )
-    table = Table(title="calls of 8 prompts x 8 responses")
+    table = Table(title="calls of 2 prompts x 8 responses")
     table.add_column("through")
     for title in (
         "tokens/s",
@@ -155,14 +155,15 @@ def _engine_table(
         f"{load['unique_tokens']:,} unique; packing {1e3 * load['packing_s']:.1f} ms"
     )
     table.add_column("contender")
-    for title in ("tokens/s", "ratio", *(f"of {d} peak" for d in dtypes), "peak MiB"):
+    ratios = ("ratio", "to float32")[: len(result["rows"][0]["ratios"])]
+    for title in ("tokens/s", *ratios, *(f"{d} peak" for d in dtypes), "MiB"):
         table.add_column(title, justify="right")
     for row in result["rows"]:
         if row["workload"] == name:
             table.add_row(
                 row["contender"],
                 f"{row['tokens_per_s']:,.0f}",
-                f"{row['ratio']:.2f}",
+                *(f"{ratio:.2f}" for ratio in row["ratios"]),
                 *(f"{row['fraction_of_peak'][d]:.0%}" for d in dtypes),
                 f"{row['peak_mib']:,.0f}" if row["peak_mib"] else "-",
             )
