@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,11 @@ from cluster import __version__
 from cluster.cli.group_options import OutFile, rejects_path
 from cluster.cli.options import engine_config, engine_options
 from cluster.cli.progress import TokenProgress
+from cluster.cli.scorers import refuse_beside_app
 from cluster.config import EngineConfig
 from cluster.errors import InvalidInput
 from cluster.files import atomic_writer, read_rows
+from cluster.rlhf import sources
 from cluster.rlhf.parts import Parts
 from cluster.rlhf.reward_summary import RewardSummary
 
@@ -71,22 +73,26 @@ def annotate(
 ) -> None:
     """Score every response of every row of IN and write the rows with `rewards` to OUT.
 
-    IN is .jsonl or .json (.gz too), .parquet, a folder of either, or a URL that Ray Data reads. A
-    row has `prompt` and `responses`, any number of them; the other formats of `score` work too.
-    Order is kept. A killed run goes on where it stopped when the command is given again, and ends
-    with the same bytes; until then its parts are in the folder OUT.parts.
+    IN is .jsonl or .json (.gz too), .parquet, a folder of either, or a URL of one (s3://, gs://,
+    hdfs://, file://; a JSON array only as a local file). A row has `prompt` and `responses`, any
+    number of them; the other formats of `score` work too. Order is kept. A killed run goes on
+    where it stopped when the command is given again, and ends with the same bytes; until then its
+    parts are in the folder OUT.parts. Parts of other data, settings or weights are refused.
 
     Exit status: 0 done; 1 done, but some rows could not be scored; 2 nothing written to OUT.
     """
     config = engine_config(**options)
     _check_model(config, app, options)
-    parts = Parts(out.with_name(f"{out.name}.parts"), _manifest(source, config, app))
-    if parts.n_done:
-        click.echo(f"going on after the {parts.n_done} rows of an earlier run", err=True)
+    data = sources.find(source).digest
     with _ray(address, engines) as (n, gpus):
-        from cluster.rlhf.annotate import Pool
+        from cluster.rlhf.annotate import Pool, answering
 
-        _score(source, Pool(config, n, gpus, app), parts, part_rows, strict)
+        pool = Pool(config, n=n, gpus=gpus, app=app)
+        pool = replace(pool, made_by=answering(pool))
+        parts = Parts(out.with_name(f"{out.name}.parts"), _manifest(source, data, pool))
+        if parts.n_done:
+            click.echo(f"going on after the {parts.n_done} rows of an earlier run", err=True)
+        _score(source, pool, parts, part_rows, strict)
     n_bad = _join(parts, out, rejects_path(out, rejects), histogram)
     sys.exit(1 if n_bad else 0)
 
@@ -95,10 +101,7 @@ def _check_model(config: EngineConfig, app: str | None, options: Mapping[str, An
     """Refuse here, before Ray is started, a model that cannot be loaded or that nobody asks."""
     context = click.get_current_context()
     given = [n for n in options if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
-    if app is not None and given:
-        raise click.UsageError(
-            f"--app scores by the service's own model; leave out {', '.join(given)}"
-        )
+    refuse_beside_app(app, given)
     if app is None:
         from cluster.engine.chat import ChatEncoder
 
@@ -192,18 +195,16 @@ def _start_ray(address: str, engines: int) -> None:
     )
 
 
-def _manifest(source: str, config: EngineConfig, app: str | None) -> dict[str, Any]:
+def _manifest(source: str, data: str, pool: Pool) -> dict[str, Any]:
     """What the bytes of the output depend on."""
-    manifest: dict[str, Any] = {
+    return {
         "version": __version__,
         "source": source,
-        "app": app,
-        "engine": asdict(config),
+        "data": data,
+        "app": pool.app,
+        "engine": None if pool.app else asdict(pool.config),
+        "made_by": dict(pool.made_by),
     }
-    if Path(source).is_file():
-        stat = Path(source).stat()
-        manifest |= {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
-    return manifest
 
 
 def _count(source: str, skip: int) -> int | None:

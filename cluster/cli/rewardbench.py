@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import chain
@@ -18,6 +16,7 @@ from rich.console import Console
 
 from cluster.cli.options import engine_config, engine_options
 from cluster.cli.progress import TokenProgress
+from cluster.cli.scorers import refuse_beside_app, scorer
 from cluster.errors import InvalidInput, RewardError
 from cluster.files import atomic_writer, to_json_line
 from cluster.rlhf.rejects import Rejects
@@ -25,7 +24,6 @@ from cluster.rlhf.rewardbench import picture, report, v1, v2
 from cluster.rlhf.rewardbench.judging import examples, judge
 from cluster.rlhf.rewardbench.load import Sourced, read
 from cluster.rlhf.rewardbench.results import Judged, Report
-from cluster.rows import Scorer
 from cluster.types import Conversation, Score
 
 WINDOW = 256
@@ -98,11 +96,8 @@ class _Scorer:
     """Scores by an engine or a service, and keeps which models answered and how many tokens."""
 
     def __init__(self, app: str | None, options: dict[str, Any]) -> None:
-        if app is not None and (foreign := _given() & options.keys()):
-            raise click.UsageError(
-                f"--app scores by the service's own model; leave out {', '.join(sorted(foreign))}"
-            )
-        self._score = _engine(options) if app is None else _service(app)
+        refuse_beside_app(app, _given() & options.keys())
+        self._score = scorer(engine_config(**options), app)
         self.n_tokens = 0
         self.models: set[tuple[str, str, str]] = set()
 
@@ -157,25 +152,6 @@ def _write(done: Report, judged: Sequence[Judged], scorer: _Scorer, out: Path) -
         json.dump({"models": scorer.named(), **asdict(done)}, sink, indent=1)
         sink.write("\n")
     click.echo(f"wrote report.json, report.png and examples.jsonl to {out}", err=True)
-
-
-def _engine(options: dict[str, Any]) -> Scorer:
-    config = engine_config(**options)
-    from cluster.engine.offline import OfflineScorer
-
-    return OfflineScorer.load(config).score
-
-
-def _service(app: str) -> Scorer:
-    """The service `app` of the Ray that runs here."""
-    import ray
-
-    from cluster.serving.client import RewardService, connect
-
-    if not ray.is_initialized():
-        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
-    client = connect(app, name=f"rewardbench-{uuid.uuid4().hex[:8]}", detached=False)
-    return RewardService(client=client).score
 
 
 def _given() -> set[str]:

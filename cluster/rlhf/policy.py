@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +26,9 @@ SEQUENCES_A_BATCH = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How responses are drawn; top_k and top_p are off, as a reward's order needs all of them."""
+    """How responses are drawn; top_k and top_p are off."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     n: int = 8
     """Responses a prompt."""
@@ -69,6 +71,11 @@ class Policy:
         if not tokenizer.chat_template:
             raise ModelRefused(f"the tokenizer of {model!r} has no chat template; give it one")
         return cls(module.to(device), tokenizer)
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of a prompt and its response."""
+        return self._encoder.max_tokens
 
     @property
     def device(self) -> torch.device:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from cluster.types import Chat, Encoding
 
 Example = tuple[Chat, str]
 """A prompt and the response to learn."""
+SORTED_BATCHES = 8
+"""Batches' worth of chats that are sorted by length together."""
 IGNORED = -100
 """The label of a token without a loss, as transformers has it."""
 
@@ -26,6 +29,8 @@ IGNORED = -100
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftConfig:
     """A constant learning rate and a new AdamW each time."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     lr: float = 2e-5
     epochs: int = 1
@@ -71,8 +76,17 @@ def padded(batch: Sequence[Encoding], device: torch.device) -> tuple[Tensor, Ten
 
 
 def _batches(encoded: Sequence[Encoding], config: SftConfig, seed: int) -> Iterator[list[Encoding]]:
-    """Every chat once an epoch, in an order that depends on the seed and the epoch alone."""
+    """Every chat once an epoch, in an order that depends on the seed and the epoch alone.
+
+    Chats of like length share a batch, which halves the padding; the batches are shuffled.
+    """
+    window = SORTED_BATCHES * config.batch
     for epoch in range(config.epochs):
-        order = list(encoded)
-        Random(f"{seed} {epoch}").shuffle(order)
-        yield from (order[i : i + config.batch] for i in range(0, len(order), config.batch))
+        random = Random(f"{seed} {epoch}")
+        order = random.sample(list(encoded), len(encoded))
+        for start in range(0, len(order), window):
+            order[start : start + window] = sorted(
+                order[start : start + window], key=lambda encoding: encoding.n_tokens
+            )
+        batches = [order[i : i + config.batch] for i in range(0, len(order), config.batch)]
+        yield from random.sample(batches, len(batches))

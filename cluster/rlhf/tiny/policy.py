@@ -20,7 +20,7 @@ from cluster.types import Chat
 
 
 def make_policy(
-    seed: int = 0, groups_a_kind: int = 250, epochs: int = 2, lr: float = 1e-3
+    seed: int = 0, groups_a_kind: int = 125, epochs: int = 2, lr: float = 1e-3
 ) -> Policy:
     """A new tiny policy."""
     policy = _untrained(seed)

@@ -1,0 +1,49 @@
+"""Prompts of a data file: rows with `prompt`, or `context_messages` as Online-RLHF has it.
+
+Invariant: every row comes out once, in order, as a Prompt or as a Reject. Other fields do not
+matter, so annotated rows are prompts too. Knows nothing of tokens or models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluster.engine.conversations import check_messages
+from cluster.errors import InvalidInput, RewardError
+from cluster.files import BrokenRow, Row, read_rows
+from cluster.rlhf.groups import Reject
+from cluster.rows import prompt_messages
+from cluster.types import Message
+
+FIELDS = ("prompt", "context_messages")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One row. number: its line from 1. row: as read, should it be rejected later."""
+
+    number: int
+    messages: tuple[Message, ...]
+    row: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+def read_prompts(path: Path) -> Iterator[Prompt | Reject]:
+    """Every row of a .jsonl or .json file (.gz or not)."""
+    for row in read_rows(path):
+        if isinstance(row, BrokenRow):
+            yield Reject(row.number, {"text": row.text}, InvalidInput(row.reason))
+            continue
+        try:
+            yield Prompt(row.number, _messages(row), row.value)
+        except RewardError as error:
+            yield Reject(row.number, row.value, error)
+
+
+def _messages(row: Row) -> tuple[Message, ...]:
+    found = next((row.value[name] for name in FIELDS if name in row.value), None)
+    if found is None:
+        raise InvalidInput("`prompt` is missing; give text or a list of messages")
+    return tuple(check_messages(prompt_messages(found)))

@@ -1,0 +1,150 @@
+"""A RAFT run from its configuration: the start, the prompts, the loop, its control, the curve.
+
+Invariant: everything in the folder appears whole, and a run that was killed goes on when it is
+given again. The folder: start/ (where the policy is generated), raft/ and control/ with a folder a
+stage, curve.json, raft.png and rejects.jsonl.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar
+
+from cluster.config import EngineConfig
+from cluster.engine.checkpoint import revision
+from cluster.errors import RewardError, TooLong
+from cluster.files import atomic_writer
+from cluster.rlhf import raft_figure
+from cluster.rlhf.groups import Reject
+from cluster.rlhf.policy import Policy
+from cluster.rlhf.prompts import Prompt, read_prompts
+from cluster.rlhf.raft import Raft, RaftConfig
+from cluster.rlhf.raft_stages import Stage, whole_folder
+from cluster.rlhf.rejects import Rejects
+from cluster.rlhf.scored_by import scored_by
+from cluster.rlhf.tiny import policy as generated
+from cluster.rows import Scorer
+from cluster.types import Chat
+
+GENERATED = "generated"
+N_GENERATED = 1000
+"""Prompts to draw from where they are generated."""
+OnStage = Callable[[str, Stage], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaftRun:
+    """A whole run."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    out: str = "out/raft"
+    policy: str = GENERATED
+    """Where to start: a causal language model with a chat template (a folder or a hub id), or
+    `generated`: a tiny one, made first by fine-tuning on generated preferences, good and bad."""
+    prompts: str = GENERATED
+    """File of rows with `prompt`, or `generated`."""
+    evaluation: str | None = None
+    """File of prompts that are never trained on; None sets some of `prompts` apart."""
+    evaluation_prompts: int = 192
+    control: bool = True
+    """Run the random control too, from the same start."""
+    device: str = "cpu"
+    """Of the policy."""
+    reward: EngineConfig = field(default_factory=EngineConfig)
+    """The reward model; not used where a service scores."""
+    raft: RaftConfig = field(default_factory=RaftConfig)
+
+
+def run(config: RaftRun, score: Scorer, on_stage: OnStage, rejects: Rejects) -> Policy:
+    """Make every stage that is not there yet, and the curve; the last policy of the run proper."""
+    folder = Path(config.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    start = _start(config, folder)
+    with rejects:
+        training, evaluation = _prompts(config, Policy.load(start, config.device), rejects)
+    made_from = {
+        "policy": [config.policy, revision(EngineConfig(model=start), None)],
+        "reward": scored_by(score),
+    }
+    curves: dict[str, list[Stage]] = {}
+    rafts = {
+        name: Raft(
+            loop, folder / name, start, training, evaluation, score, made_from, config.device
+        )
+        for name, loop in _loops(config).items()
+    }
+    for name, raft in rafts.items():
+        curves[name] = raft.run(partial(on_stage, name))
+    with atomic_writer(folder / "curve.json") as out:
+        json.dump({name: list(map(asdict, curve)) for name, curve in curves.items()}, out, indent=1)
+    raft_figure.draw(curves["raft"], curves.get("control", []), folder / "raft.png")
+    return rafts["raft"].policy_after(config.raft.stages)
+
+
+def _loops(config: RaftRun) -> dict[str, RaftConfig]:
+    control = {"control": replace(config.raft, random=True)} if config.control else {}
+    return {"raft": config.raft, **control}
+
+
+def _start(config: RaftRun, folder: Path) -> str:
+    """The policy to start from, generated first where it is not there."""
+    if config.policy != GENERATED:
+        return config.policy
+    path = folder / "start"
+    if not path.exists():
+        policy = generated.make_policy(config.raft.seed)
+        with whole_folder(path) as temp:
+            policy.save(temp)
+    return str(path)
+
+
+def _prompts(config: RaftRun, policy: Policy, rejects: Rejects) -> tuple[list[Chat], list[Chat]]:
+    """To train on and to evaluate on, no prompt among both."""
+    seed, n = config.raft.seed, config.evaluation_prompts
+
+    def read(source: str) -> list[Chat]:
+        return [prompt.messages for prompt in rejects.sift(_usable(Path(source), config, policy))]
+
+    if config.prompts == GENERATED:
+        training: list[Chat] = generated.prompts("train", N_GENERATED, seed)
+    else:
+        training = read(config.prompts)
+    if config.evaluation is not None:
+        evaluation = read(config.evaluation)[:n]
+    elif config.prompts == GENERATED:
+        evaluation = generated.prompts("held_out", n, seed)
+    else:
+        evaluation = Random(f"{seed} evaluation").sample(training, min(n, len(training)))
+    apart = set(map(_key, evaluation))
+    return [prompt for prompt in training if _key(prompt) not in apart], evaluation
+
+
+def _usable(path: Path, config: RaftRun, policy: Policy) -> Iterator[Prompt | Reject]:
+    """The file's prompts, those that the policy cannot continue as rejects."""
+    for one in read_prompts(path):
+        error = one.error if isinstance(one, Reject) else _unfit(one, config, policy)
+        if error is None:
+            yield one
+        else:
+            yield Reject(one.number, one.row, type(error)(f"{path.name}: {error.message}"))
+
+
+def _unfit(prompt: Prompt, config: RaftRun, policy: Policy) -> RewardError | None:
+    """Why the policy cannot answer `prompt`, None where it can."""
+    try:
+        n_tokens = len(policy.prompt_ids(prompt.messages)) + config.raft.sampling.max_new_tokens
+    except RewardError as error:
+        return error
+    if n_tokens > policy.max_tokens:
+        return TooLong(f"{n_tokens} tokens with the answer are more than {policy.max_tokens}")
+    return None
+
+
+def _key(prompt: Chat) -> str:
+    return json.dumps(list(prompt))

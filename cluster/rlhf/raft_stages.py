@@ -1,0 +1,90 @@
+"""The stages of a RAFT run as folders, each there whole or not at all.
+
+Invariant: a stage's folder gets its name by one rename, when all its files are written; `made_from`
+says what the run's stages depend on, and stages of something else are never continued. Knows
+nothing of how a stage is made.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.errors import ConfigError
+from cluster.files import atomic_writer, to_json_line, write_rows
+from cluster.rlhf.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What one stage did. Stage 0 is the start: only its evaluation is there.
+
+    evaluation: mean raw reward of the policy after the stage, of `n_evaluated` answers to the
+        evaluation prompts.
+    first, mean, kept: mean raw rewards of each prompt's first candidate, of all candidates and of
+        those kept, all drawn from the policy before the stage (LMFlow logs first and kept).
+    loss: of the fine-tuning, mean of its steps.
+    n_kept, n_unfinished, n_failed: responses fine-tuned on, cut off, and not scored.
+    """
+
+    stage: int
+    evaluation: float
+    n_evaluated: int
+    first: float | None = None
+    mean: float | None = None
+    kept: float | None = None
+    loss: float | None = None
+    n_kept: int = 0
+    n_unfinished: int = 0
+    n_failed: int = 0
+
+
+class Stages:
+    """The folder of one run. Raises ConfigError where it holds a run made from something else."""
+
+    def __init__(self, folder: Path, made_from: Mapping[str, Any]) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "made_from.json"
+        wanted = json.dumps(dict(made_from), indent=1, sort_keys=True) + "\n"
+        if path.exists() and path.read_text() != wanted:
+            raise ConfigError(
+                f"{folder} holds a run with other settings, prompts or reward model (see {path}); "
+                "give those again, or another folder"
+            )
+        with atomic_writer(path) as out:
+            out.write(wanted)
+
+    def path(self, number: int) -> Path:
+        return self._folder / f"stage-{number:03}"
+
+    def read(self, number: int) -> Stage | None:
+        """The finished stage, None if it is not there."""
+        report = self.path(number) / "stage.json"
+        return Stage(**json.loads(report.read_text())) if report.exists() else None
+
+    def write(self, stage: Stage, policy: Policy | None, rows: Iterable[Mapping[str, Any]]) -> None:
+        """stage.json, what was sampled, and the policy after the stage."""
+        with whole_folder(self.path(stage.stage)) as temp:
+            if policy is not None:
+                policy.save(temp)
+                write_rows(temp / "samples.jsonl", rows)
+            (temp / "stage.json").write_text(to_json_line(asdict(stage)))
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to write into, beside `path`, that takes its name when the block ends well."""
+    temp = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(temp, ignore_errors=True)  # of a run that was killed
+    temp.mkdir(parents=True)
+    try:
+        yield temp
+        temp.rename(path)
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
