@@ -49,7 +49,7 @@ def engine(
 
     log = Console(stderr=True)
     result = run(preset, resolve_device(device), token_budget, rounds, box, only, log.print)
-    print_engine(result, Console())
+    print_engine(result, _console())
     if json_file:
         write_json(json_file, result)
 
@@ -70,9 +70,15 @@ def cluster(fake_gpu: int | None, batchers: int, calls: int, json_file: Path | N
 
     log = Console(stderr=True).print
     result = run_fake(fake_gpu, batchers, log=log) if fake_gpu else run("cpu", calls, log)
-    (print_fake if fake_gpu else print_cluster)(result, Console())
+    (print_fake if fake_gpu else print_cluster)(result, _console())
     if json_file:
         write_json(json_file, result)
+
+
+def _console() -> Console:
+    """Wide enough for a table where the output is a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=100)
 
 
 def print_cluster(result: dict[str, Any], console: Console) -> None:
@@ -154,7 +160,7 @@ def _engine_table(
         title=f"{name}: {load['sequences']} sequences, {load['tokens']:,} tokens, "
         f"{load['unique_tokens']:,} unique; packing {1e3 * load['packing_s']:.1f} ms"
     )
-    table.add_column("contender")
+    table.add_column("contender", no_wrap=True)
     ratios = ("ratio", "to float32")[: len(result["rows"][0]["ratios"])]
     for title in ("tokens/s", *ratios, *(f"{d} peak" for d in dtypes), "MiB"):
         table.add_column(title, justify="right")

@@ -169,7 +169,7 @@ def worked(error: RewardError, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
     import pyarrow as pa
 
     monkeypatch.setattr(OfflineScorer, "load", lambda _: Fake(error))
-    block = pa.table({"text": [json.dumps({"prompt": "Hi", "responses": ["a"]})]})
+    block = pa.table({"__line__": [json.dumps({"prompt": "Hi", "responses": ["a"]})]})
     [row] = _Worker(Pool(EngineConfig()))(block).to_pylist()
     assert isinstance(row, dict)
     return row
