@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -157,3 +158,16 @@ def _array_rows(path: Path, data: bytes) -> Iterator[Row | BrokenRow]:
         raise InvalidInput(f"{path} is a JSON array that cannot be read: {error}") from None
     for number, value in enumerate(values, 1):
         yield _object_row(number, value, json.dumps(value))
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to write into, beside `path`, that takes its name when the block ends well."""
+    temp = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(temp, ignore_errors=True)  # of a run that was killed
+    temp.mkdir(parents=True)
+    try:
+        yield temp
+        temp.rename(path)
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)

@@ -13,7 +13,15 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cluster"
 BASE = {"types", "errors", "config", "files", "rows"}
-LAYERS = (BASE, {"engine"}, {"serving"}, {"rlhf", "integrations"}, {"bench", "demo"}, {"cli"})
+LAYERS = (
+    BASE,
+    {"engine"},
+    {"serving"},
+    {"rlhf", "integrations"},
+    {"bench", "demo"},
+    {"cli"},
+    {"__main__"},
+)
 LAYER = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
 HOMES = {
     "torch": {"engine", "rlhf", "bench"},
@@ -22,7 +30,7 @@ HOMES = {
     "peft": {"rlhf"},
     "ray": {"serving", "rlhf", "integrations", "bench", "demo", "cli"},
     "fastapi": {"serving"},
-    "trl": set(),
+    "trl": {"bench"},
     "verl": set(),
     "openrlhf": set(),
 }

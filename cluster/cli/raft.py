@@ -13,8 +13,8 @@ from cluster.errors import ConfigError
 from cluster.rlhf.rejects import Rejects
 
 if TYPE_CHECKING:
-    from cluster.rlhf.raft_run import RaftRun
-    from cluster.rlhf.raft_stages import Stage
+    from cluster.rlhf.raft.run import RaftRun
+    from cluster.rlhf.raft.stages import Stage
 
 
 @click.command()
@@ -42,7 +42,7 @@ def raft(
     if "reward" in given:
         refuse_beside_app(app, ["reward (of the config)"])
     settings = _settings(given, out, stages)
-    from cluster.rlhf.raft_run import run
+    from cluster.rlhf.raft.run import run
 
     broken = Rejects(_made(Path(settings.out)) / "rejects.jsonl", strict)
     run(settings, scorer(settings.reward, app), _show, broken)
@@ -64,7 +64,7 @@ def _read(path: Path | None) -> dict[str, Any]:
 def _settings(given: dict[str, Any], out: Path | None, stages: int | None) -> RaftRun:
     """The file's values, options of the command line first. Raises ConfigError."""
     from cluster.config import parse_config
-    from cluster.rlhf.raft_run import RaftRun
+    from cluster.rlhf.raft.run import RaftRun
 
     if out is not None:
         given = given | {"out": str(out)}

@@ -11,8 +11,8 @@ import click
 from cluster.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cluster.rlhf.train import OnStep, StepReport
-    from cluster.rlhf.train_config import TrainConfig
+    from cluster.rlhf.training.config import TrainConfig
+    from cluster.rlhf.training.trainer import OnStep, StepReport
 
 WANTED_ACCURACY = 0.9
 
@@ -27,9 +27,17 @@ WANTED_ACCURACY = 0.9
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to write; out/tiny for the preset, else the config's `out`.",
 )
+@click.option("--strict", is_flag=True, help="The first broken row ends the run.")
 @click.option("--max-steps", type=click.IntRange(min=1), help="End early, to try things out.")
-def train(config: Path | None, preset: str | None, out: Path | None, max_steps: int | None) -> None:
+def train(
+    config: Path | None, preset: str | None, out: Path | None, strict: bool, max_steps: int | None
+) -> None:
     """Train a reward model on preference pairs, as CONFIG (YAML) says.
+
+    CONFIG's keys and their units: cluster/rlhf/training/config.py. On many GPUs: `accelerate launch
+    --config_file ops/fsdp.yaml --module cluster train CONFIG`. A run that was killed goes on
+    from its last checkpoint when the command is given again. Broken rows are told and kept in
+    rejects.jsonl.
 
     --preset tiny makes the model inside the package from nothing: preferences, tokenizer,
     training, and its accuracy on held-out pairs, kind by kind. The same machine gives the same
@@ -42,7 +50,7 @@ def train(config: Path | None, preset: str | None, out: Path | None, max_steps: 
     if preset is not None:
         sys.exit(0 if _tiny(out or Path("out/tiny"), max_steps) >= WANTED_ACCURACY else 1)
     assert config is not None
-    _from_config(config, out, max_steps)
+    _from_config(config, out, strict, max_steps)
 
 
 def _tiny(out: Path, max_steps: int | None) -> float:
@@ -50,7 +58,7 @@ def _tiny(out: Path, max_steps: int | None) -> float:
     from dataclasses import replace
 
     from cluster.rlhf.tiny.recipe import Recipe, make
-    from cluster.rlhf.train import accuracy_by_kind, best_on_top
+    from cluster.rlhf.training.judging import accuracy, accuracy_by_kind, best_on_top
 
     recipe = Recipe()
     recipe = replace(recipe, training=replace(recipe.training, max_steps=max_steps))
@@ -59,16 +67,16 @@ def _tiny(out: Path, max_steps: int | None) -> float:
     tops = best_on_top(made.held_out)
     for kind, share in accuracy_by_kind(made.held_out).items():
         click.echo(f"{kind:<16} {share:>11.3f} {tops[kind]:>12.3f}")
-    overall = sum(judged.right for judged in made.held_out) / len(made.held_out)
+    overall = accuracy(made.held_out)
     click.echo(f"{'overall':<16} {overall:>11.3f}  ({len(made.held_out)} pairs)")
     return overall
 
 
-def _from_config(path: Path, out: Path | None, max_steps: int | None) -> None:
-    from cluster.rlhf.train_run import run
+def _from_config(path: Path, out: Path | None, strict: bool, max_steps: int | None) -> None:
+    from cluster.rlhf.training.run import run
 
     config = _read(path, out, max_steps)
-    run(config, _printer(config.log_every), click.echo)
+    run(config, _printer(config.log_every), click.echo, strict)
 
 
 def _read(path: Path, out: Path | None, max_steps: int | None) -> TrainConfig:
@@ -76,7 +84,7 @@ def _read(path: Path, out: Path | None, max_steps: int | None) -> TrainConfig:
     import yaml
 
     from cluster.config import parse_config
-    from cluster.rlhf.train_config import TrainConfig
+    from cluster.rlhf.training.config import TrainConfig
 
     values = yaml.safe_load(path.read_text())
     if not isinstance(values, dict):

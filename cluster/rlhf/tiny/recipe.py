@@ -19,15 +19,18 @@ import torch
 
 from cluster.config import EngineConfig
 from cluster.engine.chat import ChatEncoder
-from cluster.engine.model import PackedRewardModel
+from cluster.engine.engine import Engine
 from cluster.rlhf.tiny.model import MAX_TOKENS, save_untrained
 from cluster.rlhf.tiny.preferences import Group, groups, of_each
 from cluster.rlhf.tiny.tokenizer import train_tokenizer
-from cluster.rlhf.train import Judged, OnStep, accuracy_by_kind, judge, load_for_training, train
-from cluster.rlhf.train_config import TrainConfig
-from cluster.rlhf.train_data import Pair
-from cluster.rlhf.train_run import save
-from cluster.types import Encoding
+from cluster.rlhf.training.config import TrainConfig
+from cluster.rlhf.training.data import Pair
+from cluster.rlhf.training.judging import Judged, accuracy, accuracy_by_kind
+from cluster.rlhf.training.loop import new_trainer, train
+from cluster.rlhf.training.run import save_trained, write_model
+from cluster.rlhf.training.start import load_start
+from cluster.rlhf.training.trainer import OnStep, StepReport, Trainer
+from cluster.types import Encoding, Score
 
 TOKENIZER_GROUPS = 6000
 CHECK_GROUPS = 20
@@ -107,6 +110,8 @@ class Recipe:
             centring=0.001,
             max_tokens=None,
             truncate="error",
+            gradient_checkpointing=False,
+            checkpoint_every=None,
         )
     )
 
@@ -128,19 +133,34 @@ def make(recipe: Recipe, folder: Path, on_step: OnStep, say: Callable[[str], Non
         tokenizer = train_tokenizer(texts, recipe.vocab_size, MAX_TOKENS)
         save_untrained(tokenizer, start, recipe.seed)
         encoder = ChatEncoder.load(EngineConfig(model=str(start)))
-        model = load_for_training(replace(recipe.training, model=str(start)))
+        model = load_start(replace(recipe.training, model=str(start))).model
         check = encode_pairs(encoder, groups("held_out", of_each(CHECK_GROUPS), recipe.seed))
         for stage, data in zip(recipe.stages, stages, strict=True):
             pairs = encode_pairs(encoder, data)
             say(f"{len(data)} groups, {len(pairs)} pairs of {', '.join(stage.n_groups)}")
             config = replace(recipe.training, pairs_per_step=stage.pairs_per_step, lr=stage.lr)
-            trainer = train(model, pairs, config, on_step, check, lambda j: say(summary(j)))
-        save(trainer, tokenizer, folder, torch.bfloat16)
+            trainer = new_trainer(model, pairs, config)
+            train(trainer, pairs, _watched(trainer, check, on_step, say))
+        write_model(folder, lambda path: save_trained(trainer, tokenizer, path, torch.bfloat16))
         say(f"wrote {folder}")
         held_out = encode_pairs(
             encoder, groups("held_out", of_each(recipe.held_out_groups), recipe.seed)
         )
         return Made(folder, judge_folder(folder, recipe.training, held_out))
+
+
+def _watched(
+    trainer: Trainer, check: list[Pair], on_step: OnStep, say: Callable[[str], None]
+) -> OnStep:
+    """`on_step`, and a look at the held-out pairs where one is due."""
+
+    def after(report: StepReport) -> None:
+        on_step(report)
+        every = trainer.config.evaluate_every
+        if every and report.step % every == 0:
+            say(summary(trainer.judge(check)))
+
+    return after
 
 
 def _shuffled(recipe: Recipe, index: int) -> list[Group]:
@@ -169,15 +189,17 @@ def encode_pairs(encoder: ChatEncoder, wanted: Iterable[Group]) -> list[Pair]:
 
 def judge_folder(folder: Path, config: TrainConfig, pairs: list[Pair]) -> list[Judged]:
     """The written file's rewards of `pairs`: what a user of the file will see."""
-    written = EngineConfig(model=str(folder), device="cpu", numerics=config.numerics)
-    return judge(PackedRewardModel.load(written), pairs, config)
+    engine = Engine.load(EngineConfig(model=str(folder), device="cpu", numerics=config.numerics))
+    sides = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    rewards = [score.reward for score in engine.score(sides) if isinstance(score, Score)]
+    both = zip(pairs, rewards[: len(pairs)], rewards[len(pairs) :], strict=True)
+    return [Judged(*values) for values in both]
 
 
 def summary(judged: list[Judged]) -> str:
     """Accuracy on held-out pairs, overall and by kind, in one line."""
-    overall = sum(result.right for result in judged) / len(judged)
     kinds = ", ".join(f"{kind} {share:.2f}" for kind, share in accuracy_by_kind(judged).items())
-    return f"held out: {overall:.3f} ({kinds})"
+    return f"held out: {accuracy(judged):.3f} ({kinds})"
 
 
 def _texts(wanted: Iterable[Group]) -> Iterator[str]:

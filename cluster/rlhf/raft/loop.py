@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 from cluster.errors import ConfigError, RewardError
 from cluster.rlhf.groups import Group, Response
 from cluster.rlhf.policy import Policy, Sample, Sampling
-from cluster.rlhf.raft_stages import Stage, Stages
+from cluster.rlhf.raft.stages import Stage, Stages
 from cluster.rlhf.selection import Candidates, Picked, TopK
 from cluster.rlhf.sft import SftConfig, fine_tune
 from cluster.rows import Scorer

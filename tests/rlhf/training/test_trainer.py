@@ -10,20 +10,15 @@ from cluster.config import EngineConfig
 from cluster.engine.chat import ChatEncoder
 from cluster.engine.model import PackedRewardModel
 from cluster.errors import ConfigError
-from cluster.rlhf.bradley_terry import bradley_terry_loss
 from cluster.rlhf.tiny.preferences import groups, of_each
 from cluster.rlhf.tiny.recipe import encode_pairs
-from cluster.rlhf.train import (
-    Judged,
-    Trainer,
-    accuracy_by_kind,
-    best_on_top,
-    learning_rate,
-    load_for_training,
-    train,
-)
-from cluster.rlhf.train_config import TrainConfig
-from cluster.rlhf.train_data import Pair
+from cluster.rlhf.training.config import TrainConfig
+from cluster.rlhf.training.data import Pair
+from cluster.rlhf.training.judging import Judged, accuracy, accuracy_by_kind, best_on_top
+from cluster.rlhf.training.loop import new_trainer, train
+from cluster.rlhf.training.loss import bradley_terry_loss
+from cluster.rlhf.training.start import load_start
+from cluster.rlhf.training.trainer import Trainer, learning_rate
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +41,8 @@ def gradients(model: PackedRewardModel) -> dict[str, torch.Tensor]:
 def test_32_pairs_are_learnt_by_heart(config: TrainConfig, pairs: list[Pair]) -> None:
     few = pairs[:: len(pairs) // 32][:32]
     config = replace(config, epochs=60, pairs_per_step=32)
-    trainer = train(load_for_training(config), few, config, lambda _: None)
+    trainer = new_trainer(load_start(config).model, few, config)
+    train(trainer, few, lambda _: None)
     assert all(judged.right for judged in trainer.judge(few))
 
 
@@ -55,7 +51,7 @@ def test_the_gradient_does_not_depend_on_how_a_step_is_cut(
 ) -> None:
     found = []
     for forward_tokens in (1, 100_000):
-        model = load_for_training(config)
+        model = load_start(config).model
         cut = replace(config, forward_tokens=forward_tokens, lr=0.0, max_grad_norm=1e9)
         report = Trainer(model, cut, 1).step(pairs[:24])
         found.append((report, gradients(model)))
@@ -70,7 +66,7 @@ def test_the_gradient_does_not_depend_on_how_a_step_is_cut(
 def test_a_step_reports_the_loss_of_the_rewards_before_it(
     config: TrainConfig, pairs: list[Pair]
 ) -> None:
-    trainer = Trainer(load_for_training(config), config, 10)
+    trainer = Trainer(load_start(config).model, config, 10)
     before = trainer.judge(pairs[:16])
     report = trainer.step(pairs[:16])
     chosen, rejected = (torch.tensor([getattr(j, side) for j in before])
@@ -89,28 +85,19 @@ def test_the_learning_rate_rises_then_follows_half_a_cosine() -> None:
     assert learning_rate(config, 100, 100) == pytest.approx(0.2)
 
 
-def test_evaluations_come_when_they_are_due(config: TrainConfig, pairs: list[Pair]) -> None:
-    config = replace(config, pairs_per_step=8, max_steps=5, evaluate_every=2)
-    sizes: list[int] = []
-    few = pairs[:3]
-    train(
-        load_for_training(config),
-        pairs,
-        config,
-        lambda _: None,
-        few,
-        lambda j: sizes.append(len(j)),
-    )
-    assert sizes == [3, 3]
-
-
 def test_nothing_to_train_on_is_refused(config: TrainConfig) -> None:
     with pytest.raises(ConfigError, match="no pair"):
-        train(load_for_training(config), [], config, lambda _: None)
+        new_trainer(load_start(config).model, [], config)
+
+
+def test_a_tie_is_wrong(pairs: list[Pair]) -> None:
+    rewards = [(1.0, 0.0), (1.0, 1.0), (2.0, 3.0), (1.0, -1.0)]
+    judged = [Judged(pairs[0], *both) for both in rewards]
+    assert accuracy(judged) == 0.5
 
 
 def test_accuracy_is_told_by_kind(config: TrainConfig, pairs: list[Pair]) -> None:
-    judged = Trainer(load_for_training(config), config, 1).judge(pairs)
+    judged = Trainer(load_start(config).model, config, 1).judge(pairs)
     assert len(judged) == len(pairs)
     shares = accuracy_by_kind(judged)
     first = pairs[0].kind

@@ -18,13 +18,13 @@ from typing import Any, ClassVar
 from cluster.config import EngineConfig
 from cluster.engine.checkpoint import revision
 from cluster.errors import RewardError, TooLong
-from cluster.files import atomic_writer
-from cluster.rlhf import raft_figure
+from cluster.files import atomic_writer, whole_folder
 from cluster.rlhf.groups import Reject
 from cluster.rlhf.policy import Policy
 from cluster.rlhf.prompts import Prompt, read_prompts
-from cluster.rlhf.raft import Raft, RaftConfig
-from cluster.rlhf.raft_stages import Stage, whole_folder
+from cluster.rlhf.raft import figure as raft_figure
+from cluster.rlhf.raft.loop import Raft, RaftConfig
+from cluster.rlhf.raft.stages import Stage
 from cluster.rlhf.rejects import Rejects
 from cluster.rlhf.scored_by import scored_by
 from cluster.rlhf.tiny import policy as generated

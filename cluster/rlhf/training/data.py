@@ -7,15 +7,18 @@ forward is computed once. Knows nothing of torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from cluster.engine.chat import ChatEncoder
 from cluster.errors import InvalidInput, RewardError
-from cluster.files import BrokenRow, read_rows
+from cluster.files import BrokenRow, Row, read_rows
+from cluster.rlhf.groups import Reject
 from cluster.rows import ask_of
 from cluster.types import Conversation, Encoding
 
@@ -35,43 +38,60 @@ class Pair:
         return self.chosen.input_ids[: self.chosen.prompt_len].tobytes()
 
 
+def read_pairs(path: Path, encoder: ChatEncoder) -> list[Pair | Reject]:
+    """Every row of a file of `chosen` + `rejected` rows, in order, as a pair or as a reject."""
+    rows = [_asked(row) for row in read_rows(path)]
+    sides = [side for row in rows if isinstance(row, _Asked) for side in row.conversations]
+    encoded = iter(encoder.encode_all(sides))
+    return [
+        _pair(row, next(encoded), next(encoded)) if isinstance(row, _Asked) else row for row in rows
+    ]
+
+
 @dataclass(frozen=True, slots=True)
-class BadPair:
-    """A row that gives no pair. number: its line."""
+class _Asked:
+    """A row whose fields are those of a pair, not encoded yet."""
 
     number: int
-    reason: str
+    row: dict[str, Any]
+    conversations: Sequence[Conversation]
+    margin: float
 
 
-def read_pairs(path: Path, encoder: ChatEncoder) -> tuple[list[Pair], list[BadPair]]:
-    """The pairs of a file of `chosen` + `rejected` rows, and the rows that are none."""
-    good: list[tuple[int, tuple[Conversation, Conversation], float, str]] = []
-    bad: list[BadPair] = []
-    for row in read_rows(path):
-        if isinstance(row, BrokenRow):
-            bad.append(BadPair(row.number, row.reason))
-            continue
-        try:
-            ask = ask_of(row.value)
-            if ask.keys != ("chosen_reward", "rejected_reward"):
-                raise InvalidInput("training needs `chosen` and `rejected`")
-            margin = float(row.value.get("margin") or 0.0)
-        except (RewardError, TypeError, ValueError) as error:
-            bad.append(BadPair(row.number, str(error)))
-            continue
-        chosen, rejected = ask.conversations
-        kind = str(row.value.get("subset", ""))
-        good.append((row.number, (chosen, rejected), margin, kind))
-    encoded = iter(encoder.encode_all([side for _, pair, _, _ in good for side in pair]))
-    pairs: list[Pair] = []
-    for number, _, margin, kind in good:
-        sides = next(encoded), next(encoded)
-        problem = _problem(*sides)
-        if problem:
-            bad.append(BadPair(number, problem))
-        else:
-            pairs.append(Pair(*sides, margin, kind))  # type: ignore[arg-type]
-    return pairs, sorted(bad, key=lambda row: row.number)
+def _asked(row: Row | BrokenRow) -> _Asked | Reject:
+    if isinstance(row, BrokenRow):
+        return Reject(row.number, {"text": row.text}, InvalidInput(row.reason))
+    try:
+        ask = ask_of(row.value)
+        if ask.keys != ("chosen_reward", "rejected_reward"):
+            raise InvalidInput("training needs `chosen` and `rejected`")
+        return _Asked(row.number, row.value, ask.conversations, _margin(row.value))
+    except RewardError as error:
+        return Reject(row.number, row.value, error)
+
+
+def _margin(row: Mapping[str, Any]) -> float:
+    found = row.get("margin")
+    if found is None:
+        return 0.0
+    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+        raise InvalidInput(f"`margin` is {found!r}; give a finite number, or leave it out")
+    return float(found)
+
+
+def _pair(
+    asked: _Asked, chosen: Encoding | RewardError, rejected: Encoding | RewardError
+) -> Pair | Reject:
+    for name, side in (("chosen", chosen), ("rejected", rejected)):
+        if isinstance(side, RewardError):
+            error = type(side)(f"{name}: {side.message}")
+            return Reject(asked.number, asked.row, error)
+    assert isinstance(chosen, Encoding)
+    assert isinstance(rejected, Encoding)
+    if chosen.input_ids.tobytes() == rejected.input_ids.tobytes():
+        same = InvalidInput("chosen and rejected are the same")
+        return Reject(asked.number, asked.row, same)
+    return Pair(chosen, rejected, asked.margin, str(asked.row.get("subset", "")))
 
 
 def steps(
@@ -126,13 +146,3 @@ def _cost(pair: Pair, seen: set[bytes]) -> int:
 
 def _key(encoding: Encoding) -> bytes:
     return b"whole" + encoding.input_ids.tobytes()
-
-
-def _problem(chosen: Encoding | RewardError, rejected: Encoding | RewardError) -> str:
-    for name, side in (("chosen", chosen), ("rejected", rejected)):
-        if isinstance(side, RewardError):
-            return f"{name}: {side.message}"
-    assert isinstance(chosen, Encoding)
-    assert isinstance(rejected, Encoding)
-    same = chosen.input_ids.tobytes() == rejected.input_ids.tobytes()
-    return "chosen and rejected are the same" if same else ""

@@ -12,7 +12,6 @@ Eisenstein et al. (arXiv 2312.09244).
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -37,8 +36,3 @@ def bradley_terry_loss(
     if centring:
         loss = loss + centring * (chosen_N + rejected_N).square().mean()
     return loss
-
-
-def accuracy(chosen_N: Tensor, rejected_N: Tensor) -> float:
-    """Share of pairs whose chosen reward is the higher one; a tie counts as wrong."""
-    return (chosen_N > rejected_N).to(torch.float64).mean().item()

@@ -8,15 +8,13 @@ nothing of how a stage is made.
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.errors import ConfigError
-from cluster.files import atomic_writer, to_json_line, write_rows
+from cluster.files import to_json_line, whole_folder, write_rows
+from cluster.rlhf.made_from import claim
 from cluster.rlhf.policy import Policy
 
 
@@ -49,16 +47,7 @@ class Stages:
 
     def __init__(self, folder: Path, made_from: Mapping[str, Any]) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "made_from.json"
-        wanted = json.dumps(dict(made_from), indent=1, sort_keys=True) + "\n"
-        if path.exists() and path.read_text() != wanted:
-            raise ConfigError(
-                f"{folder} holds a run with other settings, prompts or reward model (see {path}); "
-                "give those again, or another folder"
-            )
-        with atomic_writer(path) as out:
-            out.write(wanted)
+        claim(folder, made_from)
 
     def path(self, number: int) -> Path:
         return self._folder / f"stage-{number:03}"
@@ -75,16 +64,3 @@ class Stages:
                 policy.save(temp)
                 write_rows(temp / "samples.jsonl", rows)
             (temp / "stage.json").write_text(to_json_line(asdict(stage)))
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to write into, beside `path`, that takes its name when the block ends well."""
-    temp = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(temp, ignore_errors=True)  # of a run that was killed
-    temp.mkdir(parents=True)
-    try:
-        yield temp
-        temp.rename(path)
-    finally:
-        shutil.rmtree(temp, ignore_errors=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cluster.rlhf import figures
-from cluster.rlhf.raft_stages import Stage
+from cluster.rlhf.raft.stages import Stage
 
 
 def draw(best: Sequence[Stage], control: Sequence[Stage], path: Path) -> None:

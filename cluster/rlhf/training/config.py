@@ -13,6 +13,22 @@ from typing import Any, ClassVar, Literal
 
 from cluster.types import Numerics, Truncation
 
+LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraSettings:
+    """Low-rank adapters (arXiv 2106.09685), merged into the weights that are saved."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    rank: int = 16
+    alpha: int = 32
+    """Scale of the update: alpha / rank."""
+    dropout: float = 0.0
+    layers: tuple[str, ...] = LINEAR_LAYERS
+    """Names of the linear layers of the body that get one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
@@ -21,13 +37,16 @@ class TrainConfig:
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     model: str = "tiny"
-    """Where to start: `tiny`, a local folder, or a hub id, with one label and a chat template."""
+    """Where to start: `tiny`, a local folder, or a hub id, with a chat template. A chat model
+    without a scalar head gets a new one."""
     revision: str | None = None
     """Hub commit or tag of the start."""
     train: str = ""
     """File of preference pairs, in the `chosen` + `rejected` formats of `reward-cluster score`."""
     evaluation: str | None = None
     """File of pairs that are never trained on."""
+    evaluation_share: float = 0.0
+    """Without such a file: share of the training file's prompts that is set apart instead."""
     out: str = "out/reward-model"
     """Folder for the trained model, its tokenizer and the run's record."""
     device: str = "auto"
@@ -66,6 +85,14 @@ class TrainConfig:
     """Gradients are scaled down to this norm."""
     centring: float = 0.0
     """Weight of mean((chosen + rejected)^2); 0.01 keeps rewards around zero."""
+    gradient_checkpointing: bool = True
+    """Compute activations again in the backward pass instead of keeping them."""
+    lora: LoraSettings | None = None
+    """Train adapters and the head instead of all weights."""
+    checkpoint_every: int | None = 100
+    """Steps between checkpoints; the same command goes on from the last one."""
+    keep_checkpoints: int = 2
+    """Older ones are removed."""
     evaluate_every: int | None = None
     """Steps between evaluations; None evaluates only at the end."""
     log_every: int = 10

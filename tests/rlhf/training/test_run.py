@@ -1,44 +1,30 @@
 """From files of pairs to a folder that transformers and the engine load."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.preferences import write_pairs
 
 from cluster.config import EngineConfig
 from cluster.engine.engine import Engine
-from cluster.errors import ConfigError
-from cluster.rlhf.tiny.preferences import groups, of_each
-from cluster.rlhf.train_config import TrainConfig
-from cluster.rlhf.train_run import run
+from cluster.errors import ConfigError, InvalidInput
+from cluster.rlhf.rejects import Rejects
+from cluster.rlhf.training.config import TrainConfig
+from cluster.rlhf.training.files import read_data
+from cluster.rlhf.training.run import run
+from cluster.rlhf.training.start import load_start
+from cluster.rlhf.training.trainer import StepReport
 from cluster.types import Message, Score
-
-
-def rows(split: Any, number: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "prompt": list(group.prompt),
-            "chosen": group.responses[better],
-            "rejected": group.responses[worse],
-        }
-        for group in groups(split, of_each(number), 0)
-        for better, worse in group.pairs()
-    ]
-
-
-def write(path: Path, values: list[dict[str, Any]]) -> str:
-    path.write_text("".join(json.dumps(value) + "\n" for value in values))
-    return str(path)
 
 
 @pytest.fixture
 def config(tmp_path: Path, smallest_checkpoint: Path) -> TrainConfig:
     return TrainConfig(
         model=str(smallest_checkpoint),
-        train=write(tmp_path / "train.jsonl", rows("train", 2)),
-        evaluation=write(tmp_path / "evaluation.jsonl", rows("held_out", 1)),
+        train=write_pairs(tmp_path / "train.jsonl", "train", 2),
+        evaluation=write_pairs(tmp_path / "evaluation.jsonl", "held_out", 1),
         out=str(tmp_path / "trained"),
         device="cpu",
         mixed_precision="no",
@@ -60,7 +46,7 @@ def test_the_written_model_gives_the_rewards_that_were_judged(config: TrainConfi
     again = [score.reward for score in scores if isinstance(score, Score)]
     assert again == pytest.approx([j.chosen for j in judged], abs=1e-4)
     assert AutoTokenizer.from_pretrained(config.out).truncation_side == "left"
-    assert any(line.startswith("evaluation:") for line in said)
+    assert any("evaluation:" in line for line in said)
 
 
 def test_training_changes_the_rewards(config: TrainConfig) -> None:
@@ -86,7 +72,38 @@ def test_bad_rows_are_told_and_end_nothing(config: TrainConfig) -> None:
     said: list[str] = []
     run(config, lambda _: None, said.append)
     assert any("line 1" in line for line in said)
+    [rejected] = (Path(config.out) / "rejects.jsonl").read_text().splitlines()
+    assert json.loads(rejected)["error"]["line"] == 1
     assert (Path(config.out) / "model.safetensors").is_file()
+
+
+def test_strict_ends_at_the_first_broken_row_with_no_model(config: TrainConfig) -> None:
+    path = Path(config.train)
+    path.write_text(path.read_text() + "{broken\n")
+    with pytest.raises(InvalidInput, match=r"train\.jsonl"):
+        run(config, lambda _: None, lambda _: None, strict=True)
+    assert not list(Path(config.out).glob("*.safetensors"))
+
+
+def test_a_share_of_the_prompts_is_set_apart_whole(config: TrainConfig) -> None:
+    encoder = load_start(config).encoder
+    with Rejects(None) as rejects:
+        data = read_data(replace(config, evaluation=None, evaluation_share=0.2), encoder, rejects)
+        everything = read_data(replace(config, evaluation=None), encoder, rejects)
+    trained, apart = ({p.prompt_key for p in part} for part in (data.training, data.evaluation))
+    assert not trained & apart
+    assert len(apart) == round(0.2 * (len(trained) + len(apart)))
+    assert len(data.training) + len(data.evaluation) == len(everything.training)
+
+
+def test_the_log_has_every_step_and_evaluation_and_is_drawn(config: TrainConfig) -> None:
+    reports: list[StepReport] = []
+    run(replace(config, max_steps=5, evaluate_every=2), reports.append, lambda _: None)
+    log = [json.loads(line) for line in (Path(config.out) / "log.jsonl").read_text().splitlines()]
+    steps = [row for row in log if "evaluation" not in row]
+    assert steps == [asdict(report) for report in reports]
+    assert [row["step"] for row in log if "evaluation" in row] == [2, 4, 5]
+    assert (Path(config.out) / "training.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("content", [None, "", '{"prompt": "a"}\n'])
@@ -98,4 +115,4 @@ def test_a_training_file_without_a_pair_is_refused(
         path.write_text(content)
     with pytest.raises(ConfigError, match="pair"):
         run(replace(config, train=str(path)), lambda _: None, lambda _: None)
-    assert not Path(config.out).exists()
+    assert not list(Path(config.out).glob("*.safetensors"))

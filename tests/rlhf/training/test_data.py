@@ -10,7 +10,8 @@ import pytest
 from cluster.config import EngineConfig
 from cluster.engine.chat import ChatEncoder
 from cluster.engine.packing import pack
-from cluster.rlhf.train_data import Pair, forwards, n_steps, read_pairs, steps
+from cluster.rlhf.groups import Reject
+from cluster.rlhf.training.data import Pair, forwards, n_steps, read_pairs, steps
 from cluster.types import Encoding
 
 
@@ -70,7 +71,8 @@ def test_bad_rows_are_told_by_line_and_cost_no_other(
     file = tmp_path / "pairs.jsonl"
     file.write_text("\n".join(lines))
     encoder = ChatEncoder.load(EngineConfig(model=str(smallest_checkpoint)))
-    pairs, bad = read_pairs(file, encoder)
-    assert [p.margin for p in pairs] == [0.5, 0.0]
+    found = read_pairs(file, encoder)
+    assert [p.margin for p in found if isinstance(p, Pair)] == [0.5, 0.0]
+    bad = [row for row in found if isinstance(row, Reject)]
     assert [row.number for row in bad] == [2, 3, 4, 5, 6]
-    assert all(row.reason for row in bad)
+    assert all(row.error.message for row in bad)

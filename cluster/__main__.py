@@ -1,0 +1,6 @@
+"""`python -m cluster`, as `accelerate launch --module cluster` runs it."""
+
+from cluster.cli import main
+
+if __name__ == "__main__":
+    main()

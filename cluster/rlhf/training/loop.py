@@ -1,0 +1,33 @@
+"""All the steps of a run, from wherever its trainer is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from cluster.engine.model import PackedRewardModel
+from cluster.errors import ConfigError
+from cluster.rlhf.training.config import TrainConfig
+from cluster.rlhf.training.data import Pair, n_steps, steps
+from cluster.rlhf.training.trainer import OnStep, Trainer
+
+
+def new_trainer(model: PackedRewardModel, pairs: Sequence[Pair], config: TrainConfig) -> Trainer:
+    """A trainer of `model` at step 0 of training on `pairs`."""
+    if not pairs:
+        raise ConfigError("there is no pair to train on")
+    torch.manual_seed(config.seed)
+    total = n_steps(len(pairs), config.pairs_per_step, config.epochs)
+    return Trainer(model, config, total)
+
+
+def train(trainer: Trainer, pairs: Sequence[Pair], on_step: OnStep) -> None:
+    """Every step that is left of the run, `on_step` hearing of each after it is taken."""
+    config = trainer.config
+    order = steps(pairs, config.pairs_per_step, config.epochs, config.seed)
+    for number, chunk in enumerate(order):
+        if trainer.step_number == config.max_steps:
+            break
+        if number == trainer.step_number:
+            on_step(trainer.step(chunk))

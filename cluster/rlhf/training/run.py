@@ -1,0 +1,161 @@
+"""A training run from its configuration to a model, through checkpoints.
+
+Invariant: everything in the output folder is whole; a run that was killed goes on from its last
+checkpoint when it is given again and ends with the same model. The folder: the model itself,
+checkpoints/, log.jsonl, training.png, rejects.jsonl, made_from.json.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cluster.config import EngineConfig
+from cluster.engine.checkpoint import revision
+from cluster.rlhf.made_from import claim
+from cluster.rlhf.rejects import Rejects
+from cluster.rlhf.training.checkpoints import Checkpoints
+from cluster.rlhf.training.config import TrainConfig
+from cluster.rlhf.training.data import Pair
+from cluster.rlhf.training.files import Data, read_data
+from cluster.rlhf.training.judging import Judged
+from cluster.rlhf.training.loop import new_trainer, train
+from cluster.rlhf.training.record import Record
+from cluster.rlhf.training.save import save_model
+from cluster.rlhf.training.start import Start, load_start
+from cluster.rlhf.training.trainer import OnStep, StepReport, Trainer, make_accelerator
+
+Say = Callable[[str], None]
+FREE = ("out", "device", "max_steps", "checkpoint_every", "keep_checkpoints", "log_every")
+"""Settings that may change while a run goes on; all others decide what it makes."""
+
+
+def run(config: TrainConfig, on_step: OnStep, say: Say, strict: bool = False) -> list[Judged]:
+    """Train as `config` says; both rewards of every evaluation pair.
+
+    Raises ConfigError for files that cannot be trained on, ModelRefused for a start that cannot be
+    loaded and, where `strict`, InvalidInput for the first broken row.
+    """
+    main = make_accelerator(config).is_main_process
+    folder = Path(config.out)
+    start = load_start(config)
+    data = _read(config, start, folder, say if main else _silent, strict)
+    if main:
+        claim(folder, _made_from(config, data))
+    trainer = new_trainer(start.model, data.training, config)
+    one = _Run(config, start, data.evaluation, trainer, folder)
+    one.go(data.training, on_step, say if main else _silent)
+    return one.judged
+
+
+class _Run:
+    """What happens around the steps: checkpoints, evaluations, the record."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        start: Start,
+        evaluation: Sequence[Pair],
+        trainer: Trainer,
+        folder: Path,
+    ) -> None:
+        self.judged: list[Judged] = []
+        self._config = config
+        self._start = start
+        self._evaluation = evaluation
+        self._trainer = trainer
+        self._folder = folder
+        self._main = trainer.accelerator.is_main_process
+        self._checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
+        self._record = Record(folder / "log.jsonl")
+
+    def go(self, pairs: Sequence[Pair], on_step: OnStep, say: Say) -> None:
+        done = self._checkpoints.resume(self._trainer)
+        if done:
+            say(f"goes on after step {done}")
+        if self._main:
+            self._record.begin(done)
+
+        def after(report: StepReport) -> None:
+            if self._main:
+                self._record.step(report)
+                on_step(report)
+            if _due(report.step, self._config.evaluate_every):
+                self._evaluate(say)
+            if _due(report.step, self._config.checkpoint_every):
+                self._checkpoints.write(self._trainer, self._save)
+
+        train(self._trainer, pairs, after)
+        if not _due(self._trainer.step_number, self._config.evaluate_every) or not self.judged:
+            self._evaluate(say)
+        write_model(self._folder, self._save, self._main)
+        if self._main:
+            self._record.draw(self._folder / "training.png")
+        say(f"wrote {self._folder}")
+
+    def _evaluate(self, say: Say) -> None:
+        self.judged = self._trainer.judge(self._evaluation)
+        if self.judged and self._main:
+            step = self._trainer.step_number
+            self._record.evaluation(step, self.judged)
+            right, total = sum(result.right for result in self.judged), len(self.judged)
+            say(f"step {step}  evaluation: {right} of {total} pairs right, {right / total:.3f}")
+
+    def _save(self, folder: Path) -> None:
+        dtype = getattr(torch, self._config.dtype)
+        save_trained(self._trainer, self._start.tokenizer, folder, dtype)
+
+
+def save_trained(trainer: Trainer, tokenizer: Any, folder: Path, dtype: torch.dtype) -> None:
+    """What `trainer` has now, to a new folder; every process calls this, one writes."""
+    state = trainer.accelerator.get_state_dict(trainer.model)
+    if trainer.accelerator.is_main_process:
+        module = trainer.unwrapped.module
+        save_model(folder, module, tokenizer, state, dtype, trainer.config.lora)
+
+
+def write_model(folder: Path, save: Callable[[Path], None], main: bool = True) -> None:
+    """Into `folder`, each file replaced whole, the weights last. Only `main` ones write."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".model.") as scratch:
+        save(Path(scratch))
+        if not main:
+            return
+        for path in sorted(Path(scratch).iterdir(), key=lambda p: p.suffix == ".safetensors"):
+            path.chmod(0o644)
+            os.replace(path, folder / path.name)
+
+
+def _read(config: TrainConfig, start: Start, folder: Path, say: Say, strict: bool) -> Data:
+    main = make_accelerator(config).is_main_process
+    if main and Path(config.train).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+    rejects = Rejects(folder / "rejects.jsonl" if main else None, strict)
+    try:
+        with rejects:
+            data = read_data(config, start.encoder, rejects)
+    finally:
+        for line in rejects.lines():
+            say(line)
+    say(f"{len(data.training)} pairs to train on, {len(data.evaluation)} to evaluate on")
+    return data
+
+
+def _made_from(config: TrainConfig, data: Data) -> dict[str, Any]:
+    settings = {key: value for key, value in asdict(config).items() if key not in FREE}
+    start = revision(EngineConfig(model=config.model, revision=config.revision), None)
+    return {**settings, "start": start, "pairs": data.digest}
+
+
+def _due(step: int, every: int | None) -> bool:
+    return bool(every) and step % (every or 1) == 0
+
+
+def _silent(_: str) -> None:
+    pass

@@ -1,0 +1,167 @@
+"""One optimizer step of Bradley-Terry training, on as many devices as accelerate gives.
+
+Invariant: a step's gradient is that of the mean loss over all its pairs, however many forwards
+and devices it is cut into. Prompts shared by the pairs of a forward are computed once, and equal
+sides are scored once. Every device runs as many forwards as every other, because FSDP's
+collectives demand it. Knows nothing of where the pairs come from. Shape legend: N pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from cluster.engine.model import PackedRewardModel
+from cluster.engine.packing import pack
+from cluster.rlhf.training.config import TrainConfig
+from cluster.rlhf.training.data import Pair, forwards
+from cluster.rlhf.training.judging import Judged
+from cluster.rlhf.training.loss import bradley_terry_loss
+
+MIN_SHARED_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """One optimizer step. loss, accuracy, margin (chosen - rejected): means over its pairs.
+
+    n_tokens: of both sides of all pairs, shared prompts counted each time.
+    """
+
+    step: int
+    n_steps: int
+    lr: float
+    loss: float
+    accuracy: float
+    margin: float
+    grad_norm: float
+    n_tokens: int
+
+
+OnStep = Callable[[StepReport], None]
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """This process's; all of them share one state."""
+    return Accelerator(mixed_precision=config.mixed_precision, cpu=config.device == "cpu")
+
+
+class Trainer:
+    """A model, its optimizer and the devices they are on."""
+
+    def __init__(self, model: PackedRewardModel, config: TrainConfig, total_steps: int) -> None:
+        self.config = config
+        self.total_steps = total_steps
+        self.step_number = 0
+        self.accelerator = make_accelerator(config)
+        optimizer = torch.optim.AdamW(
+            [p for p in model.parameters() if p.requires_grad],
+            lr=config.lr,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+        )
+        self.model: Any
+        self.optimizer: Any
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+
+    @property
+    def unwrapped(self) -> PackedRewardModel:
+        """The model without accelerate's wrappers."""
+        model: PackedRewardModel = self.accelerator.unwrap_model(self.model)
+        return model
+
+    def step(self, pairs: Sequence[Pair]) -> StepReport:
+        """One optimizer step on the mean loss over `pairs`, of which each process takes a part."""
+        lr = learning_rate(self.config, self.step_number, self.total_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.model.train()
+        self.optimizer.zero_grad()
+        sums = torch.zeros(3, device=self.accelerator.device)
+        for run, weight, syncs in self._forwards(pairs):
+            with syncs:
+                sums += self._backward(run, weight / len(pairs))
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
+        self.step_number += 1
+        loss, accuracy, margin = self.accelerator.reduce(sums, "sum").tolist()
+        n_tokens = sum(p.chosen.n_tokens + p.rejected.n_tokens for p in pairs)
+        return StepReport(
+            self.step_number, self.total_steps, lr, loss, accuracy, margin, float(norm), n_tokens
+        )
+
+    def judge(self, pairs: Sequence[Pair]) -> list[Judged]:
+        """Both rewards of every pair, in order, on every process; each computes a part."""
+        from accelerate.utils import gather_object
+
+        if not pairs:
+            return []
+        self.model.eval()
+        found: list[tuple[float, float]] = []
+        with torch.no_grad():
+            for run, weight, _ in self._forwards(pairs):
+                chosen_N, rejected_N = pair_rewards(self.model, run, self.config)
+                if weight:
+                    found += zip(chosen_N.tolist(), rejected_N.tolist(), strict=True)
+        both = gather_object(found) if self.accelerator.num_processes > 1 else found
+        return [Judged(pair, *rewards) for pair, rewards in zip(pairs, both, strict=True)]
+
+    def _mine(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
+        """This process's contiguous part, perhaps none; the parts are `pairs` in order."""
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        return pairs[rank * len(pairs) // world : (rank + 1) * len(pairs) // world]
+
+    def _forwards(
+        self, pairs: Sequence[Pair]
+    ) -> Iterator[tuple[Sequence[Pair], int, AbstractContextManager[Any]]]:
+        """(pairs, how many of them count, whether gradients are synced) of this process's forwards.
+
+        A process with fewer than the others repeats a pair that does not count.
+        """
+        mine = forwards(self._mine(pairs), self.config.forward_tokens)
+        runs: list[tuple[Sequence[Pair], int]] = [(run, len(run)) for run in mine]
+        n_here = torch.tensor([len(runs)], device=self.accelerator.device)
+        n_most = int(self.accelerator.gather(n_here).max())
+        runs += [(pairs[:1], 0)] * (n_most - len(runs))
+        for index, (run, weight) in enumerate(runs, 1):
+            last = index == n_most
+            yield run, weight, nullcontext() if last else self.accelerator.no_sync(self.model)
+
+    def _backward(self, pairs: Sequence[Pair], share: float) -> Tensor:
+        """Add the gradients of `share` of the mean; (loss, accuracy, margin) shares.
+
+        accelerate's wrappers average gradients over processes where the sum is wanted.
+        """
+        chosen_N, rejected_N = pair_rewards(self.model, pairs, self.config)
+        margin_N = torch.tensor([p.margin for p in pairs], device=chosen_N.device)
+        loss = share * bradley_terry_loss(chosen_N, rejected_N, margin_N, self.config.centring)
+        self.accelerator.backward(loss * self.accelerator.num_processes)
+        gap_N = (chosen_N - rejected_N).detach()
+        right = (gap_N > 0).float().mean() * share
+        return torch.stack([loss.detach(), right, gap_N.mean() * share])
+
+
+def pair_rewards(
+    model: nn.Module, pairs: Sequence[Pair], config: TrainConfig
+) -> tuple[Tensor, Tensor]:
+    """chosen_N, rejected_N of a PackedRewardModel (or its wrapper) in one forward."""
+    sides = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    rewards: Tensor = model(pack(sides, config.numerics, MIN_SHARED_TOKENS))
+    return rewards[: len(pairs)], rewards[len(pairs) :]
+
+
+def learning_rate(config: TrainConfig, step: int, total: int) -> float:
+    """Linear warm-up, then half a cosine from `lr` to `final_lr` of it; `step` counts from 0."""
+    rise = max(1, math.ceil(config.warmup * total))
+    if step < rise:
+        return config.lr * (step + 1) / rise
+    progress = (step - rise) / max(1, total - rise)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return config.lr * (config.final_lr + (1 - config.final_lr) * cosine)

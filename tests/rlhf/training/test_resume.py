@@ -1,0 +1,96 @@
+"""A run that is killed and given again ends with the model of one that never was."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from support.preferences import write_pairs
+
+from cluster.config import parse_config
+from cluster.errors import ConfigError
+from cluster.rlhf.training.config import TrainConfig
+from cluster.rlhf.training.run import run
+
+STEPS = 48
+
+
+@pytest.fixture
+def settings(tmp_path: Path, smallest_checkpoint: Path) -> dict[str, object]:
+    return {
+        "model": str(smallest_checkpoint),
+        "train": write_pairs(tmp_path / "train.jsonl", "train", 2),
+        "evaluation": write_pairs(tmp_path / "evaluation.jsonl", "held_out", 1),
+        "device": "cpu",
+        "mixed_precision": "no",
+        "pairs_per_step": 8,
+        "epochs": 4,
+        "max_steps": STEPS,
+        "lr": 1e-3,
+        "evaluate_every": 4,
+        "checkpoint_every": 3,
+        "lora": {"rank": 4, "dropout": 0.1},
+    }
+
+
+def command(tmp_path: Path, settings: dict[str, object], out: str) -> list[str]:
+    config = tmp_path / f"{out}.yaml"
+    config.write_text(yaml.safe_dump(settings | {"out": str(tmp_path / out)}))
+    return [sys.executable, "-m", "cluster", "train", str(config)]
+
+
+def kill_after_a_checkpoint(started: list[str], checkpoint: Path) -> None:
+    process = subprocess.Popen(started, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert process.poll() is None, "the run ended before its checkpoint was seen"
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_a_killed_run_ends_with_the_bytes_of_an_unbroken_one(
+    tmp_path: Path, settings: dict[str, object]
+) -> None:
+    subprocess.run(command(tmp_path, settings, "whole"), check=True, capture_output=True)
+    broken = command(tmp_path, settings, "broken")
+    kill_after_a_checkpoint(broken, tmp_path / "broken/checkpoints/step-000003")
+    resumed = subprocess.run(broken, check=True, capture_output=True, text=True)
+    assert "goes on after step" in resumed.stdout
+    for name in ("model.safetensors", "log.jsonl", "config.json"):
+        whole, mended = (tmp_path / out / name for out in ("whole", "broken"))
+        assert whole.read_bytes() == mended.read_bytes(), name
+    kept = sorted(path.name for path in (tmp_path / "broken/checkpoints").iterdir())
+    assert kept == ["step-000045", "step-000048"]
+
+
+def test_a_folder_of_another_run_is_not_gone_on_with(
+    tmp_path: Path, settings: dict[str, object]
+) -> None:
+    here = settings | {"out": str(tmp_path / "run"), "max_steps": 3}
+    run(parse_config(TrainConfig, here), lambda _: None, lambda _: None)
+    with pytest.raises(ConfigError, match="another lr"):
+        run(parse_config(TrainConfig, here | {"lr": 1e-4}), lambda _: None, lambda _: None)
+
+
+def test_a_checkpoint_is_a_model_that_the_engine_loads(
+    tmp_path: Path, settings: dict[str, object]
+) -> None:
+    from cluster.config import EngineConfig
+    from cluster.engine.engine import Engine
+    from cluster.types import Message
+
+    here = settings | {"out": str(tmp_path / "run"), "max_steps": 3}
+    run(parse_config(TrainConfig, here), lambda _: None, lambda _: None)
+    chat = [Message(role="user", content="What is 2 + 2?")]
+    rewards = []
+    for model in (tmp_path / "run", tmp_path / "run/checkpoints/step-000003/model"):
+        engine = Engine.load(EngineConfig(model=str(model), device="cpu"))
+        rewards += engine.score([engine.encoder.encode(chat)])
+    assert rewards[0].reward == rewards[1].reward  # type: ignore[union-attr]
+    assert json.loads((tmp_path / "run/config.json").read_text())["dtype"] == "bfloat16"
