@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "annotate": ("cluster.cli.annotate:annotate", "Score a whole data set, on every node."),
     "select": ("cluster.cli.select:select", "Best of n: annotated rows to chats to fine-tune on."),
     "raft": ("cluster.cli.raft:raft", "RAFT: sample, keep the best, fine-tune, again."),
+    "ppo": ("cluster.cli.ppo:ppo", "PPO on Ray, with rewards as futures of the cluster."),
     "pairs": ("cluster.cli.pairs:pairs", "Annotated rows to preference pairs for DPO."),
     "rewardbench": ("cluster.cli.rewardbench:rewardbench", "RewardBench 1 and 2."),
     "train": ("cluster.cli.train:train", "Train a reward model on preference pairs."),

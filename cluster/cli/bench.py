@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from rich.console import Console
@@ -73,6 +73,40 @@ def cluster(fake_gpu: int | None, batchers: int, calls: int, json_file: Path | N
     (print_fake if fake_gpu else print_cluster)(result, _console())
     if json_file:
         write_json(json_file, result)
+
+
+@bench.command()
+@click.option("--preset", type=click.Choice(["cpu"]), help="Random weights of this shape.")
+@click.option("--prompts", type=click.IntRange(min=2), default=16, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
+def training(
+    preset: Literal["cpu"] | None, prompts: int, rounds: int, json_file: Path | None
+) -> None:
+    """Training on preference pairs, held against TRL's RewardTrainer (needs `trl`).
+
+    Without --preset the built-in model is trained. Prompts of 100 to 600 tokens, with 4 responses
+    each: all 6 pairs of a prompt, and one pair of each alone.
+    """
+    from cluster.bench.training import run
+
+    result = run(preset, prompts, rounds, Console(stderr=True).print)
+    print_training(result, _console())
+    if json_file:
+        write_json(json_file, result)
+
+
+def print_training(result: dict[str, Any], console: Console) -> None:
+    """One row a workload."""
+    table = Table(title=f"{result['preset']}, {result['machine']['device']}")
+    table.add_column("workload", no_wrap=True)
+    for title in ("pairs", "tokens", "TRL pairs/s", "here pairs/s", "ratio"):
+        table.add_column(title, justify="right")
+    for row in result["rows"]:
+        rates = row["pairs_per_s"]
+        cells = f"{row['pairs']}", f"{row['tokens']:,}", f"{rates['trl']:.2f}"
+        table.add_row(row["workload"], *cells, f"{rates['here']:.2f}", f"{row['ratio']:.2f}")
+    console.print(table)
 
 
 def _console() -> Console:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cluster.cli.recipe import read_settings
 from cluster.cli.scorers import refuse_beside_app, scorer
-from cluster.errors import ConfigError
 from cluster.rlhf.rejects import Rejects
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def raft(
 
     Exit status: 0 done; 1 done, but some rows of prompts are broken; 2 wrong usage or config.
     """
-    given = _read(config)
+    given = read_settings(config)
     if "reward" in given:
         refuse_beside_app(app, ["reward (of the config)"])
     settings = _settings(given, out, stages)
@@ -50,15 +50,6 @@ def raft(
         click.echo(line, err=True)
     click.echo(f"the policy is {settings.out}/raft/stage-{settings.raft.stages:03}", err=True)
     sys.exit(1 if broken.n else 0)
-
-
-def _read(path: Path | None) -> dict[str, Any]:
-    import yaml
-
-    values = {} if path is None else yaml.safe_load(path.read_text())
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold `key: value` lines; see RaftRun for the keys")
-    return values
 
 
 def _settings(given: dict[str, Any], out: Path | None, stages: int | None) -> RaftRun:

@@ -32,11 +32,16 @@ def _engine(config: EngineConfig) -> Scorer:
 
 def _service(app: str) -> Scorer:
     """The service `app` of the Ray that runs here."""
-    import ray
-
     from cluster.serving.client import RewardService, connect
+
+    join_ray()
+    client = connect(app, name=f"command-{uuid.uuid4().hex[:8]}", detached=False)
+    return RewardService(client=client).score
+
+
+def join_ray() -> None:
+    """Join the Ray that runs here, unless this process already has."""
+    import ray
 
     if not ray.is_initialized():
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
-    client = connect(app, name=f"command-{uuid.uuid4().hex[:8]}", detached=False)
-    return RewardService(client=client).score

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cluster.errors import ConfigError
+from cluster.cli.recipe import read_settings
 
 if TYPE_CHECKING:
     from cluster.rlhf.training.config import TrainConfig
@@ -81,14 +81,10 @@ def _from_config(path: Path, out: Path | None, strict: bool, max_steps: int | No
 
 def _read(path: Path, out: Path | None, max_steps: int | None) -> TrainConfig:
     """The YAML file as a TrainConfig, options of the command line first. Raises ConfigError."""
-    import yaml
-
     from cluster.config import parse_config
     from cluster.rlhf.training.config import TrainConfig
 
-    values = yaml.safe_load(path.read_text())
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold `key: value` lines; see TrainConfig for the keys")
+    values = read_settings(path)
     given = {"out": str(out) if out else None, "max_steps": max_steps}
     return parse_config(TrainConfig, values | {k: v for k, v in given.items() if v is not None})
 

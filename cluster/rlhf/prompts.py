@@ -6,7 +6,9 @@ matter, so annotated rows are prompts too. Knows nothing of tokens or models.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from cluster.errors import InvalidInput, RewardError
 from cluster.files import BrokenRow, Row, read_rows
 from cluster.rlhf.groups import Reject
 from cluster.rows import prompt_messages
-from cluster.types import Message
+from cluster.types import Chat, Message
 
 FIELDS = ("prompt", "context_messages")
 
@@ -47,3 +49,8 @@ def _messages(row: Row) -> tuple[Message, ...]:
     if found is None:
         raise InvalidInput("`prompt` is missing; give text or a list of messages")
     return tuple(check_messages(prompt_messages(found)))
+
+
+def digest(prompts: Sequence[Chat]) -> str:
+    """Of prompts in order; others have another one."""
+    return hashlib.sha256(json.dumps([list(p) for p in prompts]).encode()).hexdigest()[:16]

@@ -14,8 +14,6 @@ passed in.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import Any, ClassVar
 from cluster.errors import ConfigError, RewardError
 from cluster.rlhf.groups import Group, Response
 from cluster.rlhf.policy import Policy, Sample, Sampling
+from cluster.rlhf.prompts import digest
 from cluster.rlhf.raft.stages import Stage, Stages
 from cluster.rlhf.selection import Candidates, Picked, TopK
 from cluster.rlhf.sft import SftConfig, fine_tune
@@ -83,7 +82,7 @@ class Raft:
         self._device = device
         settings = asdict(config)
         del settings["stages"]  # more of them are welcome
-        data = [_digest(prompts), _digest(evaluation)]
+        data = [digest(prompts), digest(evaluation)]
         self._stages = Stages(folder, {**settings, **made_from, "data": data})
 
     def run(self, on_stage: Callable[[Stage], object] = lambda _: None) -> list[Stage]:
@@ -186,10 +185,6 @@ class Raft:
 
 def _seed(seed: int, stage: int) -> int:
     return Random(f"{seed} {stage} sampling").getrandbits(63)
-
-
-def _digest(prompts: Sequence[Chat]) -> str:
-    return hashlib.sha256(json.dumps([list(p) for p in prompts]).encode()).hexdigest()[:16]
 
 
 def _example(picked: Picked) -> tuple[Chat, str]:

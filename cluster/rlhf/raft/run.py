@@ -8,7 +8,7 @@ stage, curve.json, raft.png and rejects.jsonl.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,23 +17,18 @@ from typing import Any, ClassVar
 
 from cluster.config import EngineConfig
 from cluster.engine.checkpoint import revision
-from cluster.errors import RewardError, TooLong
-from cluster.files import atomic_writer, whole_folder
-from cluster.rlhf.groups import Reject
+from cluster.files import atomic_writer
 from cluster.rlhf.policy import Policy
-from cluster.rlhf.prompts import Prompt, read_prompts
 from cluster.rlhf.raft import figure as raft_figure
 from cluster.rlhf.raft.loop import Raft, RaftConfig
 from cluster.rlhf.raft.stages import Stage
 from cluster.rlhf.rejects import Rejects
 from cluster.rlhf.scored_by import scored_by
+from cluster.rlhf.starting import GENERATED, starting_policy, training_prompts
 from cluster.rlhf.tiny import policy as generated
 from cluster.rows import Scorer
 from cluster.types import Chat
 
-GENERATED = "generated"
-N_GENERATED = 1000
-"""Prompts to draw from where they are generated."""
 OnStage = Callable[[str, Stage], object]
 
 
@@ -65,7 +60,7 @@ def run(config: RaftRun, score: Scorer, on_stage: OnStage, rejects: Rejects) -> 
     """Make every stage that is not there yet, and the curve; the last policy of the run proper."""
     folder = Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
-    start = _start(config, folder)
+    start = starting_policy(config.policy, folder, config.raft.seed)
     with rejects:
         training, evaluation = _prompts(config, Policy.load(start, config.device), rejects)
     made_from = {
@@ -92,29 +87,14 @@ def _loops(config: RaftRun) -> dict[str, RaftConfig]:
     return {"raft": config.raft, **control}
 
 
-def _start(config: RaftRun, folder: Path) -> str:
-    """The policy to start from, generated first where it is not there."""
-    if config.policy != GENERATED:
-        return config.policy
-    path = folder / "start"
-    if not path.exists():
-        policy = generated.make_policy(config.raft.seed)
-        with whole_folder(path) as temp:
-            policy.save(temp)
-    return str(path)
-
-
 def _prompts(config: RaftRun, policy: Policy, rejects: Rejects) -> tuple[list[Chat], list[Chat]]:
     """To train on and to evaluate on, no prompt among both."""
     seed, n = config.raft.seed, config.evaluation_prompts
 
     def read(source: str) -> list[Chat]:
-        return [prompt.messages for prompt in rejects.sift(_usable(Path(source), config, policy))]
+        return training_prompts(source, policy, config.raft.sampling.max_new_tokens, seed, rejects)
 
-    if config.prompts == GENERATED:
-        training: list[Chat] = generated.prompts("train", N_GENERATED, seed)
-    else:
-        training = read(config.prompts)
+    training = read(config.prompts)
     if config.evaluation is not None:
         evaluation = read(config.evaluation)[:n]
     elif config.prompts == GENERATED:
@@ -123,27 +103,6 @@ def _prompts(config: RaftRun, policy: Policy, rejects: Rejects) -> tuple[list[Ch
         evaluation = Random(f"{seed} evaluation").sample(training, min(n, len(training)))
     apart = set(map(_key, evaluation))
     return [prompt for prompt in training if _key(prompt) not in apart], evaluation
-
-
-def _usable(path: Path, config: RaftRun, policy: Policy) -> Iterator[Prompt | Reject]:
-    """The file's prompts, those that the policy cannot continue as rejects."""
-    for one in read_prompts(path):
-        error = one.error if isinstance(one, Reject) else _unfit(one, config, policy)
-        if error is None:
-            yield one
-        else:
-            yield Reject(one.number, one.row, type(error)(f"{path.name}: {error.message}"))
-
-
-def _unfit(prompt: Prompt, config: RaftRun, policy: Policy) -> RewardError | None:
-    """Why the policy cannot answer `prompt`, None where it can."""
-    try:
-        n_tokens = len(policy.prompt_ids(prompt.messages)) + config.raft.sampling.max_new_tokens
-    except RewardError as error:
-        return error
-    if n_tokens > policy.max_tokens:
-        return TooLong(f"{n_tokens} tokens with the answer are more than {policy.max_tokens}")
-    return None
 
 
 def _key(prompt: Chat) -> str:

@@ -1,0 +1,1 @@
+"""PPO on Ray: rollout workers, rewards as futures of the cluster's client, one learner."""

@@ -1,0 +1,95 @@
+"""Every setting of PPO, with its unit.
+
+Source of the defaults: TRL's PPOConfig (kl, clip, gamma, lam, epochs); sizes and learning rates are
+for a policy as small as the generated one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from cluster.config import EngineConfig
+from cluster.rlhf.policy import Sampling
+
+Estimator = Literal["k1", "k3"]
+_FORBID = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """What is optimized."""
+
+    __pydantic_config__: ClassVar[Any] = _FORBID
+
+    kl: float = 0.05
+    """Reward taken per nat of KL from the reference, token by token."""
+    kl_target: float | None = None
+    """Nats a response; where given, `kl` follows it (arXiv 1909.08593)."""
+    kl_horizon: int = 10_000
+    """Responses over which `kl` follows its target."""
+    estimator: Estimator = "k1"
+    gamma: float = 1.0
+    lam: float = 0.95
+    """Of generalized advantages."""
+    clip: float = 0.2
+    """Of the policy's ratio."""
+    value_clip: float = 0.2
+    value_weight: float = 0.1
+    reward_clip: float = 10.0
+    """Raw rewards are cut to this size before they are shaped."""
+    unfinished_penalty: float = 1.0
+    """Taken from the reward of a response that was cut off."""
+    whiten_rewards: bool = False
+    whiten_advantages: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PpoConfig:
+    """The loop."""
+
+    __pydantic_config__: ClassVar[Any] = _FORBID
+
+    steps: int = 60
+    prompts: int = 64
+    """Of a step, drawn without repetition within it."""
+    chunk: int = 8
+    """Prompts a rollout task: the unit in which generation and scoring overlap."""
+    workers: int = 1
+    """Ray actors that generate."""
+    worker_cpus: float = 0.0
+    worker_gpus: float = 0.0
+    sampling: Sampling = field(default_factory=lambda: Sampling(n=2, max_new_tokens=48))
+    futures: bool = True
+    """Score each chunk as soon as it is generated; False asks once all of them are, and waits."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    epochs: int = 2
+    """Passes over a step's responses."""
+    batch: int = 32
+    """Responses an optimizer step."""
+    lr: float = 2e-4
+    value_lr: float = 1e-3
+    max_grad_norm: float = 1.0
+    checkpoint_every: int | None = 10
+    """Steps between checkpoints; the same command goes on from the last one."""
+    keep_checkpoints: int = 2
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PpoRun:
+    """A whole run."""
+
+    __pydantic_config__: ClassVar[Any] = _FORBID
+
+    out: str = "out/ppo"
+    policy: str = "generated"
+    """Where to start: a causal language model with a chat template (a folder or a hub id), or
+    `generated`: a tiny one, made first by fine-tuning on generated preferences, good and bad."""
+    prompts: str = "generated"
+    """File of rows with `prompt`, or `generated`."""
+    device: str = "cpu"
+    """Of the learner."""
+    reward: EngineConfig = field(default_factory=EngineConfig)
+    """The reward model; not used where a running service scores."""
+    ppo: PpoConfig = field(default_factory=PpoConfig)
