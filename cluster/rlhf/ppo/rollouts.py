@@ -7,11 +7,11 @@ rewards.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from cluster.rlhf.policy import Policy, Sampling
@@ -38,6 +38,10 @@ class RolloutWorker:
         torch.set_num_threads(threads)
         self._policy = Policy.load(start, device)
 
+    def pid(self) -> int:
+        """This worker's process."""
+        return os.getpid()
+
     def rollouts(
         self, weights: Weights, prompts: Sequence[Chat], sampling: Sampling, seed: int
     ) -> tuple[list[Rollout], list[tuple[Chat, str]]]:
@@ -60,7 +64,7 @@ class RolloutWorker:
 def weights_of(policy: Policy) -> Weights:
     """As arrays of their own, which Ray puts into the object store and workers map."""
     state = policy.module.state_dict()
-    return {name: np.array(value.detach().cpu()) for name, value in state.items()}
+    return {name: value.detach().cpu().numpy().copy() for name, value in state.items()}
 
 
 def load_weights(policy: Policy, weights: Weights) -> None:

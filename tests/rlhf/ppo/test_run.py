@@ -1,0 +1,187 @@
+"""PPO runs on a real Ray with a real service: whole, killed, with workers that die, with errors."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from cluster.config import ClusterConfig, parse_config
+from cluster.errors import ConfigError, InvalidInput, RewardError
+from cluster.rlhf.policy import Policy
+from cluster.rlhf.ppo.config import PpoRun
+from cluster.rlhf.ppo.experience import Collector
+from cluster.rlhf.ppo.log import StepRow
+from cluster.rlhf.ppo.rollouts import weights_of
+from cluster.rlhf.ppo.run import run
+from cluster.rlhf.rejects import Rejects
+from cluster.serving.local import local_service
+from cluster.types import Conversation, Score
+
+pytestmark = pytest.mark.ray
+MEASURED = ("generating_s", "waiting_s", "learning_s", "step_s")
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with local_service(
+        ClusterConfig(), replica_options={"ray_actor_options": {"num_cpus": 1}}
+    ) as handle:
+        yield handle
+
+
+def settings(tmp_path: Path, small_policy: Path, **ppo: Any) -> PpoRun:
+    small = {
+        "steps": 3,
+        "prompts": 6,
+        "chunk": 2,
+        "workers": 2,
+        "sampling": {"n": 2, "max_new_tokens": 8},
+        "batch": 4,
+        "checkpoint_every": 2,
+    }
+    values = {"out": str(tmp_path / "run"), "policy": str(small_policy), "ppo": small | ppo}
+    return parse_config(PpoRun, values)
+
+
+def done(config: PpoRun, client: Any) -> list[StepRow]:
+    rows: list[StepRow] = []
+    run(config, client, rows.append, Rejects(None))
+    return rows
+
+
+def timeless(folder: str) -> list[dict[str, Any]]:
+    lines = (Path(folder) / "log.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    return [{k: v for k, v in row.items() if k not in MEASURED} for row in rows]
+
+
+def test_a_run_learns_writes_and_draws(client: Any, tmp_path: Path, small_policy: Path) -> None:
+    config = settings(tmp_path, small_policy)
+    rows = done(config, client)
+    assert [row.step for row in rows] == [1, 2, 3]
+    assert all(row.responses == 12 and row.failed == 0 for row in rows)
+    policy = Policy.load(f"{config.out}/policy")
+    start = Policy.load(str(small_policy))
+    moved = zip(policy.module.parameters(), start.module.parameters(), strict=True)
+    assert any((one != two).any() for one, two in moved)
+    assert (Path(config.out) / "ppo.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_with_futures_and_without_the_same_is_learnt(
+    client: Any, tmp_path: Path, small_policy: Path
+) -> None:
+    runs = []
+    for name, ppo in (("a", {"futures": True}), ("b", {"futures": False, "workers": 1})):
+        config = settings(tmp_path / name, small_policy, **ppo)
+        done(config, client)
+        runs.append((timeless(config.out), weights_of(Policy.load(f"{config.out}/policy"))))
+    assert runs[0][0] == runs[1][0]
+    for name, value in runs[0][1].items():
+        assert (value == runs[1][1][name]).all()
+
+
+def test_a_run_goes_on_from_its_checkpoint_and_refuses_other_settings(
+    client: Any, tmp_path: Path, small_policy: Path
+) -> None:
+    whole = settings(tmp_path / "whole", small_policy, steps=4)
+    done(whole, client)
+    broken = settings(tmp_path / "broken", small_policy, steps=3)
+    done(broken, client)
+    resumed = done(settings(tmp_path / "broken", small_policy, steps=4), client)
+    assert [row.step for row in resumed] == [3, 4]  # from the checkpoint after step 2
+    assert timeless(whole.out) == timeless(broken.out)
+    with pytest.raises(ConfigError, match="another lr"):
+        done(settings(tmp_path / "broken", small_policy, lr=1e-5), client)
+
+
+def test_a_worker_that_dies_loses_no_response(
+    client: Any, tmp_path: Path, small_policy: Path
+) -> None:
+    config = settings(tmp_path, small_policy).ppo
+    weights = weights_of(Policy.load(str(small_policy)))
+    prompts = [[{"role": "user", "content": f"Say {i}."}] for i in range(6)]
+    collector = Collector(config, str(small_policy), client)
+    calm = collector.collect(weights, prompts, 1)  # type: ignore[arg-type]
+    pids = ray.get([worker.pid.remote() for worker in collector._workers])
+    killer = threading.Timer(0.05, lambda: list(map(kill, pids)))
+    killer.start()
+    again = collector.collect(weights, prompts, 1)  # type: ignore[arg-type]
+    killer.join()
+    assert again.rollouts == calm.rollouts
+    assert [r.reward for r in again.results if isinstance(r, Score)] == [
+        r.reward for r in calm.results if isinstance(r, Score)
+    ]
+    assert len(again.results) == 12
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+@ray.remote
+class Refusing:
+    """A client that refuses every third conversation."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def score(self, conversations: Sequence[Conversation]) -> list[Score | RewardError]:
+        results = ray.get(self._client.score.remote(list(conversations)))
+        if len(results) == 1:
+            return list(results)  # asked which model answers
+        return [InvalidInput("no") if i % 3 == 0 else r for i, r in enumerate(results)]
+
+
+def test_a_response_without_a_score_is_no_reward(
+    client: Any, tmp_path: Path, small_policy: Path
+) -> None:
+    config = settings(tmp_path, small_policy, steps=1, chunk=6)
+    remote: Any = Refusing
+    [row] = done(config, remote.remote(client))
+    assert (row.responses, row.failed) == (12, 4)
+    whole = done(settings(tmp_path / "all", small_policy, steps=1, chunk=6), client)
+    assert whole[0].failed == 0
+    assert whole[0].reward != row.reward
+
+
+def test_a_killed_command_ends_as_one_that_never_was(tmp_path: Path, small_policy: Path) -> None:
+    def command(name: str) -> list[str]:
+        config = tmp_path / f"{name}.yaml"
+        values = {
+            "out": str(tmp_path / name),
+            "policy": str(small_policy),
+            "ppo": {
+                "steps": 6,
+                "prompts": 4,
+                "chunk": 2,
+                "sampling": {"n": 2, "max_new_tokens": 8},
+                "checkpoint_every": 1,
+            },
+        }
+        config.write_text(json.dumps(values))
+        return [sys.executable, "-m", "cluster", "ppo", str(config)]
+
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    process = subprocess.Popen(command("broken"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while not (tmp_path / "broken/checkpoints/step-000002").exists():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    subprocess.run(command("broken"), check=True, capture_output=True)
+    assert timeless(str(tmp_path / "whole")) == timeless(str(tmp_path / "broken"))
+    weights = [
+        (tmp_path / name / "policy/model.safetensors").read_bytes() for name in ("whole", "broken")
+    ]
+    assert weights[0] == weights[1]
