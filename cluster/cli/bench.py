@@ -10,6 +10,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from cluster.cli.console import table_console
+
 
 @click.group()
 def bench() -> None:
@@ -49,7 +51,7 @@ def engine(
 
     log = Console(stderr=True)
     result = run(preset, resolve_device(device), token_budget, rounds, box, only, log.print)
-    print_engine(result, _console())
+    print_engine(result, table_console())
     if json_file:
         write_json(json_file, result)
 
@@ -70,7 +72,7 @@ def cluster(fake_gpu: int | None, batchers: int, calls: int, json_file: Path | N
 
     log = Console(stderr=True).print
     result = run_fake(fake_gpu, batchers, log=log) if fake_gpu else run("cpu", calls, log)
-    (print_fake if fake_gpu else print_cluster)(result, _console())
+    (print_fake if fake_gpu else print_cluster)(result, table_console())
     if json_file:
         write_json(json_file, result)
 
@@ -91,7 +93,7 @@ def training(
     from cluster.bench.training import run
 
     result = run(preset, prompts, rounds, Console(stderr=True).print)
-    print_training(result, _console())
+    print_training(result, table_console())
     if json_file:
         write_json(json_file, result)
 
@@ -107,12 +109,6 @@ def print_training(result: dict[str, Any], console: Console) -> None:
         cells = f"{row['pairs']}", f"{row['tokens']:,}", f"{rates['trl']:.2f}"
         table.add_row(row["workload"], *cells, f"{rates['here']:.2f}", f"{row['ratio']:.2f}")
     console.print(table)
-
-
-def _console() -> Console:
-    """Wide enough for a table where the output is a file."""
-    console = Console()
-    return console if console.is_terminal else Console(width=100)
 
 
 def print_cluster(result: dict[str, Any], console: Console) -> None:

@@ -29,8 +29,7 @@ def demo(source: Path | None, **options: Any) -> None:
     Exit status: 0 every response has a reward; 1 some have an error; 2 nothing could be scored.
     """
     config = engine_config(**options)
-    from rich.console import Console
-
+    from cluster.cli.console import table_console
     from cluster.demo import run_demo
 
-    sys.exit(0 if run_demo(source, config, Console()) else 1)
+    sys.exit(0 if run_demo(source, config, table_console()) else 1)

@@ -54,10 +54,15 @@ def _serve(schema: ServeDeploySchema, address: str, timeout: float) -> None:
         deploy(schema)
         for line in wait_until_running(schema, timeout):
             click.echo(line)
-        http = schema.http_options
         at = ray.get_runtime_context().gcs_address
-        click.echo(f"Serving on http://{http.host}:{http.port}, Ray at {at}. Ctrl-C ends it.")
+        click.echo(f"Serving {_http(schema)}, Ray at {at}. Ctrl-C ends it.")
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
     finally:
         ray.shutdown()
+
+
+def _http(schema: ServeDeploySchema) -> str:
+    if schema.proxy_location == "Disabled":
+        return "actor handles alone, without HTTP"
+    return f"on http://{schema.http_options.host}:{schema.http_options.port}"

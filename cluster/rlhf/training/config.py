@@ -83,6 +83,8 @@ class TrainConfig:
     """AdamW's."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
+    margin: bool = False
+    """Whether a row's `margin`, in units of reward, is how far apart its sides should be."""
     centring: float = 0.0
     """Weight of mean((chosen + rejected)^2); 0.01 keeps rewards around zero."""
     gradient_checkpointing: bool = True

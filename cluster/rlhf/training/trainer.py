@@ -140,7 +140,8 @@ class Trainer:
         accelerate's wrappers average gradients over processes where the sum is wanted.
         """
         chosen_N, rejected_N = pair_rewards(self.model, pairs, self.config)
-        margin_N = torch.tensor([p.margin for p in pairs], device=chosen_N.device)
+        margins = [pair.margin if self.config.margin else 0.0 for pair in pairs]
+        margin_N = torch.tensor(margins, device=chosen_N.device)
         loss = share * bradley_terry_loss(chosen_N, rejected_N, margin_N, self.config.centring)
         self.accelerator.backward(loss * self.accelerator.num_processes)
         gap_N = (chosen_N - rejected_N).detach()

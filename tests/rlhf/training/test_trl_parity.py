@@ -64,13 +64,23 @@ def trl_loss(start: Start, pairs: list[Pair], centring: float, folder: Path) -> 
 def test_the_loss_is_trls(
     config: TrainConfig, tmp_path: Path, margin: float, centring: float
 ) -> None:
-    config = replace(config, centring=centring)
+    config = replace(config, centring=centring, margin=True)
     start = load_start(config)
     found = read_pairs(Path(config.train), start.encoder)
     pairs = [replace(row, margin=margin) for row in found if isinstance(row, Pair)][:9]
     ours = Trainer(start.model, config, 1).step(pairs).loss
     theirs = trl_loss(load_start(config), pairs, centring, tmp_path / "trl")
     assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_margins_of_rows_do_nothing_unless_asked_for(config: TrainConfig) -> None:
+    start = load_start(config)
+    found = read_pairs(Path(config.train), start.encoder)
+    pairs = [row for row in found if isinstance(row, Pair)][:9]
+    wide = [replace(pair, margin=3.0) for pair in pairs]
+    plain, ignored = (Trainer(load_start(config).model, config, 1).step(p) for p in (pairs, wide))
+    heeded = Trainer(load_start(config).model, replace(config, margin=True), 1).step(wide)
+    assert plain.loss == ignored.loss < heeded.loss
 
 
 def test_trl_goes_on_training_what_is_written_here(config: TrainConfig, tmp_path: Path) -> None:
