@@ -27,7 +27,7 @@ from cluster.bench.load import Call, Report, closed_loop, open_loop
 from cluster.bench.over_http import free_port, http_caller
 from cluster.config import ClusterConfig, EngineConfig, ReplicaConfig
 from cluster.serving.local import local_service
-from cluster.types import Encoding
+from cluster.types import Chat, Encoding, Message
 
 VOCAB = 31_000
 Log = Callable[[str], None]
@@ -39,9 +39,9 @@ def run(preset: presets.Preset, n_calls: int = 12, log: Log = print) -> dict[str
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         presets.save(preset, Path(folder))
-        # Random ids have no turns to split at, so only `fast` finds the prompts they share.
-        engine = EngineConfig(model=folder, device="cpu", numerics="fast", token_budget=8192)
-        calls = [workloads.grouped(VOCAB, 2, 8, seed=100 + i) for i in range(n_calls)]
+        engine = EngineConfig(model=folder, device="cpu", token_budget=8192)
+        header = assistant_header(engine)
+        calls = [workloads.grouped(VOCAB, 2, 8, 100 + i, header) for i in range(n_calls)]
         log("the engine alone")
         alone = _alone(engine, calls)
         served: dict[str, Any] = {}
@@ -54,7 +54,7 @@ def run(preset: presets.Preset, n_calls: int = 12, log: Log = print) -> dict[str
                 "http": http_caller(f"http://127.0.0.1:{port}"),
             }
             for name, caller in callers.items():
-                served[name] = _served(caller, calls, name, log)
+                served[name] = _served(caller, calls, header, name, log)
         again = _alone(engine, calls)
     rate = statistics.fmean([alone, again])
     return {
@@ -98,6 +98,17 @@ def run_fake(
     }
 
 
+def assistant_header(config: EngineConfig) -> list[int]:
+    """What the chat template puts before an answer: there a conversation is split."""
+    from cluster.engine.chat import ChatEncoder
+
+    encoder = ChatEncoder.load(config)
+    user: Chat = [Message(role="user", content="x")]
+    answered = encoder.encode((user, "y"))
+    asked = encoder.encode(user)
+    return [int(i) for i in answered.input_ids[asked.n_tokens : answered.prompt_len]]
+
+
 def client_caller(client: Any) -> Call:
     """Calls through the Ray actor client, ids as arrays."""
 
@@ -121,19 +132,19 @@ def _alone(config: EngineConfig, calls: Sequence[Sequence[Encoding]]) -> float:
     return sum(map(workloads.n_tokens, sound)) / (time.perf_counter() - started)
 
 
-def _served(call: Call, calls: list[list[Encoding]], name: str, log: Log) -> dict[str, Any]:
+def _served(
+    call: Call, calls: list[list[Encoding]], header: list[int], name: str, log: Log
+) -> dict[str, Any]:
     """Idle latency, a closed loop, and an open loop at 0.7 of the closed one's rate."""
     salt = {"client": 1, "http": 2}[name]
-    fresh = [_salted(c, salt) for c in calls]
+    unseen = [[_salted(c, 10 * i + salt, header) for c in calls] for i in range(3)]
     log(f"through {name}: idle")
-    idle = asyncio.run(
-        closed_loop(call, [c[:1] for c in (_salted(x, 10 + salt) for x in calls)], 1)
-    )
+    idle = asyncio.run(closed_loop(call, [c[:1] for c in unseen[0]], 1))
     log(f"through {name}: closed loop")
-    closed = asyncio.run(closed_loop(call, fresh, 3))
+    closed = asyncio.run(closed_loop(call, unseen[1], 3))
     log(f"through {name}: open loop")
     rate = 0.7 * len(calls) / closed.wall_s
-    opened = asyncio.run(open_loop(call, [_salted(c, 20 + salt) for c in calls], rate))
+    opened = asyncio.run(open_loop(call, unseen[2], rate))
     added = [c - f for c, f in zip(idle.call_s, idle.forward_s, strict=True)]
     return {
         "idle_added_ms": 1e3 * statistics.median(added),
@@ -142,9 +153,14 @@ def _served(call: Call, calls: list[list[Encoding]], name: str, log: Log) -> dic
     }
 
 
-def _salted(call: Sequence[Encoding], salt: int) -> list[Encoding]:
+def _salted(call: Sequence[Encoding], salt: int, header: list[int]) -> list[Encoding]:
     """The same shapes with other ids, every shared prompt still shared."""
-    return [replace(e, input_ids=(e.input_ids + salt) % VOCAB) for e in call]
+    salted = []
+    for one in call:
+        ids = (one.input_ids + salt) % VOCAB
+        ids[one.prompt_len - len(header) : one.prompt_len] = header
+        salted.append(replace(one, input_ids=ids))
+    return salted
 
 
 def _sustained(call: Call, under_way: int, seconds: float) -> Report:

@@ -10,13 +10,22 @@ from cluster.types import Encoding
 
 
 def grouped(
-    vocab_size: int, n_prompts: int = 16, n_responses: int = 8, seed: int = 0
+    vocab_size: int,
+    n_prompts: int = 16,
+    n_responses: int = 8,
+    seed: int = 0,
+    header: Sequence[int] = (),
 ) -> list[Encoding]:
-    """`n_responses` to each of `n_prompts` prompts of 100 to 600 tokens, shuffled."""
+    """`n_responses` to each of `n_prompts` prompts of 100 to 600 tokens, shuffled.
+
+    header: ids that end each prompt, such as those by which a service finds the prompt's end.
+    """
     rng = np.random.default_rng(seed)
     encodings = []
     for _ in range(n_prompts):
         prompt = rng.integers(0, vocab_size - 1, rng.integers(100, 601), dtype=np.int32)
+        if header:
+            prompt[-len(header) :] = header
         encodings += [_under(prompt, rng, vocab_size) for _ in range(n_responses)]
     rng.shuffle(encodings)
     return encodings
