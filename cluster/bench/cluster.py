@@ -25,7 +25,7 @@ import torch
 from cluster.bench import machine, presets, workloads
 from cluster.bench.load import Call, Report, closed_loop, open_loop
 from cluster.bench.over_http import free_port, http_caller
-from cluster.config import ClusterConfig, EngineConfig, ReplicaConfig
+from cluster.config import ClusterConfig, EngineConfig, FakeGpuConfig, ReplicaConfig
 from cluster.serving.local import local_service
 from cluster.types import Chat, Encoding, Message
 
@@ -68,21 +68,28 @@ def run(preset: presets.Preset, n_calls: int = 12, log: Log = print) -> dict[str
 
 
 def run_fake(
-    n_gpus: int, n_batchers: int = 1, seconds: float = 10.0, log: Log = print
+    n_gpus: int,
+    n_batchers: int = 1,
+    speed: float = 1.0,
+    seconds: float = 10.0,
+    log: Log = print,
 ) -> dict[str, Any]:
     """What the control plane alone carries: replicas that sleep as long as an H200 would work.
 
     Calls of 64 sequences of 500 tokens; more and more of them under way, until it helps no more.
+    speed: of a fake GPU, in H200s; few fast ones load the control plane as many real ones would,
+    without the processes that these would run elsewhere.
     """
     engine = EngineConfig(model="tiny", device="cpu", token_budget=16384)
-    config = ClusterConfig(engine=engine, replica=ReplicaConfig(backend="sleep"))
-    gpu = config.replica.fake_gpu
+    h200 = FakeGpuConfig()
+    gpu = replace(h200, flops=speed * h200.flops)
+    config = ClusterConfig(engine=engine, replica=ReplicaConfig(backend="sleep", fake_gpu=gpu))
     floor = n_gpus * gpu.flops / gpu.flops_per_token / 500
     options = {"num_replicas": n_gpus, "ray_actor_options": {"num_cpus": 0}}
     steps = []
     with _service(config, options, n_batchers) as client:
         asyncio.run(closed_loop(client_caller(client), _fake_calls(4, 0), 4))
-        for under_way in (n for n in (1, 2, 4, 8, 16, 32, 64) if n <= max(4, 4 * n_gpus)):
+        for under_way in (n for n in (1, 2, 4, 8, 16, 32, 64) if n <= max(4, 4 * n_gpus * speed)):
             log(f"{n_gpus} fake GPUs, {n_batchers} batchers: {under_way} calls under way")
             report = _sustained(client_caller(client), under_way, seconds)
             steps.append({"under_way": under_way, **report.summary()})
@@ -91,6 +98,7 @@ def run_fake(
         "bench": "cluster-fake-gpu",
         "machine": machine.describe(torch.device("cpu")),
         "gpus": n_gpus,
+        "speed": speed,
         "batchers": n_batchers,
         "gpu_floor_sequences_per_s": floor,
         "steps": steps,
