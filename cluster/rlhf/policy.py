@@ -19,6 +19,7 @@ from cluster.engine.chat import ChatEncoder
 from cluster.engine.checkpoint import locate
 from cluster.engine.templates import render
 from cluster.errors import InvalidInput, ModelRefused
+from cluster.rlhf.limits import Count, Positive
 from cluster.types import Chat, Encoding
 
 SEQUENCES_A_BATCH = 256
@@ -30,10 +31,10 @@ class Sampling:
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
-    n: int = 8
+    n: Count = 8
     """Responses a prompt."""
-    temperature: float = 1.0
-    max_new_tokens: int = 128
+    temperature: Positive = 1.0
+    max_new_tokens: Count = 128
     """A response that has not ended by then is unfinished."""
 
 

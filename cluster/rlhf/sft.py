@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cluster.errors import ConfigError
+from cluster.rlhf.limits import Count, Positive
 from cluster.rlhf.policy import Policy
 from cluster.types import Chat, Encoding
 
@@ -32,11 +33,11 @@ class SftConfig:
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
-    lr: float = 2e-5
-    epochs: int = 1
-    batch: int = 16
+    lr: Positive = 2e-5
+    epochs: Count = 1
+    batch: Count = 16
     """Chats a step."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Positive = 1.0
 
 
 def fine_tune(

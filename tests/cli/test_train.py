@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from cluster.cli import main
@@ -44,3 +45,28 @@ def test_a_missing_file_of_pairs_is_named(tmp_path: Path) -> None:
     code, output = run(str(config))
     assert code == 2
     assert "nowhere.jsonl" in output
+
+
+@pytest.mark.parametrize(
+    ("command", "line", "named"),
+    [
+        ("train", "pairs_per_step: 0", "pairs_per_step"),
+        ("train", "lr: -1.0", "lr"),
+        ("train", "evaluation_share: 1.0", "evaluation_share"),
+        ("train", "lora: {rank: 0}", "lora.rank"),
+        ("ppo", "ppo: {chunk: 0}", "ppo.chunk"),
+        ("ppo", "ppo: {loss: {gamma: 1.5}}", "ppo.loss.gamma"),
+        ("ppo", "ppo: {sampling: {temperature: 0}}", "ppo.sampling.temperature"),
+        ("raft", "raft: {sft: {batch: 0}}", "raft.sft.batch"),
+        ("raft", "evaluation_prompts: none", "evaluation_prompts"),
+    ],
+)
+def test_a_number_that_cannot_be_is_named(
+    tmp_path: Path, command: str, line: str, named: str
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(line + "\n")
+    result = CliRunner().invoke(main, [command, str(config), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert f"{named}: " in result.output
+    assert not (tmp_path / "out").exists()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from support.groups import annotated, write_lines
+from support.policies import random_causal_lm
 
 from cluster.cli import main
 
@@ -37,28 +38,11 @@ def policy(tmp_path: Path) -> tuple[Any, Any]:
 
     Loaded from a folder, because DPOTrainer loads the reference from where the policy came.
     """
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    from cluster.engine.checkpoint import locate
-
-    tokenizer: Any = AutoTokenizer.from_pretrained(locate("tiny"))
-    make_config: Any = LlamaConfig
-    config = make_config(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        LlamaForCausalLM(config).save_pretrained(tmp_path / "policy")
-    return LlamaForCausalLM.from_pretrained(tmp_path / "policy"), tokenizer
+    model, tokenizer = random_causal_lm()
+    model.save_pretrained(tmp_path / "policy")
+    return AutoModelForCausalLM.from_pretrained(tmp_path / "policy"), tokenizer
 
 
 def load(command: str, tmp_path: Path, *options: str) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from cluster.config import EngineConfig
+from cluster.rlhf.limits import Count, Discount, NotNegative, Positive
 from cluster.rlhf.policy import Sampling
 
 Estimator = Literal["k1", "k3"]
@@ -22,23 +23,23 @@ class LossConfig:
 
     __pydantic_config__: ClassVar[Any] = _FORBID
 
-    kl: float = 0.05
+    kl: NotNegative = 0.05
     """Reward taken per nat of KL from the reference, token by token."""
-    kl_target: float | None = None
+    kl_target: Positive | None = None
     """Nats a response; where given, `kl` follows it (arXiv 1909.08593)."""
-    kl_horizon: int = 10_000
+    kl_horizon: Count = 10_000
     """Responses over which `kl` follows its target."""
     estimator: Estimator = "k1"
-    gamma: float = 1.0
-    lam: float = 0.95
+    gamma: Discount = 1.0
+    lam: Discount = 0.95
     """Of generalized advantages."""
-    clip: float = 0.2
+    clip: Positive = 0.2
     """Of the policy's ratio."""
-    value_clip: float = 0.2
-    value_weight: float = 0.1
-    reward_clip: float = 10.0
+    value_clip: Positive = 0.2
+    value_weight: NotNegative = 0.1
+    reward_clip: Positive = 10.0
     """Raw rewards are cut to this size before they are shaped."""
-    unfinished_penalty: float = 1.0
+    unfinished_penalty: NotNegative = 1.0
     """Taken from the reward of a response that was cut off."""
     whiten_rewards: bool = False
     whiten_advantages: bool = True
@@ -50,29 +51,29 @@ class PpoConfig:
 
     __pydantic_config__: ClassVar[Any] = _FORBID
 
-    steps: int = 60
-    prompts: int = 64
+    steps: Count = 60
+    prompts: Count = 64
     """Of a step, drawn without repetition within it."""
-    chunk: int = 8
+    chunk: Count = 8
     """Prompts a rollout task: the unit in which generation and scoring overlap."""
-    workers: int = 1
+    workers: Count = 1
     """Ray actors that generate."""
-    worker_cpus: float = 0.0
-    worker_gpus: float = 0.0
+    worker_cpus: NotNegative = 0.0
+    worker_gpus: NotNegative = 0.0
     sampling: Sampling = field(default_factory=lambda: Sampling(n=2, max_new_tokens=48))
     futures: bool = True
     """Score each chunk as soon as it is generated; False asks once all of them are, and waits."""
     loss: LossConfig = field(default_factory=LossConfig)
-    epochs: int = 2
+    epochs: Count = 2
     """Passes over a step's responses."""
-    batch: int = 32
+    batch: Count = 32
     """Responses an optimizer step."""
-    lr: float = 2e-4
-    value_lr: float = 1e-3
-    max_grad_norm: float = 1.0
-    checkpoint_every: int | None = 10
+    lr: Positive = 2e-4
+    value_lr: Positive = 1e-3
+    max_grad_norm: Positive = 1.0
+    checkpoint_every: Count | None = 10
     """Steps between checkpoints; the same command goes on from the last one."""
-    keep_checkpoints: int = 2
+    keep_checkpoints: Count = 2
     seed: int = 0
 
 

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 
 from cluster.errors import ConfigError, RewardError
 from cluster.rlhf.groups import Group, Response
+from cluster.rlhf.limits import Count
 from cluster.rlhf.policy import Policy, Sample, Sampling
 from cluster.rlhf.prompts import digest
 from cluster.rlhf.raft.stages import Stage, Stages
@@ -39,10 +40,10 @@ class RaftConfig:
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
-    stages: int = 8
-    prompts: int = 96
+    stages: Count = 8
+    prompts: Count = 96
     """Drawn for each stage, without repetition within it."""
-    top_k: int = 1
+    top_k: Count = 1
     """Responses of a prompt to fine-tune on."""
     random: bool = False
     """The control: draw them blindly instead."""

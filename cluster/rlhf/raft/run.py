@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from cluster.config import EngineConfig
 from cluster.engine.checkpoint import revision
 from cluster.files import atomic_writer
+from cluster.rlhf.limits import Count
 from cluster.rlhf.policy import Policy
 from cluster.rlhf.raft import figure as raft_figure
 from cluster.rlhf.raft.loop import Raft, RaftConfig
@@ -46,7 +47,7 @@ class RaftRun:
     """File of rows with `prompt`, or `generated`."""
     evaluation: str | None = None
     """File of prompts that are never trained on; None sets some of `prompts` apart."""
-    evaluation_prompts: int = 192
+    evaluation_prompts: Count = 192
     control: bool = True
     """Run the random control too, from the same start."""
     device: str = "cpu"

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from cluster.rlhf.limits import Count, Discount, NotNegative, Positive, Share
 from cluster.types import Numerics, Truncation
 
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -22,10 +23,10 @@ class LoraSettings:
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
-    rank: int = 16
-    alpha: int = 32
+    rank: Count = 16
+    alpha: Count = 32
     """Scale of the update: alpha / rank."""
-    dropout: float = 0.0
+    dropout: Share = 0.0
     layers: tuple[str, ...] = LINEAR_LAYERS
     """Names of the linear layers of the body that get one."""
 
@@ -45,7 +46,7 @@ class TrainConfig:
     """File of preference pairs, in the `chosen` + `rejected` formats of `reward-cluster score`."""
     evaluation: str | None = None
     """File of pairs that are never trained on."""
-    evaluation_share: float = 0.0
+    evaluation_share: Share = 0.0
     """Without such a file: share of the training file's prompts that is set apart instead."""
     out: str = "out/reward-model"
     """Folder for the trained model, its tokenizer and the run's record."""
@@ -57,45 +58,45 @@ class TrainConfig:
     """Arithmetic of the forward; the weights being trained are float32."""
     seed: int = 42
     """Decides the order of the pairs."""
-    epochs: int = 1
+    epochs: Count = 1
     """Times every pair is seen."""
-    max_steps: int | None = None
+    max_steps: Count | None = None
     """End after this many steps; the schedule is that of the whole run."""
-    pairs_per_step: int = 512
+    pairs_per_step: Count = 512
     """Pairs an optimizer step, over all devices."""
-    forward_tokens: int = 16384
+    forward_tokens: Count = 16384
     """Unique tokens a forward, shared prefixes counted once; more pairs accumulate gradients."""
     numerics: Numerics = "fast"
     """How much the packed forward shares: any common prefix, or (`invariant`) the prompt."""
-    max_tokens: int | None = 4096
+    max_tokens: Count | None = 4096
     """Longest conversation in tokens; None is the model's max_position_embeddings."""
     truncate: Truncation = "left"
     """What happens to a longer one: `left` cuts its start, `error` leaves the pair out."""
-    lr: float = 2e-6
+    lr: Positive = 2e-6
     """Peak learning rate."""
-    final_lr: float = 0.0
+    final_lr: Discount = 0.0
     """Learning rate at the end of the cosine, as a share of the peak."""
-    warmup: float = 0.03
+    warmup: Share = 0.03
     """Share of the steps during which the learning rate rises."""
-    weight_decay: float = 0.001
+    weight_decay: NotNegative = 0.001
     """AdamW's."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this norm."""
     margin: bool = False
     """Whether a row's `margin`, in units of reward, is how far apart its sides should be."""
-    centring: float = 0.0
+    centring: NotNegative = 0.0
     """Weight of mean((chosen + rejected)^2); 0.01 keeps rewards around zero."""
     gradient_checkpointing: bool = True
     """Compute activations again in the backward pass instead of keeping them."""
     lora: LoraSettings | None = None
     """Train adapters and the head instead of all weights."""
-    checkpoint_every: int | None = 100
+    checkpoint_every: Count | None = 100
     """Steps between checkpoints; the same command goes on from the last one."""
-    keep_checkpoints: int = 2
+    keep_checkpoints: Count = 2
     """Older ones are removed."""
-    evaluate_every: int | None = None
+    evaluate_every: Count | None = None
     """Steps between evaluations; None evaluates only at the end."""
-    log_every: int = 10
+    log_every: Count = 10
     """Steps between log lines."""

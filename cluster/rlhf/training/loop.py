@@ -27,7 +27,7 @@ def train(trainer: Trainer, pairs: Sequence[Pair], on_step: OnStep) -> None:
     config = trainer.config
     order = steps(pairs, config.pairs_per_step, config.epochs, config.seed)
     for number, chunk in enumerate(order):
-        if trainer.step_number == config.max_steps:
+        if config.max_steps is not None and trainer.step_number >= config.max_steps:
             break
         if number == trainer.step_number:
             on_step(trainer.step(chunk))

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from cluster.engine.model import PackedRewardModel
@@ -49,7 +50,10 @@ OnStep = Callable[[StepReport], None]
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
-    """This process's; all of them share one state."""
+    """This process's; all of one run share one state, which a later run may need otherwise."""
+    known = AcceleratorState._shared_state
+    if known and AcceleratorState().mixed_precision != config.mixed_precision:
+        AcceleratorState._reset_state()
     return Accelerator(mixed_precision=config.mixed_precision, cpu=config.device == "cpu")
 
 

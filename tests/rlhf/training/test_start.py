@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.policies import random_causal_lm
 from support.preferences import write_pairs
 
 from cluster.config import EngineConfig
@@ -33,20 +34,8 @@ def config(smallest_checkpoint: Path) -> TrainConfig:
 @pytest.fixture
 def chat_model(tmp_path: Path) -> str:
     """A causal model whose pad is its end of turn, as many chat models ship."""
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    tokenizer: Any = AutoTokenizer.from_pretrained("cluster/models/tiny")
-    tokenizer.pad_token = "<|eot_id|>"
-    make_config: Any = LlamaConfig
-    shape = make_config(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-    )
-    LlamaForCausalLM(shape).save_pretrained(tmp_path / "chat")
+    model, tokenizer = random_causal_lm(pad_token="<|eot_id|>")
+    model.save_pretrained(tmp_path / "chat")
     tokenizer.save_pretrained(tmp_path / "chat")
     return str(tmp_path / "chat")
 
