@@ -64,12 +64,26 @@ def local_ray(
         logging_level=level,
         **options,
     )
-    logging.getLogger("ray.serve").setLevel(level)
     try:
-        if http_port is None:
-            serve.start(proxy_location="Disabled")
-        else:
-            serve.start(http_options={"host": "127.0.0.1", "port": http_port})
-        yield
+        with _serve_logger(level):
+            if http_port is None:
+                serve.start(proxy_location="Disabled")
+            else:
+                serve.start(http_options={"host": "127.0.0.1", "port": http_port})
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _serve_logger(level: int) -> Iterator[None]:
+    """Serve takes its logger over for good; a process that outlives the service gets it back."""
+    logger = logging.getLogger("ray.serve")
+    before = logger.level, logger.propagate, logger.handlers[:]
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+        logger.handlers[:] = before[2]
