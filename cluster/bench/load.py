@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,15 @@ class Report:
             "queue_ms": percentiles(self.queue_s),
             "forward_ms": percentiles(self.forward_s),
         }
+
+
+def joined(reports: Sequence[Report]) -> Report:
+    """One report of several loads, one after the other."""
+    whole = Report()
+    for one in reports:
+        for each in fields(Report):
+            setattr(whole, each.name, getattr(whole, each.name) + getattr(one, each.name))
+    return whole
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:

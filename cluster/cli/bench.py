@@ -60,24 +60,33 @@ def engine(
 @click.option("--fake-gpu", type=click.IntRange(1), help="Measure the control plane with N fakes.")
 @click.option("--gpu-speed", default=1.0, show_default=True, help="Of a fake one, in H200s.")
 @click.option("--batchers", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--calls", type=click.IntRange(3), default=12, show_default=True, help="Of 16 each.")
+@click.option("--calls", type=click.IntRange(3), default=8, show_default=True, help="Of 16 each.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here."
 )
 def cluster(
-    fake_gpu: int | None, gpu_speed: float, batchers: int, calls: int, json_file: Path | None
+    fake_gpu: int | None,
+    gpu_speed: float,
+    batchers: int,
+    calls: int,
+    rounds: int,
+    json_file: Path | None,
 ) -> None:
     """The service against the engine alone, or its control plane against fake GPUs.
 
     A fake GPU sleeps as long as an 8B model would take on an H200 (ReplicaConfig.fake_gpu).
     """
-    from cluster.bench.cluster import run, run_fake
+    from cluster.bench import cluster as served
+    from cluster.bench import control_plane
 
     log = Console(stderr=True).print
-    result = (
-        run_fake(fake_gpu, batchers, gpu_speed, log=log) if fake_gpu else run("cpu", calls, log)
-    )
-    (print_fake if fake_gpu else print_cluster)(result, table_console())
+    if fake_gpu:
+        result = control_plane.run(fake_gpu, batchers, gpu_speed, log=log)
+        print_fake(result, table_console())
+    else:
+        result = served.run("cpu", calls, rounds, log)
+        print_cluster(result, table_console())
     if json_file:
         write_json(json_file, result)
 

@@ -1,0 +1,43 @@
+"""A service of the benchmark's own, and calls through its actor client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from cluster.bench.load import Call
+from cluster.config import ClusterConfig
+from cluster.serving.local import local_service
+from cluster.types import Encoding
+
+
+@contextmanager
+def service(
+    config: ClusterConfig,
+    replica_options: dict[str, Any],
+    n_batchers: int = 1,
+    http_port: int | None = None,
+) -> Iterator[Any]:
+    """A local service whose client can score; yields the client actor."""
+    with local_service(
+        config,
+        replica_options=replica_options,
+        batcher_options={"num_replicas": n_batchers},
+        http_port=http_port,
+    ) as client:
+        actor: Any = client
+        ray.get(actor.ready.remote())
+        yield actor
+
+
+def client_caller(client: Any) -> Call:
+    """Calls through the Ray actor client, ids as arrays."""
+
+    async def call(encodings: Sequence[Encoding]) -> list[Any]:
+        answers: list[Any] = await client.score.remote([e.input_ids for e in encodings])
+        return answers
+
+    return call
