@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,21 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a network
 os.environ["RAY_AUTH_MODE"] = "disabled"
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _threads_at_start() -> int:
+    """torch's threads before any test; 0 where nothing collected needs torch."""
+    torch: Any = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else 0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _same_threads_afterwards(_threads_at_start: int) -> Iterator[None]:
+    """No module leaves torch with other threads: later tests would change speed and bits."""
+    yield
+    if _threads_at_start:
+        assert sys.modules["torch"].get_num_threads() == _threads_at_start
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from support.mixes import encoding_mixes
+from support.mixes import PAD_ID, encoding_mixes
 
 from cluster.config import EngineConfig
 from cluster.engine.engine import Engine
@@ -65,6 +65,21 @@ def test_reference_has_the_bits_of_the_plain_model_in_any_batch(
     engine = load(numerics="reference")
     assert engine.info.compute_dtype == "bfloat16"
     assert rewards(engine, mix) == plain_logits(engine, mix)
+
+
+def test_ids_that_end_in_pad_are_pooled_at_their_last_token_by_length(load: Any) -> None:
+    """transformers searches for the pad id instead, and would pool the token before it."""
+    engine = load(numerics="reference", dtype="float32")
+    assert engine.model.module.config.pad_token_id == PAD_ID
+    ends = np.array([7, 8, 9, PAD_ID], np.int32)
+    with torch.inference_mode():
+        hidden_TD = engine.model.module.model(torch.from_numpy(ends)[None].long())[0][0]
+        by_length = engine.model.module.score(hidden_TD)[:, 0].tolist()
+    (reward,) = rewards(engine, [Encoding(ends)])
+    assert reward == pytest.approx(by_length[-1], abs=FLOAT32_BOUND)
+    (searched,) = plain_logits(engine, [Encoding(ends)])
+    assert searched == pytest.approx(by_length[-2], abs=FLOAT32_BOUND)
+    assert abs(reward - searched) > 100 * FLOAT32_BOUND
 
 
 @pytest.mark.parametrize("settings_", [{}, {"compute": "model"}, {"dtype": "float32"}], ids=str)

@@ -1,6 +1,7 @@
 """What the tests of training share."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,22 @@ from cluster.rlhf.sft import SftConfig, fine_tune
 from cluster.types import Chat, Message
 
 
-@pytest.fixture(autouse=True, scope="session")
+@contextmanager
 def one_thread() -> Iterator[None]:
     """Matrices this small only wait for a second thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """A module at a time: the tests of other folders run with the threads they started with."""
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +40,8 @@ def small_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in (1, 2, 4, 8)
         for word in ("one", "this", "yes", "apple", "Paris", "Hello!")
     ]
-    fine_tune(made, chats, SftConfig(lr=1e-2, epochs=12, batch=8), seed=0)
+    with one_thread():
+        fine_tune(made, chats, SftConfig(lr=1e-2, epochs=12, batch=8), seed=0)
     folder = tmp_path_factory.mktemp("policy")
     made.save(folder)
     return folder
