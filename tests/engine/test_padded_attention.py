@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.engine.attention import gathered, padded
+from cluster.engine.attention import LayerAttention, gathered, padded
 from cluster.engine.packing import Batch, pack
 from cluster.types import Encoding, Numerics
 
@@ -39,7 +39,7 @@ def test_outputs_and_gradients_equal_the_gathered_ones(
     results = []
     for backend in (gathered, padded):
         inputs = states(batch)
-        out = backend.prepare(batch, torch.device("cpu"))(inputs[0], inputs[1], inputs[2], 0.3)
+        out = backend.prepare(batch, torch.device("cpu"))(*inputs, LayerAttention(0.3))
         out.square().sum().backward()
         results.append([out.detach(), *(x.grad for x in inputs)])
     for plain, ours in zip(*results, strict=True):
@@ -52,7 +52,7 @@ def test_outputs_and_gradients_equal_the_gathered_ones(
 def test_one_sequence_alone_is_plain_causal_attention(length: int) -> None:
     batch = batch_of([(list(range(length)), 0)], "fast")
     query, key, value = states(batch)
-    out = padded.prepare(batch, torch.device("cpu"))(query, key, value, 0.3)
+    out = padded.prepare(batch, torch.device("cpu"))(query, key, value, LayerAttention(0.3))
     plain = torch.nn.functional.scaled_dot_product_attention(
         query[None], key[None], value[None], is_causal=True, scale=0.3, enable_gqa=True
     )[0].transpose(0, 1)

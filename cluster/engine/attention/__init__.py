@@ -1,8 +1,10 @@
 """Attention over the segments of a Batch.
 
-A backend turns a Batch into an `Attend`: a callable that the model's attention layers run on their
-queries, keys and values. transformers passes it through the model call as the keyword argument
-`segments`, so no global is needed and any decoder that goes through `AttentionInterface` works.
+A backend turns a Batch into an `AttentionFn`: a callable that the model's attention layers run on
+their queries, keys and values. transformers passes it through the model call as the keyword
+argument `segments`, so no global is needed and any decoder that goes through `AttentionInterface`
+works. What a layer asks of its attention beyond causality is a `LayerAttention`; a keyword argument
+that it has no field for is refused, never ignored.
 
 Shape legend: T tokens of the batch, H query heads, K key/value heads (H = K·G), D head size.
 """
@@ -10,6 +12,7 @@ Shape legend: T tokens of the batch, H query heads, K key/value heads (H = K·G)
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -20,8 +23,35 @@ from transformers import AttentionInterface
 from cluster.engine.packing import Batch
 from cluster.errors import ConfigError
 
-Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
-"""(query_HTD, key_KTD, value_KTD, scale) -> out_THD."""
+
+@dataclass(frozen=True, slots=True)
+class LayerAttention:
+    """What one layer asks of its causal attention.
+
+    scale: factor of the scores q.k.
+    window: a token sees itself and the `window - 1` tokens before it; None sees all.
+    softcap: scores become softcap * tanh(scores / softcap); None leaves them.
+    sinks_H: one further score per head in the softmax's denominator, with no value.
+    alibi_slopes_H: a score falls by the head's slope for each token of distance.
+    layer: index of the layer.
+    """
+
+    scale: float
+    window: int | None = None
+    softcap: float | None = None
+    sinks_H: Tensor | None = None
+    alibi_slopes_H: Tensor | None = None
+    layer: int = 0
+
+    def is_plain(self, longest: int) -> bool:
+        """Whether contexts of at most `longest` tokens need nothing but `scale`."""
+        windowed = self.window is not None and self.window < longest
+        extras = (self.softcap, self.sinks_H, self.alibi_slopes_H)
+        return not windowed and all(extra is None for extra in extras)
+
+
+AttentionFn = Callable[[Tensor, Tensor, Tensor, LayerAttention], Tensor]
+"""(query_HTD, key_KTD, value_KTD, layer) -> out_THD."""
 
 IMPLEMENTATION = "segments"
 """The name under which transformers knows our attention function."""
@@ -33,7 +63,7 @@ class Backend(Protocol):
     isolate: a token's bits must not depend on the other sequences of the batch.
     """
 
-    def __call__(self, batch: Batch, device: torch.device, isolate: bool) -> Attend: ...
+    def __call__(self, batch: Batch, device: torch.device, isolate: bool) -> AttentionFn: ...
 
 
 _BACKENDS = {
@@ -63,6 +93,10 @@ def training_backend(device: torch.device) -> Backend:
     return load_backend("varlen" if device.type == "cuda" else "padded", device)
 
 
+_KNOWN_TO_MODELS = frozenset({"position_ids", "cache_position", "position_embeddings", "use_cache"})
+"""Keyword arguments that models hand on to attention and that change nothing in it."""
+
+
 def _segment_attention(
     module: torch.nn.Module,
     query: Tensor,
@@ -72,22 +106,52 @@ def _segment_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     *,
-    segments: Attend,
+    segments: AttentionFn | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    is_causal: bool | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The function transformers calls: query [1, H, T, D] -> out [1, T, H, D]."""
-    if attention_mask is not None or dropout or kwargs.get("softcap") or _windowed(kwargs, query):
+    """The function transformers calls: query [1, H, T, D] -> out [1, T, H, D].
+
+    Raises ConfigError for whatever a LayerAttention cannot say.
+    """
+    name = type(module).__name__
+    if segments is None:
+        raise ConfigError(f"{name} is not handed the keyword arguments of the model call")
+    unknown = [k for k, v in kwargs.items() if not _ignorable(k, v)]
+    if attention_mask is not None or dropout or unknown:
+        extras = ", ".join(["a mask or dropout", *unknown])
+        raise ConfigError(f"{name} wants {extras}, which packed attention does not have")
+    if not getattr(module, "is_causal", True) or is_causal is False:
+        raise ConfigError(f"{name} looks ahead; packed attention is causal")
+    layer = LayerAttention(
+        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        window=sliding_window,
+        softcap=softcap,
+        sinks_H=s_aux,
+        layer=getattr(module, "layer_idx", None) or 0,
+    )
+    return segments(query[0], key[0], value[0], layer).unsqueeze(0), None
+
+
+def _ignorable(key: str, value: Any) -> bool:
+    return value is None or key in _KNOWN_TO_MODELS or key.startswith("output_")
+
+
+def refuse_extras(layer: LayerAttention, longest: int) -> None:
+    """Raises ConfigError unless `layer` is plain causal attention for contexts up to `longest`."""
+    if not layer.is_plain(longest):
         raise ConfigError(
-            f"{type(module).__name__} wants a mask, dropout, soft-cap or sliding window, which "
-            "packed attention does not have; use numerics: reference"
+            "a layer wants a soft-cap, sinks, ALiBi or a sliding window, which this attention "
+            "backend does not have; use numerics: reference"
         )
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return segments(query[0], key[0], value[0], scale).unsqueeze(0), None
 
 
-def _windowed(kwargs: dict[str, Any], query: Tensor) -> bool:
-    window = kwargs.get("sliding_window")
-    return window is not None and window < query.shape[2]
+def longest_context(batch: Batch) -> int:
+    """Tokens of the longest context of a batch: what a window is compared with."""
+    return max(s.depth + s.end - s.start for s in batch.segments)
 
 
 AttentionInterface.register(IMPLEMENTATION, _segment_attention)

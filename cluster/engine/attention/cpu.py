@@ -14,19 +14,29 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from cluster.engine.attention import Attend
+from cluster.engine.attention import (
+    AttentionFn,
+    LayerAttention,
+    longest_context,
+    refuse_extras,
+)
 from cluster.engine.attention.gathered import ancestry
 from cluster.engine.packing import Batch
 
 Run = tuple[int, int]
 
 
-def prepare(batch: Batch, device: torch.device, isolate: bool) -> Attend:
-    """An Attend for one batch; `device` is the CPU."""
+def prepare(batch: Batch, device: torch.device, isolate: bool) -> AttentionFn:
+    """An AttentionFn for one batch; `device` is the CPU."""
     own = [(s.start, s.end) for s in batch.segments]
     shared = list(_per_segment(batch) if isolate else _per_ancestor(batch))
 
-    def attend(query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, scale: float) -> Tensor:
+    longest = longest_context(batch)
+
+    def attend(
+        query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, layer: LayerAttention
+    ) -> Tensor:
+        refuse_extras(layer, longest)
         n_kv, n_tokens, head_dim = key_KTD.shape
         # Heads that share keys become heads of one kv "batch" entry: no copy of keys or values.
         query = query_HTD.view(n_kv, -1, n_tokens, head_dim)
@@ -36,7 +46,11 @@ def prepare(batch: Batch, device: torch.device, isolate: bool) -> Attend:
         lse = query.new_empty(query.shape[:3], dtype=torch.float32)
         for start, end in own:
             out[:, :, start:end], lse[:, :, start:end] = _attention(
-                query[:, :, start:end], key[:, :, start:end], value[:, :, start:end], True, scale
+                query[:, :, start:end],
+                key[:, :, start:end],
+                value[:, :, start:end],
+                True,
+                layer.scale,
             )
         for (start, end), (first, last) in shared:
             part = _attention(
@@ -44,7 +58,7 @@ def prepare(batch: Batch, device: torch.device, isolate: bool) -> Attend:
                 key[:, :, start:end],
                 value[:, :, start:end],
                 False,
-                scale,
+                layer.scale,
             )
             _merge(out[:, :, first:last], lse[:, :, first:last], *part)
         return out.permute(2, 0, 1, 3).flatten(1, 2)

@@ -9,18 +9,28 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from cluster.engine.attention import Attend
+from cluster.engine.attention import (
+    AttentionFn,
+    LayerAttention,
+    longest_context,
+    refuse_extras,
+)
 from cluster.engine.packing import Batch, Segment
 
 
-def prepare(batch: Batch, device: torch.device, isolate: bool = True) -> Attend:
-    """An Attend for one batch: a call a segment, its context from its ancestors and itself."""
+def prepare(batch: Batch, device: torch.device, isolate: bool = True) -> AttentionFn:
+    """An AttentionFn for one batch: a call a segment, its context from its ancestors and itself."""
     work = []
     for segment in batch.segments:
         runs = ancestry(batch.segments, segment)
         work.append((segment, runs, _mask(segment, device)))
 
-    def attend(query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, scale: float) -> Tensor:
+    longest = longest_context(batch)
+
+    def attend(
+        query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, layer: LayerAttention
+    ) -> Tensor:
+        refuse_extras(layer, longest)
         outs = []
         for segment, runs, mask in work:
             out = scaled_dot_product_attention(
@@ -29,7 +39,7 @@ def prepare(batch: Batch, device: torch.device, isolate: bool = True) -> Attend:
                 torch.cat([value_KTD[:, a:b] for a, b in runs], 1)[None],
                 attn_mask=mask,
                 is_causal=mask is None,
-                scale=scale,
+                scale=layer.scale,
                 enable_gqa=len(query_HTD) != len(key_KTD),
             )
             outs.append(out[0].transpose(0, 1))

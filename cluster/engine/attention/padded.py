@@ -15,7 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from cluster.engine.attention import Attend
+from cluster.engine.attention import (
+    AttentionFn,
+    LayerAttention,
+    longest_context,
+    refuse_extras,
+)
 from cluster.engine.attention.gathered import ancestry
 from cluster.engine.packing import Batch, Segment
 
@@ -34,8 +39,8 @@ class _Rectangle:
     real_SQ: Tensor
 
 
-def prepare(batch: Batch, device: torch.device, isolate: bool = True) -> Attend:
-    """An Attend for one batch: a call a rectangle."""
+def prepare(batch: Batch, device: torch.device, isolate: bool = True) -> AttentionFn:
+    """An AttentionFn for one batch: a call a rectangle."""
     by_size: dict[tuple[int, int], list[Segment]] = defaultdict(list)
     for segment in batch.segments:
         n_queries = segment.end - segment.start
@@ -47,7 +52,12 @@ def prepare(batch: Batch, device: torch.device, isolate: bool = True) -> Attend:
     place_T = torch.empty_like(order_T)
     place_T[order_T] = torch.arange(len(order_T), device=device)
 
-    def attend(query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, scale: float) -> Tensor:
+    longest = longest_context(batch)
+
+    def attend(
+        query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, layer: LayerAttention
+    ) -> Tensor:
+        refuse_extras(layer, longest)
         outs = []
         for rectangle in rectangles:
             out_SHQD = scaled_dot_product_attention(
@@ -55,7 +65,7 @@ def prepare(batch: Batch, device: torch.device, isolate: bool = True) -> Attend:
                 _gather(key_KTD, rectangle.context_SC),
                 _gather(value_KTD, rectangle.context_SC),
                 attn_mask=rectangle.mask_SQC[:, None],
-                scale=scale,
+                scale=layer.scale,
                 enable_gqa=len(query_HTD) != len(key_KTD),
             )
             outs.append(out_SHQD.transpose(1, 2)[rectangle.real_SQ])

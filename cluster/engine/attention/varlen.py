@@ -15,13 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cluster.engine.attention import Attend
+from cluster.engine.attention import (
+    AttentionFn,
+    LayerAttention,
+    longest_context,
+    refuse_extras,
+)
 from cluster.engine.attention.gathered import ancestry
 from cluster.engine.packing import Batch
 
 
-def prepare(batch: Batch, device: torch.device, isolate: bool) -> Attend:
-    """An Attend for one batch on a CUDA device."""
+def prepare(batch: Batch, device: torch.device, isolate: bool) -> AttentionFn:
+    """An AttentionFn for one batch on a CUDA device."""
     from torch.nn.attention.varlen import varlen_attn
 
     query_lens = [s.end - s.start for s in batch.segments]
@@ -30,7 +35,12 @@ def prepare(batch: Batch, device: torch.device, isolate: bool) -> Attend:
     context = None if query_lens == context_lens else _context_index(batch, device)
     options = _options()
 
-    def attend(query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, scale: float) -> Tensor:
+    longest = longest_context(batch)
+
+    def attend(
+        query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, layer: LayerAttention
+    ) -> Tensor:
+        refuse_extras(layer, longest)
         query, key, value = (x.transpose(0, 1) for x in (query_HTD, key_KTD, value_KTD))
         if context is not None:
             key, value = key.index_select(0, context), value.index_select(0, context)
@@ -45,7 +55,7 @@ def prepare(batch: Batch, device: torch.device, isolate: bool) -> Attend:
             bounds_k,
             max(query_lens),
             max(context_lens),
-            scale=scale,
+            scale=layer.scale,
             window_size=(-1, 0),
             **options,
         )
