@@ -22,7 +22,8 @@ def call(module: nn.Module | None = None, **kwargs: Any) -> list[LayerAttention]
         return query.transpose(0, 1)
 
     state = torch.zeros(1, 2, 5, 4)
-    function: Any = AttentionInterface()[IMPLEMENTATION]
+    registry: Any = AttentionInterface
+    function = registry()[IMPLEMENTATION]
     arguments = {"attention_mask": None, "segments": segments} | kwargs
     function(module or nn.Module(), state, state, state, **arguments)
     return seen
