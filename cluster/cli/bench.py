@@ -34,6 +34,9 @@ def bench() -> None:
 )
 @click.option("--only", multiple=True, help="Contenders whose name contains this; repeatable.")
 @click.option(
+    "--count", "gpu", type=click.Choice(["h100", "h200"]), help="Count a forward; needs no GPU."
+)
+@click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here."
 )
 def engine(
@@ -43,15 +46,26 @@ def engine(
     rounds: int,
     box: float,
     only: tuple[str, ...],
+    gpu: str | None,
     json_file: Path | None,
 ) -> None:
-    """The engine against plain transformers, on grouped and ungrouped rollouts."""
+    """The engine against plain transformers, on grouped and ungrouped rollouts.
+
+    With --count nothing is measured: kernels, FLOPs and bytes of batches of several shapes are
+    counted, and the time is what the data sheet of the GPU allows.
+    """
+    from cluster.bench import count
     from cluster.bench.engine import run
+    from cluster.cli.bench_count import print_count
     from cluster.engine.model import resolve_device
 
-    log = Console(stderr=True)
-    result = run(preset, resolve_device(device), token_budget, rounds, box, only, log.print)
-    print_engine(result, table_console())
+    if gpu:
+        result = count.run(preset, gpu)
+        print_count(result, table_console())
+    else:
+        log = Console(stderr=True)
+        result = run(preset, resolve_device(device), token_budget, rounds, box, only, log.print)
+        print_engine(result, table_console())
     if json_file:
         write_json(json_file, result)
 

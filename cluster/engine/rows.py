@@ -54,9 +54,16 @@ def agreeing_sizes(module: Any, token_budget: int) -> tuple[int, ...]:
     if module.score.weight.device.type == "cpu":
         probes = [STEP * k for k in (1, 2, 3, 5, 8, 13)]
         agree = all(_agrees(module, size, 21 * STEP) for size in probes)
-        return tuple(range(STEP, largest + 1, STEP)) if agree else ()
-    candidates = [size for size in (1024, 4096) if size < largest]
-    return tuple(s for s in (*candidates, largest) if _agrees(module, s, largest))
+        return candidate_sizes("cpu", largest) if agree else ()
+    return tuple(s for s in candidate_sizes("cuda", largest) if _agrees(module, s, largest))
+
+
+def candidate_sizes(device_type: str, token_budget: int) -> tuple[int, ...]:
+    """Row counts to try on a device: those that `agreeing_sizes` keeps if all agree."""
+    largest = -(-token_budget // STEP) * STEP
+    if device_type == "cpu":
+        return tuple(range(STEP, largest + 1, STEP))
+    return (*(size for size in (1024, 4096) if size < largest), largest)
 
 
 @torch.inference_mode()

@@ -1,0 +1,178 @@
+"""`bench engine --count`: what a forward costs, counted on meta tensors, and how long it takes at
+best.
+
+The time is a roofline: each kernel needs the longer of its FLOPs at the device's peak and its bytes
+at its bandwidth; kernels follow one another, and the host launches them no faster than `launch_s`
+apart. With a data sheet's peaks it is a bound that no device beats, good for comparing two versions
+of the code, not a measurement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from cluster.bench import presets
+from cluster.bench.op_counter import FusedAttention, Kernel, Kind, OpCounter
+from cluster.engine.model import PackedRewardModel
+from cluster.engine.packing import Batch, pack
+from cluster.engine.rows import candidate_sizes, pad_rows
+from cluster.types import Encoding, Numerics
+
+META = torch.device("meta")
+
+
+@dataclass(frozen=True, slots=True)
+class Peaks:
+    """What a device can do. launch_s: host seconds per kernel.
+
+    The default launch time is that of eager PyTorch: 0.4 ms measured for the 44 kernels of a layer
+    on an AMD EPYC core.
+    """
+
+    name: str
+    matmul_flops: float
+    attention_flops: float
+    bytes_per_s: float
+    launch_s: float = 9e-6
+
+
+DEVICES = {
+    # Dense bf16 and memory bandwidth of NVIDIA's data sheets (SXM). Attention: FlashAttention-2
+    # reaches 35% of an H100's peak (arXiv 2407.08608, abstract).
+    "h100": Peaks("H100 SXM", 989.4e12, 0.35 * 989.4e12, 3.35e12),
+    "h200": Peaks("H200 SXM", 989.4e12, 0.35 * 989.4e12, 4.8e12),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """`n` responses of `response` tokens to each of `prompts` prompts of `prompt` tokens."""
+
+    name: str
+    prompts: int
+    prompt: int
+    n: int
+    response: int
+
+    def encodings(self, vocab_size: int) -> list[Encoding]:
+        rng = np.random.default_rng(0)
+        found = []
+        for _ in range(self.prompts):
+            prompt = rng.integers(0, vocab_size, self.prompt, dtype=np.int32)
+            for _ in range(self.n):
+                response = rng.integers(0, vocab_size, self.response, dtype=np.int32)
+                found.append(Encoding(np.concatenate([prompt, response]), self.prompt))
+        return found
+
+
+SHAPES = (
+    Shape("one chat", 1, 900, 1, 300),
+    Shape("a group of 8", 1, 300, 8, 300),
+    Shape("a group of 16", 1, 600, 16, 400),
+    Shape("half full", 4, 448, 8, 200),
+    Shape("full", 8, 448, 8, 200),
+    Shape("64 answers to 32k", 1, 32_768, 64, 200),
+)
+
+
+def run(
+    preset: presets.Preset,
+    device: str = "h200",
+    token_budget: int = 16_384,
+    shapes: Sequence[Shape] = SHAPES,
+) -> dict[str, Any]:
+    """Count each shape in each of the numerics; ready for JSON."""
+    peaks = DEVICES[device]
+    module = presets.build(preset, META)
+    rows = [
+        count(module, numerics, shape, token_budget, peaks)
+        for shape in shapes
+        for numerics in get_args(Numerics)
+    ]
+    return {
+        "bench": "count",
+        "preset": preset,
+        "device": peaks.name,
+        "peaks": {name: getattr(peaks, name) for name in Peaks.__slots__ if name != "name"},
+        "rows": rows,
+    }
+
+
+def count(
+    module: Any, numerics: Numerics, shape: Shape, token_budget: int, peaks: Peaks
+) -> dict[str, Any]:
+    """One row: a batch of `shape` as `numerics` runs it on a GPU."""
+    model = PackedRewardModel(module, numerics, attention="varlen")
+    if numerics == "invariant":
+        model.row_sizes = candidate_sizes("cuda", token_budget)
+    encodings = shape.encodings(module.config.vocab_size)
+    batch = pack(encodings, numerics)
+    # `reference` runs one sequence after another, all of one length here: one is counted.
+    times = len(batch.segments) if numerics == "reference" else 1
+    run_as = pack(encodings[:1], numerics) if numerics == "reference" else batch
+    # Without inference mode, whose dispatch hides what composite operators are made of.
+    with torch.no_grad(), OpCounter() as counter, FusedAttention(counter):
+        model(run_as)
+    padded = pad_rows(run_as, model.row_sizes)
+    attention = _attention_flops(padded, module.config)
+    kernels = counter.kernels
+    seconds = times * forward_s(kernels, attention, peaks)
+    matmul = times * sum(k.flops for k in kernels)
+    return {
+        "shape": shape.name,
+        "numerics": numerics,
+        "sequences": len(batch),
+        "tokens": batch.n_tokens,
+        "unique_tokens": pack(encodings, "fast").n_unique_tokens,
+        "rows": times * padded.n_unique_tokens,
+        "kernels": times * len(kernels),
+        "host_copies": times * counter.host_copies,
+        "host_syncs": times * counter.host_syncs,
+        "matmul_flops": matmul,
+        "attention_flops": times * attention,
+        "bytes": {kind: times * _bytes(kernels, kind) for kind in get_args(Kind)},
+        "seconds": seconds,
+        "host_bound": len(kernels) * peaks.launch_s > device_s(kernels, attention, peaks),
+        "tokens_per_s": batch.n_tokens / seconds,
+        "fraction_of_peak": _useful_flops(encodings, module) / seconds / peaks.matmul_flops,
+    }
+
+
+def forward_s(kernels: Sequence[Kernel], attention_flops: float, peaks: Peaks) -> float:
+    """Predicted seconds: the device's, or the host's where launching takes longer."""
+    return max(device_s(kernels, attention_flops, peaks), len(kernels) * peaks.launch_s)
+
+
+def device_s(kernels: Sequence[Kernel], attention_flops: float, peaks: Peaks) -> float:
+    """Seconds of the kernels one after another; attention's FLOPs are a sum over all layers."""
+    others = sum(
+        max(k.flops / peaks.matmul_flops, k.bytes / peaks.bytes_per_s)
+        for k in kernels
+        if k.kind != "attention"
+    )
+    moved = _bytes(kernels, "attention") / peaks.bytes_per_s
+    return others + max(attention_flops / peaks.attention_flops, moved)
+
+
+def _bytes(kernels: Sequence[Kernel], kind: Kind) -> float:
+    return sum(k.bytes for k in kernels if k.kind == kind)
+
+
+def _attention_flops(batch: Batch, config: Any) -> float:
+    """Of all layers: 4 x head size per query head and pair of tokens that see each other."""
+    own = ((s.depth, s.end - s.start) for s in batch.segments)
+    pairs = sum(n * depth + n * (n + 1) // 2 for depth, n in own)
+    width = config.num_attention_heads * (config.hidden_size // config.num_attention_heads)
+    return 4.0 * pairs * width * config.num_hidden_layers
+
+
+def _useful_flops(encodings: Sequence[Encoding], module: Any) -> float:
+    """Matmul and attention FLOPs with every shared token once and no padding."""
+    batch = pack(encodings, "fast")
+    matmul = presets.flops_per_token(module) * batch.n_unique_tokens
+    return matmul + _attention_flops(batch, module.config)

@@ -1,0 +1,120 @@
+"""Operator counter: kernels, FLOPs, bytes and host copies of a forward, without a device.
+
+A `TorchDispatchMode` over meta tensors: shapes and dtypes are real, values are not, so an 8B model
+needs no memory and no GPU. Where the host reads a value of the device it waits for all work before:
+a synchronisation, counted and answered with 0. Each operator that is no view counts as one kernel,
+which reads its inputs and writes its outputs once. Knows nothing of batches: attention's FLOPs
+follow the segments, which a meta tensor does not hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+Kind = Literal["matmul", "attention", "gather", "elementwise"]
+"""gather: index_select, cat and copies, which move bytes and compute nothing."""
+
+_FREE = {"_unsafe_view", "detach", "detach_", "lift_fresh", "alias", "empty", "empty_strided"}
+_GATHERS = {"embedding", "index_select", "index"}
+_MOVES = _GATHERS | {"cat", "copy_", "clone", "_to_copy", "index_copy_", "index_put_"}
+_MATMULS = {"mm", "bmm", "addmm", "baddbmm"}
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One launch. flops of attention are 0: see the module."""
+
+    name: str
+    kind: Kind
+    flops: float
+    bytes: float
+
+
+class OpCounter(TorchDispatchMode):
+    """Collects while it is entered. host_copies: to the device. host_syncs: values read from it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels: list[Kernel] = []
+        self.host_copies = 0
+        self.host_syncs = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        name = func.name().split("::")[1].split(".")[0]
+        if name == "_local_scalar_dense" and args[0].is_meta:
+            self.host_syncs += 1
+            return torch.zeros((), dtype=args[0].dtype).item()
+        out = func(*args, **(kwargs or {}))
+        inputs, outputs = list(_tensors((args, kwargs))), list(_tensors(out))
+        on_device = any(t.is_meta for t in outputs)
+        if not on_device or func.is_view or name in _FREE:
+            return out
+        if any(not t.is_meta and t.dim() for t in inputs):
+            self.host_copies += 1
+        self.kernels.append(_kernel(name, [t for t in inputs if t.is_meta], outputs))
+        return out
+
+
+class FusedAttention(TorchFunctionMode):
+    """torch's own attention as the one kernel it is on a GPU; on meta tensors it is a dozen."""
+
+    def __init__(self, counter: OpCounter) -> None:
+        super().__init__()
+        self._counter = counter
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func is not scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        query, _, value = args[:3]
+        out = query.new_empty(*query.shape[:-1], value.shape[-1])
+        moved = sum(map(_bytes, (*args[:3], out)))
+        self._counter.kernels.append(Kernel("sdpa", "attention", 0.0, moved))
+        return out
+
+
+def _kernel(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> Kernel:
+    written = sum(map(_bytes, outputs))
+    read = sum(map(_bytes, inputs))
+    if name in _GATHERS:  # what is picked from a table is read, not the table
+        read = written + sum(_bytes(t) for t in inputs if not t.is_floating_point())
+    elif name == "copy_":
+        read -= written
+    if name in _MATMULS:
+        matrices = [t for t in inputs if t.dim() >= 2][-2:]
+        flops = 2.0 * matrices[0].numel() * matrices[1].shape[-1]
+        return Kernel(name, "matmul", flops, read + written)
+    if "attn" in name or "attention" in name:
+        return Kernel(name, "attention", 0.0, read + written)
+    return Kernel(name, "gather" if name in _MOVES else "elementwise", 0.0, read + written)
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    return (leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor))
+
+
+def _bytes(tensor: Tensor) -> float:
+    """Of its distinct elements: an expanded dimension is stored once."""
+    strides = zip(tensor.shape, tensor.stride(), strict=True)
+    return math.prod(n for n, stride in strides if stride) * tensor.element_size()

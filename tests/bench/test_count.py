@@ -1,0 +1,92 @@
+"""A forward counted without a device: FLOPs as they follow from the shapes, each kernel once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch.nn.functional import linear
+
+from cluster.bench import presets
+from cluster.bench.count import DEVICES, META, Peaks, Shape, count, forward_s
+from cluster.bench.op_counter import Kernel, OpCounter
+from cluster.types import Numerics
+
+GROUP = Shape("a group", prompts=1, prompt=40, n=4, response=10)
+
+
+@pytest.fixture(scope="module")
+def module() -> Any:
+    return presets.build("cpu", META)
+
+
+def row(module: Any, numerics: Numerics, shape: Shape = GROUP, budget: int = 256) -> dict[str, Any]:
+    return count(module, numerics, shape, budget, DEVICES["h200"])
+
+
+def test_a_matmul_counts_its_flops_and_each_operand_once() -> None:
+    a, w = (torch.empty(n, 8, device="meta", dtype=torch.bfloat16) for n in (4, 16))
+    with torch.no_grad(), OpCounter() as counter:
+        linear(a, w)
+    [kernel] = counter.kernels
+    assert (kernel.kind, kernel.flops, kernel.bytes) == ("matmul", 2 * 4 * 8 * 16, 2 * 224)
+
+
+def test_views_are_free_and_an_expanded_tensor_is_read_once() -> None:
+    a = torch.empty(1, 6, device="meta")
+    with torch.no_grad(), OpCounter() as counter:
+        a.expand(5, 6).t().clone()
+    [kernel] = counter.kernels
+    assert (kernel.kind, kernel.bytes) == ("gather", 4 * (6 + 30))
+
+
+def test_what_is_picked_from_a_table_is_read_not_the_table() -> None:
+    table, index = torch.empty(1000, 4, device="meta"), torch.empty(3, device="meta").long()
+    with torch.no_grad(), OpCounter() as counter:
+        table.index_select(0, index)
+    assert counter.kernels[0].bytes == 2 * 3 * 4 * 4 + 3 * 8
+
+
+def test_a_value_read_by_the_host_is_a_synchronisation_and_an_upload_a_copy() -> None:
+    with torch.no_grad(), OpCounter() as counter:
+        on_device = torch.ones(3).to("meta")
+        assert not (on_device > 0).any()
+    assert (counter.host_syncs, counter.host_copies) == (1, 1)
+
+
+def test_flops_of_a_forward_follow_from_its_rows(module: Any) -> None:
+    found = row(module, "fast")
+    assert found["rows"] == found["unique_tokens"] == 80
+    assert found["matmul_flops"] == presets.flops_per_token(module) * 80
+    pairs = 40 * 41 // 2 + 4 * (10 * 40 + 10 * 11 // 2)
+    assert found["attention_flops"] == 4 * pairs * 512 * 8
+
+
+def test_reference_runs_every_token_and_invariant_its_padding(module: Any) -> None:
+    assert row(module, "reference")["rows"] == 4 * 50
+    assert row(module, "invariant")["rows"] == 256
+    assert row(module, "fast")["kernels"] < row(module, "reference")["kernels"]
+
+
+@pytest.mark.parametrize("numerics", ["invariant", "fast"])
+def test_the_host_never_waits_in_a_packed_forward(module: Any, numerics: Numerics) -> None:
+    assert row(module, numerics)["host_syncs"] == 0
+
+
+def test_the_time_is_the_longer_of_work_and_launches() -> None:
+    peaks = Peaks("a device", 100.0, 50.0, 10.0, launch_s=1.0)
+    kernels = [Kernel("mm", "matmul", 400.0, 1.0), Kernel("add", "elementwise", 0.0, 20.0)]
+    assert forward_s(kernels, 100.0, peaks) == 4.0 + 2.0 + 2.0
+    assert forward_s(kernels, 0.0, Peaks("slow host", 1e9, 1.0, 1e9, launch_s=3.0)) == 6.0
+
+
+def test_the_command_prints_a_row_per_batch_and_numerics() -> None:
+    from cluster.cli import main
+
+    result = CliRunner().invoke(main, ["bench", "engine", "--preset", "cpu", "--count", "h100"])
+    assert result.exit_code == 0, result.output
+    assert "H100 SXM" in result.output
+    assert "one chat: 1 sequences, 1,200 tokens" in result.output
+    assert result.output.count("invariant") == result.output.count("half full") * 6
