@@ -164,11 +164,12 @@ def _bytes(kernels: Sequence[Kernel], kind: Kind) -> float:
 
 
 def _attention_flops(batch: Batch, config: Any) -> float:
-    """Of all layers: 4 x head size per query head and pair of tokens that see each other."""
+    """Of all layers: 4 x hidden size per pair of tokens that see each other."""
     own = ((s.depth, s.end - s.start) for s in batch.segments)
     pairs = sum(n * depth + n * (n + 1) // 2 for depth, n in own)
-    width = config.num_attention_heads * (config.hidden_size // config.num_attention_heads)
-    return 4.0 * pairs * width * config.num_hidden_layers
+    layers: int = config.num_hidden_layers
+    width: int = config.hidden_size
+    return 4.0 * pairs * width * layers
 
 
 def _useful_flops(encodings: Sequence[Encoding], module: Any) -> float:

@@ -40,11 +40,11 @@ class Kernel:
     bytes: float
 
 
-class OpCounter(TorchDispatchMode):
+class OpCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Collects while it is entered. host_copies: to the device. host_syncs: values read from it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.kernels: list[Kernel] = []
         self.host_copies = 0
         self.host_syncs = 0
