@@ -1,8 +1,9 @@
 """Every setting of this project, with its unit. Frozen; unknown keys fail with the known ones.
 
 Replicas, GPUs a replica and autoscaling belong to Serve's own section of serve_config.yaml and
-are not repeated here. Plain dataclasses, so that the engine needs nothing but the standard
-library to be configured; `parse_config` checks a mapping (YAML, Serve args) against them.
+are not repeated here. Plain dataclasses whose annotations carry their bounds; `parse_config`
+checks a mapping (YAML, Serve args) against them. Every number has a bound, and none is NaN or
+infinite.
 """
 
 from __future__ import annotations
@@ -10,13 +11,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from annotated_types import Ge, Gt, Interval, MinLen
 
 from cluster.errors import ConfigError
 from cluster.types import BosPolicy, Numerics, Truncation
 
 Dtype = Literal["bfloat16", "float16", "float32"]
-_FORBID: dict[str, str] = {"extra": "forbid"}
+Count = Annotated[int, Ge(1)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Text = Annotated[str, MinLen(1)]
+MAX_PRIORITY = 1000
+"""Priorities are whole numbers from -MAX_PRIORITY to MAX_PRIORITY."""
+_FORBID: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +34,11 @@ class EngineConfig:
 
     __pydantic_config__: ClassVar[Any] = _FORBID
 
-    model: str = "tiny"
+    model: Text = "tiny"
     """`tiny` (inside the package), a local folder, or a hub id."""
-    revision: str | None = None
+    revision: Text | None = None
     """Hub commit or tag. Pin it: a score names the revision that made it."""
-    device: str = "auto"
+    device: Text = "auto"
     """`auto` (first GPU, else CPU), `cpu`, `cuda`, `cuda:N`."""
     dtype: Dtype = "bfloat16"
     """Of the weights; the model card's number is bfloat16."""
@@ -47,12 +56,12 @@ class EngineConfig:
     """`tokenizer`: what the card's pipeline yields for this tokenizer; `one`; `none`."""
     truncate: Truncation = "error"
     """`error` refuses a conversation over `max_tokens`; `left` keeps BOS and the end, flagged."""
-    max_tokens: int | None = None
+    max_tokens: Count | None = None
     """Longest conversation in tokens; None is the model's max_position_embeddings."""
-    token_budget: int = 16384
+    token_budget: Count = 16384
     """Unique tokens a batch, shared prefixes counted once; one longer request runs alone. A CPU
     runs a batch in forwards of at most 2,048."""
-    min_shared_tokens: int = 16
+    min_shared_tokens: Count = 16
     """`fast` shares a prefix only from this many tokens on."""
     trust_remote_code: bool = False
     """Run Python from the checkpoint. Off unless you have read it."""
@@ -66,13 +75,13 @@ class SchedulerConfig:
 
     __pydantic_config__: ClassVar[Any] = _FORBID
 
-    max_queued_tokens: int = 4_000_000
+    max_queued_tokens: Count = 4_000_000
     """Tokens waiting before new work is refused with 429."""
-    ageing_s: float = 5.0
+    ageing_s: Positive = 5.0
     """Seconds of waiting that raise a request by one priority level."""
-    max_attempts: int = 3
+    max_attempts: Count = 3
     """Replica deaths that one batch survives before it is split."""
-    dedupe_s: float = 60.0
+    dedupe_s: NotNegative = 60.0
     """Seconds for which an answered request's score is kept for a client's retry."""
 
 
@@ -82,14 +91,26 @@ class HttpConfig:
 
     __pydantic_config__: ClassVar[Any] = _FORBID
 
-    keys_file: str | None = None
-    """File with one bearer key a line; None reads REWARD_CLUSTER_KEYS (comma-separated); with
-    neither, requests need no key."""
-    max_body_bytes: int = 8 * 2**20
+    keys_file: Text | None = None
+    """File with one bearer key per line, read by the process that deploys; None reads
+    REWARD_CLUSTER_KEYS (comma-separated); with neither, requests need no key."""
+    open_to_network: bool = False
+    """Serve without keys on an address that other machines reach. Off unless you mean it."""
+    max_body_bytes: Count = 8 * 2**20
     """Largest request body in bytes."""
-    max_items: int = 4096
+    body_timeout_s: Positive = 30.0
+    """Seconds in which a request's body must have arrived; then 408."""
+    max_slow_bodies: Count = 128
+    """Bodies on their way for more than a second, at once; another one gets 408."""
+    max_requests: Count = 1000
+    """Requests scored at once; another one gets 429. Probes are never refused."""
+    max_items: Count = 4096
     """Most conversations in one request."""
-    deadline_s: float = 300.0
+    max_tokens_per_request: Count = 2_000_000
+    """Most tokens in one request, a shared prompt counted for each of its responses."""
+    max_priority: Annotated[int, Interval(ge=0, le=MAX_PRIORITY)] = MAX_PRIORITY
+    """Highest priority that a request may ask for; trainers' own calls go up to 1000."""
+    deadline_s: Positive = 300.0
     """Seconds after which an unanswered request gets 504."""
 
 
@@ -99,11 +120,11 @@ class FakeGpuConfig:
 
     __pydantic_config__: ClassVar[Any] = _FORBID
 
-    flops_per_token: float = 1.5e10
+    flops_per_token: Positive = 1.5e10
     """Of the forward: 2 x the 7.5e9 parameters that a token passes."""
-    flops: float = 6e14
+    flops: Positive = 6e14
     """Reached a second: about 0.6 of the 989 TFLOP/s dense bf16 peak."""
-    launch_s: float = 0.0
+    launch_s: NotNegative = 0.0
     """Fixed seconds a forward."""
 
 
@@ -117,8 +138,10 @@ class ReplicaConfig:
     """`engine` scores; `sleep` is a fake GPU for tests and for measuring the control plane."""
     fake_gpu: FakeGpuConfig = field(default_factory=FakeGpuConfig)
     """What `sleep` imitates."""
-    stuck_after_s: float = 300.0
+    stuck_after_s: Positive = 300.0
     """Seconds of one forward after which the device counts as stuck and is replaced."""
+    gpus_may_join: bool = False
+    """Deploy although no node has a GPU yet: an autoscaler (KubeRay, Ray's own) brings one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +150,9 @@ class WeightsConfig:
 
     __pydantic_config__: ClassVar[Any] = _FORBID
 
-    model: str | None = None
+    model: Text | None = None
     """As `EngineConfig.model`; None keeps the engine section's."""
-    revision: str | None = None
+    revision: Text | None = None
     """As `EngineConfig.revision`; None beside a None `model` keeps the engine section's."""
 
 

@@ -14,12 +14,13 @@ from typing import Any
 import ray
 from ray import serve
 from ray.serve import Application
+from ray.serve.exceptions import RayServeException
 
 from cluster.config import ClusterConfig, parse_config
-from cluster.errors import ConfigError
+from cluster.errors import ConfigError, RewardError
 from cluster.serving.backends import BackendFactory, backend_factory
 from cluster.serving.batcher import Batcher
-from cluster.serving.config_file import check_budgets
+from cluster.serving.config_checks import check_config
 from cluster.serving.http.ingress import Ingress
 from cluster.serving.names import BATCHER, INGRESS, REPLICA
 from cluster.serving.replica import Replica
@@ -53,9 +54,13 @@ BATCHER_OPTIONS: dict[str, Any] = {
     "ray_actor_options": {"num_cpus": 0},
 }
 INGRESS_OPTIONS: dict[str, Any] = {
-    "max_ongoing_requests": 1000,
+    # The app itself limits what is scored (http.max_requests) and never refuses a probe.
+    "max_ongoing_requests": 100_000,
     "health_check_period_s": 2,
+    "graceful_shutdown_timeout_s": 60,
     "ray_actor_options": {"num_cpus": 0},
+    # Serve calls `reconfigure` with it; `deploy` puts the keys here.
+    "user_config": {},
 }
 
 QUIET = {"enable_access_log": False}
@@ -63,9 +68,14 @@ QUIET = {"enable_access_log": False}
 
 
 def build(args: Mapping[str, Any]) -> Application:
-    """The application for `serve run`. Raises ConfigError with the remedy before any start."""
-    # A deployment's own logging_config would silence the config file's, encoding included.
-    return assemble(parse_config(ClusterConfig, args), logging_config=None)
+    """The application for `serve run`. Raises RayServeException with the remedy before any start:
+    of that one alone Serve shows the message, once; anything else it tries four times and shows as
+    tracebacks."""
+    try:
+        # A deployment's own logging_config would silence the config file's, encoding included.
+        return assemble(parse_config(ClusterConfig, args), logging_config=None)
+    except RewardError as error:
+        raise RayServeException(f"{error} [{error.code}]") from None
 
 
 def assemble(
@@ -80,7 +90,7 @@ def assemble(
 
     logging_config: Serve's, of every deployment; None leaves it to the application's.
     """
-    check_budgets(config)
+    check_config(config)
     factory = make_backend or backend_factory(config.replica.backend, config.replica.fake_gpu)
     engine = config.engine
     quiet = {"logging_config": logging_config} if logging_config else {}
@@ -110,13 +120,14 @@ def gpus_a_replica(config: ClusterConfig) -> int:
     if config.replica.backend == "sleep" or device == "cpu":
         return 0
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    if resources.get("GPU", 0) >= 1:
+    if resources.get("GPU", 0) >= 1 or config.replica.gpus_may_join:
         return 1
     if device == "auto":
         logger.warning("no GPU in the cluster: replicas run on the CPU (engine.device: auto)")
         return 0
     raise ConfigError(
         f"engine.device is {device!r} but no node of the Ray cluster has a GPU. Add one with `ray "
-        "start` on a GPU machine, or serve on the CPU: ops/serve_config.local.yaml, or "
-        "engine.device: cpu and no num_gpus in the Replica deployment"
+        "start` on a GPU machine, set replica.gpus_may_join where an autoscaler brings one, or "
+        "serve on the CPU: `reward-cluster serve --local`, or engine.device: cpu and no num_gpus "
+        "in the Replica deployment"
     )

@@ -9,28 +9,53 @@ from typing import Any
 import ray
 from ray import serve
 from ray.serve.config import gRPCOptions
-from ray.serve.schema import ApplicationStatus, ServeDeploySchema
+from ray.serve.schema import ApplicationStatus, DeploymentSchema, ServeDeploySchema
 
 from cluster.errors import ConfigError, NotReady
-from cluster.serving.names import REPLICA
+from cluster.serving.config_file import own_apps
+from cluster.serving.http.keys import KeyRing
+from cluster.serving.names import INGRESS, REPLICA
 
 FAILED = (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY)
 
 
 def check_resources(schema: ServeDeploySchema) -> None:
-    """Raises ConfigError where a replica asks for more GPUs than any node has."""
+    """Raises ConfigError where a replica asks for more GPUs than any node has, unless the app says
+    that they may join (replica.gpus_may_join)."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     most = max((node["Resources"].get("GPU", 0) for node in nodes), default=0)
-    for app in schema.applications:
+    for app, config in own_apps(schema):
         for deployment in app.deployments:
+            if config.replica.gpus_may_join:
+                continue
             block = deployment.model_dump(exclude_unset=True)
             wanted = (block.get("ray_actor_options") or {}).get("num_gpus") or 0
             if deployment.name == REPLICA and wanted > most:
                 raise ConfigError(
                     f"a replica asks for {wanted:g} GPU and the largest node has {most:g}: it "
-                    "would stay pending. Run `ray start` on a GPU machine first, or serve on the "
-                    "CPU with ops/serve_config.local.yaml"
+                    "would stay pending. Run `ray start` on a GPU machine first, set "
+                    "replica.gpus_may_join where an autoscaler brings one, or serve on the CPU: "
+                    "`reward-cluster serve --local`"
                 )
+
+
+def with_keys(schema: ServeDeploySchema) -> tuple[ServeDeploySchema, str]:
+    """`schema` with the keys that this process reads, as digests for each Ingress; and in words who
+    may call. Raises ConfigError for a key source that holds none."""
+    schema, words = schema.model_copy(deep=True), []
+    for app, config in own_apps(schema):
+        block = next((d for d in app.deployments if d.name == INGRESS), None)
+        if block is None:
+            block = DeploymentSchema(name=INGRESS)
+            app.deployments.append(block)
+        keys = KeyRing.from_user_config(_given_user_config(block), config.http)
+        block.user_config = keys.user_config()
+        words.append(str(keys))
+    return schema, ", ".join(dict.fromkeys(words))
+
+
+def _given_user_config(block: DeploymentSchema) -> dict[str, Any]:
+    return block.model_dump(exclude_unset=True).get("user_config") or {}
 
 
 def deploy(schema: ServeDeploySchema) -> None:

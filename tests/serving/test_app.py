@@ -6,20 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import ray
 import yaml
 from ray import serve
 from ray.cluster_utils import Cluster
-from support.serving import PATIENCE_S, client_of
+from ray.serve.exceptions import RayServeException
+from support.serving import PATIENCE_S, client_of, until
 
 from cluster.config import ClusterConfig, EngineConfig
 from cluster.errors import ConfigError
 from cluster.serving.app import assemble, build, gpus_a_replica
 from cluster.serving.backends import fake_reward
 from cluster.serving.config_file import load_config_file
-from cluster.serving.deploy import check_resources, deploy, wait_until_running
+from cluster.serving.deploy import check_resources, deploy, wait_until_running, with_keys
+from cluster.serving.http.keys import VARIABLE
 
 CHEAP: dict[str, Any] = {"engine": {"device": "cpu"}, "replica": {"backend": "sleep"}}
 
@@ -39,13 +42,13 @@ def gpus(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     ],
 )
 def test_a_typo_or_an_impossible_budget_is_refused_by_name(args: Any, named: str) -> None:
-    with pytest.raises(ConfigError, match=named):
+    with pytest.raises(RayServeException, match=named):
         build({**CHEAP, **args})
 
 
 def test_a_gpu_that_no_node_has_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(monkeypatch, 0)
-    with pytest.raises(ConfigError, match=r"serve_config\.local\.yaml"):
+    with pytest.raises(ConfigError, match="reward-cluster serve --local"):
         assemble(ClusterConfig(engine=EngineConfig(device="cuda")))
 
 
@@ -99,6 +102,7 @@ def test_a_config_that_cannot_work_ends_with_its_own_message(
     values = yaml.safe_load(config_path.read_text())
     values["applications"][0]["args"]["engine"]["device"] = "cuda"
     values["applications"][0]["args"]["replica"]["backend"] = "engine"
+    del values["applications"][0]["deployments"][0]["ray_actor_options"]
     config_path.write_text(yaml.safe_dump(values))
     schema = load_config_file(config_path)
     deploy(schema)
@@ -116,6 +120,37 @@ def test_gpus_asked_for_in_serves_own_block_are_checked_before_deploying(
 ) -> None:
     values = yaml.safe_load(config_path.read_text())
     values["applications"][0]["deployments"][0]["ray_actor_options"] = {"num_gpus": 1}
+    args = values["applications"][0]["args"]
+    args["engine"]["device"] = "auto"
     config_path.write_text(yaml.safe_dump(values))
     with pytest.raises(ConfigError, match="asks for 1 GPU"):
         check_resources(load_config_file(config_path))
+    args["replica"]["gpus_may_join"] = True
+    config_path.write_text(yaml.safe_dump(values))
+    check_resources(load_config_file(config_path))
+
+
+@pytest.mark.ray
+def test_the_keys_of_the_deploying_process_lock_a_service_on_a_ray_that_runs_already(
+    ray_cluster: Cluster, config_path: Path, http_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"http://127.0.0.1:{http_port}/from-file/v1/model"
+
+    def status(key: str | None) -> int:
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        return httpx.get(url, headers=headers, timeout=PATIENCE_S).status_code
+
+    try:
+        for keys, words in (("first,second", "2 keys"), ("third", "1 key")):
+            monkeypatch.setenv(VARIABLE, keys)
+            schema, access = with_keys(load_config_file(config_path))
+            assert access == words
+            assert keys not in repr(schema)
+            deploy(schema)
+            for _ in wait_until_running(schema, PATIENCE_S):
+                pass
+            until(lambda key=keys: status(key.split(",")[0]) == 200)
+            assert (status(None), status("wrong")) == (401, 401)
+        assert status("first") == 401, "a key that was taken away"
+    finally:
+        serve.delete("from-file")

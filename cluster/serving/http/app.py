@@ -12,6 +12,7 @@ from cluster.config import HttpConfig
 from cluster.errors import RewardError
 from cluster.serving.http.errors import error_response, http_response, request_id_of
 from cluster.serving.http.guard import Guard
+from cluster.serving.http.keys import KeyRing, load_keys
 from cluster.serving.http.native import Service, native_routes
 from cluster.serving.http.schemas import request_schemas
 from cluster.serving.http.scorer import Scorer
@@ -32,12 +33,17 @@ def build_http_app(
     config: HttpConfig,
     metrics: ServingMetrics | None = None,
     *,
+    keys: KeyRing | None = None,
     echo_request_id: bool = True,
 ) -> FastAPI:
-    """The service's HTTP side over `scorer`. Raises ConfigError for unusable keys."""
+    """The service's HTTP side over `scorer`.
+
+    keys: without them, those of `config` or the environment; ConfigError for unusable ones.
+    """
     metrics = metrics or ServingMetrics()
+    keys = KeyRing.of(load_keys(config)) if keys is None else keys
     app = FastAPI(title="reward-cluster", version=__version__, description=DESCRIPTION)
-    app.include_router(native_routes(Service(scorer, config, metrics)))
+    app.include_router(native_routes(Service(scorer, config, metrics), keys))
     app.add_middleware(Guard, metrics=metrics, echo_id=echo_request_id)
     _handle_errors(app, metrics)
     _document_bodies(app)

@@ -1,61 +1,49 @@
-"""Bearer keys. Every key is compared, in constant time, whatever matched before.
+"""Who may call what is under `/v1`: the holder of a key and, without keys, no foreign web page.
 
 Knows nothing of users or rights: a key opens the service or does not.
 """
 
 from __future__ import annotations
 
-import hmac
-import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from cluster.config import HttpConfig
-from cluster.errors import ConfigError, Unauthorized
+from cluster.errors import Unauthorized
+from cluster.serving.config_checks import LOOPBACK
+from cluster.serving.http.keys import KeyRing
 
-VARIABLE = "REWARD_CLUSTER_KEYS"
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
 
 
-def load_keys(config: HttpConfig, environment: Mapping[str, str] = os.environ) -> list[bytes]:
-    """The keys of the file, or else of the environment; none means that no key is needed.
+def require_key(keys: KeyRing) -> Callable[..., Awaitable[None]]:
+    """A dependency that raises Unauthorized unless the request carries one of `keys`.
 
-    Raises ConfigError for a file that cannot be read or holds no key: a lock that was meant and
-    does not lock must not go unnoticed.
+    Without keys it refuses what a browser sends for a page of another machine: such a page reaches
+    a service on loopback although its author cannot.
     """
-    if config.keys_file is None:
-        return _keys(environment.get(VARIABLE, "").split(","))
-    try:
-        lines = Path(config.keys_file).read_text().splitlines()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"http.keys_file {config.keys_file!r} cannot be read: {error}") from None
-    keys = _keys(lines)
-    if not keys:
-        raise ConfigError(f"http.keys_file {config.keys_file!r} holds no key; put one on a line")
-    return keys
 
-
-def require_key(keys: Sequence[bytes]) -> Callable[..., Awaitable[None]]:
-    """A dependency that raises Unauthorized unless the request carries one of `keys`."""
-
-    async def check(credentials: Credentials) -> None:
-        if keys and not _matches(credentials, keys):
+    async def check(request: Request, credentials: Credentials) -> None:
+        given = credentials.credentials.encode() if credentials else b""
+        if not keys.opens(given):
             raise Unauthorized("send one of the service's keys: `Authorization: Bearer <key>`")
+        if not keys and not _own_page(request.headers.get("origin")):
+            raise Unauthorized(
+                "a web page of another host may not use a service that has no keys; "
+                "give it keys, see http.keys_file"
+            )
 
     return check
 
 
-def _matches(credentials: HTTPAuthorizationCredentials | None, keys: Sequence[bytes]) -> bool:
-    given = credentials.credentials.encode() if credentials else b""
-    found = False
-    for key in keys:
-        found |= hmac.compare_digest(key, given)
-    return found
-
-
-def _keys(texts: Sequence[str]) -> list[bytes]:
-    return [text.strip().encode() for text in texts if text.strip()]
+def _own_page(origin: str | None) -> bool:
+    """Whether the request comes from no page, or from one of this machine."""
+    if origin is None:
+        return True
+    try:
+        return urlsplit(origin).hostname in LOOPBACK
+    except ValueError:
+        return False

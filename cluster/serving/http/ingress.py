@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -20,13 +20,18 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.config import ClusterConfig
 from cluster.engine.chat import ChatEncoder
-from cluster.errors import NotReady, RewardError
+from cluster.errors import ConfigError, NotReady, RewardError
+from cluster.serving.config_checks import open_problem
 from cluster.serving.http.app import build_http_app
+from cluster.serving.http.keys import KeyDigest, KeyRing
+from cluster.serving.logs import event
 from cluster.serving.metrics import RaySink, ServingMetrics
 from cluster.serving.names import REPLICA
 from cluster.serving.submit import Submitter
 from cluster.types import Conversation, Encoding, ModelInfo, Score
 
+NOBODY = KeyDigest(b"", b"")
+"""Matches no key: until it is told its keys, an Ingress is shut."""
 PROBE_S = 2.0
 """Seconds in which a replica's event loop tells what it has loaded, forward running or not."""
 
@@ -87,7 +92,21 @@ class Ingress:
         """Raises ConfigError or ModelRefused where no request could ever be served."""
         metrics = ServingMetrics(RaySink())
         scorer = ServiceScorer(batcher.app_name, ChatEncoder.load(config.engine), metrics)
-        self._app = build_http_app(scorer, config.http, metrics, echo_request_id=False)
+        self._config = config
+        self._keys = KeyRing([NOBODY])
+        self._app = build_http_app(
+            scorer, config.http, metrics, keys=self._keys, echo_request_id=False
+        )
+
+    def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Take the keys that `user_config` carries; called by Serve before the first request, and
+        again when a deploy brings others. Raises ConfigError rather than open what was locked."""
+        keys = KeyRing.from_user_config(user_config, self._config.http)
+        host: str = serve.context._get_global_client().http_config.host
+        if problem := open_problem(self._config, host, len(keys)):
+            raise ConfigError(problem)
+        self._keys.replace(keys)
+        event("http_access", access=str(keys), host=host)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return self._app

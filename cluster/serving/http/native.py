@@ -15,13 +15,14 @@ from cluster.errors import NotReady, RewardError
 from cluster.serving.http import schemas
 from cluster.serving.http.answers import rank_response, score_response
 from cluster.serving.http.asks import Ask, rank_ask, score_ask
-from cluster.serving.http.auth import load_keys, require_key
+from cluster.serving.http.auth import require_key
 from cluster.serving.http.errors import (
     MEANING,
     error_response,
     error_statuses,
     request_id_of,
 )
+from cluster.serving.http.keys import KeyRing
 from cluster.serving.http.limits import parse_object, read_body
 from cluster.serving.http.scorer import Scorer
 from cluster.serving.metrics import ServingMetrics
@@ -58,17 +59,17 @@ class Service:
         return [results[i] for i in range(len(ask.wanted))]
 
 
-def native_routes(service: Service) -> APIRouter:
+def native_routes(service: Service, keys: KeyRing) -> APIRouter:
     """The routes under /v1, which want a key, and those for probes, which do not."""
     routes = APIRouter()
     routes.include_router(_health(service))
-    routes.include_router(_v1(service))
+    routes.include_router(_v1(service, keys))
     return routes
 
 
-def _v1(service: Service) -> APIRouter:
+def _v1(service: Service, keys: KeyRing) -> APIRouter:
     config = service.config
-    key = Depends(require_key(load_keys(config)))
+    key = Depends(require_key(keys))
     routes = APIRouter(prefix="/v1", dependencies=[key], tags=["rewards"], responses=_failures())
 
     @routes.post(

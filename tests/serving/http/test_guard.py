@@ -13,7 +13,7 @@ from support.http import FakeScorer
 
 from cluster.config import HttpConfig
 from cluster.errors import ConfigError
-from cluster.serving.http.auth import VARIABLE, load_keys
+from cluster.serving.http.keys import VARIABLE, KeyDigest, KeyRing, load_keys
 from cluster.serving.logs import LOGGER
 from cluster.serving.metrics import ServingMetrics
 
@@ -69,6 +69,50 @@ def test_probes_and_the_document_need_no_key(keyed: TestClient) -> None:
 def test_keys_come_from_the_environment_where_no_file_is_named() -> None:
     assert load_keys(HttpConfig(), {VARIABLE: "a, b,,"}) == [b"a", b"b"]
     assert load_keys(HttpConfig(), {}) == []
+
+
+@pytest.mark.parametrize("content", ["", ",", " , "])
+def test_a_variable_that_is_set_and_locks_nothing_is_refused(content: str) -> None:
+    with pytest.raises(ConfigError, match=VARIABLE):
+        load_keys(HttpConfig(), {VARIABLE: content})
+
+
+def test_a_digest_knows_its_key_and_does_not_show_it() -> None:
+    ring = KeyRing.of([b"first-key", b"second"])
+    carried = ring.user_config()
+    assert "first-key" not in str(carried)
+    again = KeyRing.from_user_config(carried, HttpConfig(keys_file="/nowhere"))
+    assert again.opens(b"first-key")
+    assert again.opens(b"second")
+    assert not again.opens(b"third")
+    assert not again.opens(b"")
+    assert str(again) == "2 keys"
+    assert ring.user_config() != KeyRing.of([b"first-key", b"second"]).user_config()
+
+
+@pytest.mark.parametrize("text", ["", "ab", "ab:cd", ":", "xy:zz", 3, "00:" + "0" * 63])
+def test_what_is_no_digest_is_refused_and_opens_nothing(text: object) -> None:
+    with pytest.raises(ConfigError, match="key_digests"):
+        KeyDigest.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://evil.example", 401),
+        ("null", 401),
+        ("http://[", 401),
+        ("http://localhost:8000", 200),
+        ("http://127.0.0.1:3000", 200),
+    ],
+)
+def test_a_foreign_web_page_cannot_use_a_service_without_keys(
+    client: TestClient, keyed: TestClient, origin: str, status: int
+) -> None:
+    headers = {"Origin": origin}
+    assert client.post("/v1/score", json=BODY, headers=headers).status_code == status
+    key = {"Authorization": "Bearer first-key"}
+    assert keyed.post("/v1/score", json=BODY, headers=headers | key).status_code == 200
 
 
 @pytest.mark.parametrize("content", [None, "", " \n\n"])
