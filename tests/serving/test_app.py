@@ -149,7 +149,8 @@ def test_the_keys_of_the_deploying_process_lock_a_service_on_a_ray_that_runs_alr
             deploy(schema)
             for _ in wait_until_running(schema, PATIENCE_S):
                 pass
-            until(lambda key=keys: status(key.split(",")[0]) == 200)
+            first = keys.split(",")[0]
+            until(lambda first=first: status(first) == 200)  # type: ignore[misc]
             assert (status(None), status("wrong")) == (401, 401)
         assert status("first") == 401, "a key that was taken away"
     finally:

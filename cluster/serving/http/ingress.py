@@ -102,7 +102,8 @@ class Ingress:
         """Take the keys that `user_config` carries; called by Serve before the first request, and
         again when a deploy brings others. Raises ConfigError rather than open what was locked."""
         keys = KeyRing.from_user_config(user_config, self._config.http)
-        host: str = serve.context._get_global_client().http_config.host
+        client: Any = serve.context._get_global_client()
+        host: str = client.http_config.host
         if problem := open_problem(self._config, host, len(keys)):
             raise ConfigError(problem)
         self._keys.replace(keys)
