@@ -8,6 +8,8 @@ RewardError
 ├── Cancelled             499  the caller gave up before the item was scored
 ├── NotFinite             500  the model answered NaN or infinity
 ├── ScoringFailed         500  the item alone made its replica fail, again and again
+├── EncoderChanged        503  encoded for another tokenizer or template than the replica serves
+├── RevisionChanged       503  the weights changed while the call was scored; ask again
 ├── NotReady              503  no replica can serve yet, or any more
 ├── DeadlineExceeded      504  the item's deadline passed before it was scored
 ├── ModelRefused          500  the checkpoint cannot be served rightly; raised at load
@@ -89,6 +91,19 @@ class ScoringFailed(RewardError):
 
 class NotReady(RewardError):
     code = "not_ready"
+    http_status = 503
+    retryable = True
+
+
+class EncoderChanged(RewardError):
+    """The same ids would fail again: what encoded them loads its tokenizer anew and encodes again."""
+
+    code = "encoder_changed"
+    http_status = 503
+
+
+class RevisionChanged(RewardError):
+    code = "revision_changed"
     http_status = 503
     retryable = True
 

@@ -41,12 +41,15 @@ class Encoding:
         split; `invariant` numerics split a sequence here and nowhere else.
     n_bos: how many leading BOS ids `input_ids` holds.
     truncated: whether the start of the conversation was cut to fit.
+    fingerprint: `ChatEncoder.fingerprint` of what decided these ids, which a replica compares with
+        its own model's; "" where the caller gave the ids, which are only checked for range.
     """
 
     input_ids: TokenIds
     prompt_len: int = 0
     n_bos: int = 0
     truncated: bool = False
+    fingerprint: str = ""
 
     @property
     def n_tokens(self) -> int:
@@ -55,7 +58,12 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a loaded model is; answered by `/v1/model` and printed by the commands."""
+    """What a loaded model is; answered by `/v1/model` and printed by the commands.
+
+    encoder: `ChatEncoder.fingerprint` of what turns conversations into this model's ids; "" where
+        any ids are taken (the `sleep` backend).
+    load_error: why the weights that were asked for last are not these; None where they are.
+    """
 
     model: str
     revision: str
@@ -67,6 +75,8 @@ class ModelInfo:
     vocab_size: int
     max_tokens: int
     n_parameters: int
+    encoder: str = ""
+    load_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,7 @@ class EncodedBatch:
     input_ids_T: int32 [T], all sequences end to end.
     offsets_N1: int64 [N+1], sequence i is input_ids_T[offsets[i]:offsets[i+1]].
     prompt_lens_N, n_bos_N: int32 [N].  truncated_N: bool [N].
+    fingerprints: the distinct ones.  fingerprint_N: int32 [N], index into them.
     """
 
     input_ids_T: TokenIds
@@ -105,6 +116,8 @@ class EncodedBatch:
     prompt_lens_N: npt.NDArray[np.int32]
     n_bos_N: npt.NDArray[np.int32]
     truncated_N: npt.NDArray[np.bool_]
+    fingerprints: tuple[str, ...]
+    fingerprint_N: npt.NDArray[np.int32]
 
     @classmethod
     def from_encodings(cls, encodings: Sequence[Encoding]) -> EncodedBatch:
@@ -112,25 +125,29 @@ class EncodedBatch:
         offsets = np.zeros(len(encodings) + 1, np.int64)
         np.cumsum([e.n_tokens for e in encodings], out=offsets[1:])
         ids = [e.input_ids for e in encodings]
+        place = {f: i for i, f in enumerate(dict.fromkeys(e.fingerprint for e in encodings))}
         return cls(
             np.concatenate(ids, dtype=np.int32) if ids else np.zeros(0, np.int32),
             offsets,
             np.array([e.prompt_len for e in encodings], np.int32),
             np.array([e.n_bos for e in encodings], np.int32),
             np.array([e.truncated for e in encodings], np.bool_),
+            tuple(place),
+            np.array([place[e.fingerprint] for e in encodings], np.int32),
         )
 
     def encodings(self) -> list[Encoding]:
         """The sequences as views of the flat arrays, no copy of the ids."""
         bounds = self.offsets_N1.tolist()
         return [
-            Encoding(self.input_ids_T[start:end], prompt_len, n_bos, truncated)
-            for start, end, prompt_len, n_bos, truncated in zip(
+            Encoding(self.input_ids_T[start:end], prompt_len, n_bos, truncated, self.fingerprints[f])
+            for start, end, prompt_len, n_bos, truncated, f in zip(
                 bounds[:-1],
                 bounds[1:],
                 self.prompt_lens_N.tolist(),
                 self.n_bos_N.tolist(),
                 self.truncated_N.tolist(),
+                self.fingerprint_N.tolist(),
                 strict=True,
             )
         ]

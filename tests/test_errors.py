@@ -16,7 +16,7 @@ from cluster.errors import (
 
 def test_every_class_has_a_code_of_its_own() -> None:
     codes = [cls.code for cls in all_error_classes()]
-    assert len(set(codes)) == len(codes) == 12
+    assert len(set(codes)) == len(codes) == 14
 
 
 def test_every_status_is_an_http_error() -> None:
@@ -24,7 +24,8 @@ def test_every_status_is_an_http_error() -> None:
 
 
 def test_only_a_server_that_may_recover_asks_for_a_retry() -> None:
-    assert {cls.code for cls in all_error_classes() if cls.retryable} == {"overloaded", "not_ready"}
+    retryable = {cls.code for cls in all_error_classes() if cls.retryable}
+    assert retryable == {"overloaded", "not_ready", "revision_changed"}
 
 
 @pytest.mark.parametrize("cls", all_error_classes())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from cluster.config import EngineConfig
 from cluster.engine import conversations as check
 from cluster.engine.checkpoint import load_config, locate, pretrained_options
+from cluster.engine.fingerprint import PROBES, encoder_fingerprint
 from cluster.engine.templates import choose_template
 from cluster.errors import InvalidInput, ModelRefused, RewardError, TooLong
 from cluster.types import BosPolicy, Conversation, Encoding, Message, TokenIds, Truncation
@@ -28,6 +30,7 @@ class ChatEncoder:
     """Encodes for one model. Thread-safe: nothing changes after construction.
 
     end_of_turn_id: the id a templated chat ends with, which the model's head reads.
+    fingerprint: of all that decides ids; every Encoding names it, and a replica compares it.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class ChatEncoder:
         self._bos = np.array(_bos_ids(tokenizer, bos), np.int32)
         self.end_of_turn_id = self._end_of_turn()
         self._warned = False
+        self.fingerprint = ""
+        self.fingerprint = self._fingerprint()
 
     @classmethod
     def load(cls, config: EngineConfig) -> ChatEncoder:
@@ -89,7 +94,9 @@ class ChatEncoder:
                 if isinstance(read, list):
                     chats[index] = read
                 else:
-                    results[index] = self._finish(read)
+                    encoding = self._finish(read)
+                    own = check.looks_like_ids(conversation) and not encoding.truncated
+                    results[index] = replace(encoding, fingerprint="") if own else encoding
             except InvalidInput as error:
                 results[index] = error
         encoded = self._template.encode_all(list(chats.values()))
@@ -141,7 +148,16 @@ class ChatEncoder:
                 )
             tail = self.max_tokens - n_bos
             ids = np.concatenate([ids[:n_bos], ids[len(ids) - tail :]])
-        return Encoding(ids, self._template.prompt_len(ids), n_bos, truncated)
+        return Encoding(ids, self._template.prompt_len(ids), n_bos, truncated, self.fingerprint)
+
+    def _fingerprint(self) -> str:
+        settings = {
+            "bos": self._bos.tolist(),
+            "max_tokens": self.max_tokens,
+            "truncate": self._truncate,
+            "vocab_size": self.vocab_size,
+        }
+        return encoder_fingerprint(self._tokenizer, settings, self.encode_all(PROBES))
 
     def _count_bos(self, ids: TokenIds) -> int:
         count = 0

@@ -178,4 +178,5 @@ def _model_info(model: PackedRewardModel, encoder: ChatEncoder, config: EngineCo
         vocab_size=encoder.vocab_size,
         max_tokens=encoder.max_tokens,
         n_parameters=sum(p.numel() for p in model.module.parameters()),
+        encoder=encoder.fingerprint,
     )

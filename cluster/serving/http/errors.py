@@ -24,7 +24,7 @@ MEANING = {
     429: "The queue is full. Retry after the seconds in `Retry-After`.",
     499: "The caller gave up first.",
     500: "Scoring failed; asking again will not help. The service's log has the request id.",
-    503: "No replica serves yet, or any more.",
+    503: "No replica serves yet, or any more, or the model is being replaced just now.",
     504: "The deadline passed before everything was scored.",
 }
 """Every status of an error class, for the OpenAPI document."""
