@@ -154,6 +154,9 @@ class WeightsConfig:
     """As `EngineConfig.model`; None keeps the engine section's."""
     revision: Text | None = None
     """As `EngineConfig.revision`; None beside a None `model` keeps the engine section's."""
+    drop_old_first: bool = False
+    """Drop the old weights before the new ones are loaded, for a device that cannot hold both. The
+    replica answers nothing meanwhile, and is replaced if the new ones cannot be loaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from cluster.config import ClusterConfig, EngineConfig
+from cluster.config import ClusterConfig
 from cluster.errors import DeadlineExceeded, Overloaded, RewardError
 from cluster.serving.accounts import Accounts
 from cluster.serving.autoscaling import autoscaling_stats
@@ -23,7 +23,7 @@ from cluster.serving.lanes import Lanes
 from cluster.serving.load import QueueState
 from cluster.serving.metrics import RaySink, ServingMetrics, Totals
 from cluster.serving.scheduler import Scheduler
-from cluster.serving.wire import BatchResult
+from cluster.serving.wire import BatchResult, ServedModel, Source
 from cluster.types import EncodedBatch, ModelInfo
 
 
@@ -99,9 +99,14 @@ class Batcher:
         if self._running is not None and self._running.done():
             raise RuntimeError("the lanes have ended; nothing would be scored any more")
 
-    async def engine_config(self) -> EngineConfig:
-        """Of the app; clients load its tokenizer."""
-        return self._config.engine
+    async def served(self) -> ServedModel:
+        """What a replica serves; who encodes loads its tokenizer. Waits until one is ready."""
+        found: ServedModel = await self._replicas.served.remote()
+        return found
+
+    async def weights_loaded(self, loads: Sequence[str], source: Source) -> None:
+        """Called by a replica before the first reward of new weights. loads: see `Book.loaded`."""
+        self._book.loaded(loads, source)
 
     def _enter(self, batch: EncodedBatch, priority: int, deadline_s: float | None) -> Call:
         """Register a call and schedule what is new in it; all or, when Overloaded, nothing."""

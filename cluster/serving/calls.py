@@ -2,7 +2,7 @@
 
 Invariants: a call's every item is answered exactly once; one sequence is being scored once, however
 many calls ask for it (a client's retry after a timeout joins the first attempt or finds its
-answer); a sequence that nobody waits for any more is handed back to be cancelled.
+answer); an answer is kept no longer than the weights that made it serve; a sequence that nobody waits for any more is handed back to be cancelled.
 
 Knows no Ray, no replicas and no batches. Single-threaded: lives on the batcher's event loop.
 Times are seconds on `time.monotonic`.
@@ -24,6 +24,8 @@ Key = bytes
 Result = ItemResult | RewardError
 MAX_ANSWERS = 200_000
 """Answers remembered at most, about 100 MB."""
+MAX_LOADS = 10_000
+"""Loads of weights remembered at most: one a replica and roll."""
 
 
 @dataclass(eq=False, slots=True)
@@ -97,8 +99,8 @@ class Book:
         self._dedupe_s = dedupe_s
         self._open: dict[Key, Ticket] = {}
         self._answers: OrderedDict[Key, tuple[float, ItemResult]] = OrderedDict()
-        self._source: Source | None = None
-        self._retired: set[Source] = set()
+        self._serving: Source | None = None
+        self._loads: OrderedDict[str, None] = OrderedDict()
 
     def enter(
         self, call: Call, encodings: Sequence[Encoding], priority: int, now: float
@@ -126,8 +128,25 @@ class Book:
         waiters, ticket.waiters = ticket.waiters, []
         for call, i in waiters:
             call.put(i, result)
-        if isinstance(result, ItemResult) and self._is_current(result.source):
+        if not isinstance(result, ItemResult):
+            return
+        if result.load not in self._loads:
+            self.loaded([result.load], result.source)
+        if result.source == self._serving:
             self._answers[ticket.key] = (now + self._dedupe_s, result)
+
+    def loaded(self, loads: Sequence[str], source: Source) -> None:
+        """A replica serves `source` from now on. loads: its loads so far, seen here or not.
+
+        The load seen last is of the weights that replicas go to; what comes of loads seen earlier
+        is a straggler's and not kept. Answers of other weights are forgotten.
+        """
+        self._loads.update(dict.fromkeys(loads))
+        while len(self._loads) > MAX_LOADS:
+            self._loads.popitem(last=False)
+        if source != self._serving or len(loads) > 1:
+            self._serving = source
+            self._answers.clear()
 
     def leave(self, call: Call) -> list[Ticket]:
         """`call` waits no longer; returns the tickets that nobody waits for now."""
@@ -144,18 +163,6 @@ class Book:
         if self._open.get(ticket.key) is ticket:
             del self._open[ticket.key]
 
-    def _is_current(self, source: Source) -> bool:
-        """False for stragglers of weights that newer ones have replaced; those are not kept."""
-        if source == self._source:
-            return True
-        if source in self._retired:
-            return False
-        if self._source is not None:
-            self._retired.add(self._source)
-        self._source = source
-        self._answers.clear()
-        return True
-
     def _forget(self, now: float) -> None:
         answers = self._answers
         while answers and (len(answers) > MAX_ANSWERS or next(iter(answers.values()))[0] <= now):
@@ -163,7 +170,9 @@ class Book:
 
 
 def sequence_key(encoding: Encoding) -> Key:
-    """Equal for encodings whose rewards are equal bits: the ids, and where they may be split."""
+    """Equal for encodings with one answer: the ids, where they may be split, and what made them,
+    since a replica refuses ids of another tokenizer."""
     digest = hashlib.blake2b(encoding.input_ids.tobytes(), digest_size=16)
     digest.update(encoding.prompt_len.to_bytes(4, "little"))
+    digest.update(encoding.fingerprint.encode())
     return digest.digest()

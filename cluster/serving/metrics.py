@@ -58,6 +58,9 @@ QUEUE_S = Metric(
 )
 ERRORS = Metric("counter", "reward_errors", "Items and calls that failed, by class.", ("code",))
 RETRIES = Metric("counter", "reward_batch_retries", "Batches tried again on another replica.")
+WEIGHTS_REFUSED = Metric(
+    "gauge", "reward_weights_refused", "1 while a replica serves older weights than it was told to."
+)
 REWARD_MEAN = Metric("gauge", "reward_mean", f"Mean of the last {WINDOW} rewards.")
 REWARD_STD = Metric("gauge", "reward_std", f"Standard deviation of the last {WINDOW} rewards.")
 REWARD_QUANTILE = Metric(
@@ -75,6 +78,7 @@ ALL = (
     QUEUE_S,
     ERRORS,
     RETRIES,
+    WEIGHTS_REFUSED,
     REWARD_MEAN,
     REWARD_STD,
     REWARD_QUANTILE,

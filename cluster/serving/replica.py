@@ -3,28 +3,37 @@
 The forward runs in a thread of its own, so the event loop answers health checks and slot
 reservations during a long batch. A device stuck in one forward fails the health check and Serve
 replaces the replica; after a fatal device error the process ends at once, because everything it
-would still answer would be another failure. Knows nothing of callers, queues or retries.
+would still answer would be another failure.
+
+Weights that cannot be loaded leave the old ones serving: Serve would stop a replica whose
+`reconfigure` fails, so the failure goes into the log, a metric and `info` instead. A first load
+that fails does fail the replica. Knows nothing of callers, queues or retries.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+import gc
 import logging
 import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from ray import serve
 from ray.serve.exceptions import RayServeException
 
 from cluster.config import EngineConfig, WeightsConfig, parse_config
-from cluster.serving.backends import Backend, BackendFactory
+from cluster.errors import NotReady, RewardError
+from cluster.serving.announce import announce
+from cluster.serving.backends import BackendFactory
+from cluster.serving.metrics import WEIGHTS_REFUSED, RaySink
 from cluster.serving.slots import SlotLeases, release_abandoned
-from cluster.serving.wire import BatchResult
-from cluster.types import EncodedBatch, ModelInfo
+from cluster.serving.weights import Loaded, engine_of, refused, require_room
+from cluster.serving.wire import BatchResult, ServedModel
+from cluster.types import EncodedBatch, ModelInfo, Score
 
 logger = logging.getLogger("ray.serve.reward_cluster")
 
@@ -45,31 +54,67 @@ class Replica:
         self._device = ThreadPoolExecutor(1, "device")
         self._leases = SlotLeases() if _inside_serve() else None
         self._busy_since: float | None = None
-        self._backend: Backend | None = None
+        self._loaded: Loaded | None = None
+        self._load_error: str | None = None
+        self._background: set[asyncio.Task[None]] = set()
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Load the weights that `user_config` names (`model`, `revision`).
+        """Serve the weights that `user_config` names (a `WeightsConfig`).
 
-        Runs in the device thread between two batches: batches wait meanwhile, none is dropped.
-        The old weights serve on if the new ones cannot be loaded (Serve then reports the error).
+        Raises only where there are no older weights that could serve on.
         """
-        weights = parse_config(WeightsConfig, user_config)
-        engine = self._engine
-        if weights.model or weights.revision:
-            engine = dataclasses.replace(
-                engine, model=weights.model or engine.model, revision=weights.revision
-            )
-        loop = asyncio.get_running_loop()
-        self._backend = await loop.run_in_executor(self._device, self._make_backend, engine)
-        logger.info("serving %s at revision %s", engine.model, self._loaded.info.revision)
+        try:
+            weights = parse_config(WeightsConfig, user_config)
+            await self._load(engine_of(self._engine, weights), weights.drop_old_first)
+        except Exception as error:
+            if self._loaded is None:
+                raise
+            self._load_error = f"{type(error).__name__}: {error}"
+            logger.exception("the old weights serve on: %s cannot be used", dict(user_config))
+        else:
+            self._load_error = None
+        self._show_refusal()
+
+    async def _load(self, engine: EngineConfig, drop_old_first: bool) -> None:
+        """In the device thread, between two batches: loading sets state of the whole process
+        (default dtype, threads), which a forward beside it would see. Batches wait meanwhile."""
+        if self._loaded is not None and self._loaded.engine == engine:
+            return
+        old_load = None if self._loaded is None else self._loaded.load
+        new = await self._on_device(self._make, engine, drop_old_first)
+        if old_load is None:
+            # Nothing waits for it: the batcher may not run yet.
+            self._in_background(announce(new, None))
+        else:
+            await announce(new, old_load)
+        self._loaded = new
+        logger.info("serving %s at revision %s", engine.model, new.source.revision)
+
+    def _make(self, engine: EngineConfig, drop_old_first: bool) -> Loaded:
+        if self._loaded is None:
+            return Loaded(self._make_backend(engine), engine)
+        if not drop_old_first:
+            require_room(self._loaded.backend.info, engine)
+            return Loaded(self._make_backend(engine), engine)
+        self._loaded = None
+        gc.collect()
+        self._loaded = Loaded(self._make_backend(engine), engine)
+        return self._loaded
 
     async def score(self, batch: EncodedBatch) -> BatchResult:
         """One forward over `batch`; waits for the one before it."""
-        return await asyncio.get_running_loop().run_in_executor(self._device, self._forward, batch)
+        return await self._on_device(self._forward, batch)
 
     async def info(self) -> ModelInfo:
-        """What is loaded."""
-        return self._loaded.info
+        """What serves. Raises NotReady while there is nothing."""
+        return (await self.served()).info
+
+    async def served(self) -> ServedModel:
+        """What serves, and from what its encoder is loaded. Raises NotReady."""
+        if self._loaded is None:
+            raise NotReady("the old weights are dropped and the new ones are not loaded yet")
+        info = replace(self._loaded.backend.info, load_error=self._load_error)
+        return ServedModel(info, self._loaded.engine)
 
     async def check_health(self) -> None:
         """Called by Serve; raises where the replica should be replaced."""
@@ -79,15 +124,14 @@ class Replica:
         if self._leases is not None and (n := await release_abandoned(self._leases)):
             logger.warning("%d slots of a dead batcher were given back", n)
 
-    @property
-    def _loaded(self) -> Backend:
-        assert self._backend is not None, "Serve calls reconfigure before anything else"
-        return self._backend
+    async def _on_device(self, work: Any, *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._device, work, *args)
 
     def _forward(self, batch: EncodedBatch) -> BatchResult:
+        assert self._loaded is not None, "Serve calls reconfigure before anything else"
         self._busy_since = time.monotonic()
         try:
-            return BatchResult.from_scores(self._loaded.score(batch.encodings()))
+            return BatchResult.from_scores(_score(self._loaded, batch), self._loaded.load)
         except Exception as error:
             if any(sign in str(error) for sign in FATAL_SIGNS):
                 logger.exception("device lost; this replica ends and Serve starts another")
@@ -95,6 +139,24 @@ class Replica:
             raise
         finally:
             self._busy_since = None
+
+    def _show_refusal(self) -> None:
+        if self._leases is not None:
+            RaySink().record(WEIGHTS_REFUSED, float(self._load_error is not None), {})
+
+    def _in_background(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def _score(loaded: Loaded, batch: EncodedBatch) -> list[Score | RewardError]:
+    """Rewards of what was encoded for this model, errors for the rest."""
+    errors = refused(batch, loaded.backend.info)
+    sound = {i: e for i, e in enumerate(batch.encodings()) if i not in errors}
+    scored = loaded.backend.score(list(sound.values())) if sound else []
+    results: dict[int, Score | RewardError] = {**errors, **dict(zip(sound, scored, strict=True))}
+    return [results[i] for i in range(len(batch))]
 
 
 def _inside_serve() -> bool:

@@ -17,11 +17,10 @@ from typing import Any, TypeVar
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from cluster.config import EngineConfig
 from cluster.errors import DeadlineExceeded, RewardError, ScoringFailed
 from cluster.serving.names import BATCHER
 from cluster.serving.retry import is_retryable, pause_s, plain
-from cluster.serving.wire import BatchResult
+from cluster.serving.wire import BatchResult, ServedModel
 from cluster.types import EncodedBatch, Encoding, ModelInfo, Score
 
 logger = logging.getLogger(__name__)
@@ -71,9 +70,9 @@ class Submitter:
         """What a replica has loaded; waits until there is one."""
         return await self._until(deadline, lambda h: h.model_info.remote())
 
-    async def engine_config(self, deadline: float | None) -> EngineConfig:
-        """The served engine's settings, from which the tokenizer is loaded."""
-        return await self._until(deadline, lambda h: h.engine_config.remote())
+    async def served(self, deadline: float | None) -> ServedModel:
+        """What a replica serves, from which the tokenizer is loaded."""
+        return await self._until(deadline, lambda h: h.served.remote())
 
     async def _finish(
         self,

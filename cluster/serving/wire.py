@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cluster.config import EngineConfig
 from cluster.errors import RewardError
-from cluster.types import Encoding, Numerics, Score
+from cluster.types import Encoding, ModelInfo, Numerics, Score
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,12 +30,24 @@ class Source(NamedTuple):
 
 
 class ItemResult(NamedTuple):
-    """One scored item on its way from a replica's answer to a caller's."""
+    """One scored item on its way from a replica's answer to a caller's.
+
+    load: id of the replica's loading of weights that made it, "" once it is on its way to a caller.
+    """
 
     reward: float
     queue_s: float
     forward_s: float
     source: Source
+    load: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What a replica serves. engine: the config from which its encoder can be loaded."""
+
+    info: ModelInfo
+    engine: EngineConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,7 @@ class BatchResult:
 
     rewards_N: NaN exactly where `errors` holds the item.
     queue_s_N, forward_s_N: seconds.  source_N: index into `sources`, -1 where there is an error.
+    load: of a replica's answer, id of its loading of weights.
     """
 
     rewards_N: Floats
@@ -51,9 +65,12 @@ class BatchResult:
     source_N: npt.NDArray[np.int32]
     sources: tuple[Source, ...]
     errors: Mapping[int, RewardError]
+    load: str = ""
 
     @classmethod
-    def from_items(cls, items: Sequence[ItemResult | RewardError]) -> BatchResult:
+    def from_items(
+        cls, items: Sequence[ItemResult | RewardError], load: str = ""
+    ) -> BatchResult:
         """Collect item results; an error is renumbered to its place in this call."""
         n = len(items)
         rewards, queue, forward = np.full(n, np.nan), np.zeros(n), np.zeros(n)
@@ -64,14 +81,14 @@ class BatchResult:
             if isinstance(item, RewardError):
                 errors[i] = item.at(i)
             else:
-                rewards[i], queue[i], forward[i], source = item
+                rewards[i], queue[i], forward[i], source, _ = item
                 source_N[i] = sources.setdefault(source, len(sources))
-        return cls(rewards, queue, forward, source_N, tuple(sources), errors)
+        return cls(rewards, queue, forward, source_N, tuple(sources), errors, load)
 
     @classmethod
-    def from_scores(cls, scores: Sequence[Score | RewardError]) -> BatchResult:
+    def from_scores(cls, scores: Sequence[Score | RewardError], load: str = "") -> BatchResult:
         """A backend's answer; the inverse of `scores`."""
-        return cls.from_items([_item(score) for score in scores])
+        return cls.from_items([_item(score) for score in scores], load)
 
     def items(self) -> list[ItemResult | RewardError]:
         """The results one by one; the inverse of `from_items`."""
@@ -85,7 +102,7 @@ class BatchResult:
         return [
             self.errors[i]
             if i in self.errors
-            else ItemResult(reward, queue_s, forward_s, self.sources[source])
+            else ItemResult(reward, queue_s, forward_s, self.sources[source], self.load)
             for i, (reward, queue_s, forward_s, source) in enumerate(columns)
         ]
 

@@ -18,8 +18,9 @@ def encoding(*ids: int, prompt_len: int = 0) -> Encoding:
     return Encoding(np.array(ids, np.int32), prompt_len)
 
 
-def reward(value: float, source: Source = OLD) -> ItemResult:
-    return ItemResult(value, 0.0, 0.0, source)
+def reward(value: float, source: Source = OLD, load: str = "") -> ItemResult:
+    """By default of the one load of its source."""
+    return ItemResult(value, 0.0, 0.0, source, load or source.revision)
 
 
 def enter(
@@ -86,6 +87,48 @@ def test_answers_of_old_weights_are_forgotten_when_new_ones_answer() -> None:
     book.settle(c, reward(3.0, OLD), now=0)  # a replica that has not been reloaded yet
     _, new = enter(book, encoding(1), encoding(2), encoding(3), now=1)
     assert [ticket.encoding.input_ids[0] for ticket in new] == [1, 3]
+
+
+def test_answers_die_with_their_weights_when_a_replica_says_so_before_any_new_answer() -> None:
+    book = Book(dedupe_s=60)
+    _, (ticket,) = enter(book, encoding(1))
+    book.settle(ticket, reward(1.0, OLD), now=0)
+    book.loaded(["r1", "r2"], NEW)
+    call, new = enter(book, encoding(1), now=1)
+    assert len(new) == 1
+    book.settle(new[0], reward(2.0, NEW), now=1)
+    assert call.finished() == [reward(2.0, NEW)]
+
+
+def test_answers_are_kept_again_after_the_way_back_to_older_weights() -> None:
+    book = Book(dedupe_s=60)
+
+    def asked(now: float) -> list[Ticket]:
+        return enter(book, encoding(1), now=now)[1]
+
+    book.settle(asked(0)[0], reward(1.0, OLD, "a"), now=0)
+    book.loaded(["a", "b"], NEW)
+    book.settle(asked(1)[0], reward(2.0, NEW, "b"), now=1)
+    assert asked(1) == []
+    book.loaded(["b", "c"], OLD)
+    (again,) = asked(2)
+    book.settle(again, reward(1.0, OLD, "c"), now=2)
+    assert asked(3) == [], "the revision that came back is current, not retired for ever"
+
+
+def test_a_straggler_of_replaced_weights_changes_nothing() -> None:
+    book = Book(dedupe_s=60)
+    _, (a, b) = enter(book, encoding(1), encoding(2))
+    book.loaded(["old", "new"], NEW)
+    book.settle(a, reward(2.0, NEW, "new"), now=0)
+    book.settle(b, reward(1.0, OLD, "old"), now=0)
+    _, new = enter(book, encoding(1), encoding(2), now=1)
+    assert [ticket.encoding.input_ids[0] for ticket in new] == [2]
+
+
+def test_ids_of_another_tokenizer_never_share_an_answer() -> None:
+    one, other = (Encoding(np.array([1], np.int32), fingerprint=f) for f in ("a", "b"))
+    assert sequence_key(one) != sequence_key(other)
 
 
 def test_a_sequence_is_handed_back_when_its_last_waiter_leaves() -> None:
