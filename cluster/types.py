@@ -138,9 +138,11 @@ class EncodedBatch:
 
     def encodings(self) -> list[Encoding]:
         """The sequences as views of the flat arrays, no copy of the ids."""
-        bounds = self.offsets_N1.tolist()
+        ids, bounds = self.input_ids_T, self.offsets_N1.tolist()
         return [
-            Encoding(self.input_ids_T[start:end], prompt_len, n_bos, truncated, self.fingerprints[f])
+            Encoding(
+                self.input_ids_T[start:end], prompt_len, n_bos, truncated, self.fingerprints[f]
+            )
             for start, end, prompt_len, n_bos, truncated, f in zip(
                 bounds[:-1],
                 bounds[1:],

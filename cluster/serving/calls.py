@@ -2,7 +2,8 @@
 
 Invariants: a call's every item is answered exactly once; one sequence is being scored once, however
 many calls ask for it (a client's retry after a timeout joins the first attempt or finds its
-answer); an answer is kept no longer than the weights that made it serve; a sequence that nobody waits for any more is handed back to be cancelled.
+answer); an answer is kept no longer than the weights that made it serve; a sequence that nobody
+waits for any more is handed back to be cancelled.
 
 Knows no Ray, no replicas and no batches. Single-threaded: lives on the batcher's event loop.
 Times are seconds on `time.monotonic`.

@@ -115,7 +115,7 @@ class RewardClient:
             if self._encoder is None:
                 from cluster.engine.chat import ChatEncoder
 
-                config = await self._submitter.engine_config(deadline)
+                config = (await self._submitter.served(deadline)).engine
                 self._encoder = await asyncio.to_thread(ChatEncoder.load, config)
             return self._encoder
 

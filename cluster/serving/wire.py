@@ -68,9 +68,7 @@ class BatchResult:
     load: str = ""
 
     @classmethod
-    def from_items(
-        cls, items: Sequence[ItemResult | RewardError], load: str = ""
-    ) -> BatchResult:
+    def from_items(cls, items: Sequence[ItemResult | RewardError], load: str = "") -> BatchResult:
         """Collect item results; an error is renumbered to its place in this call."""
         n = len(items)
         rewards, queue, forward = np.full(n, np.nan), np.zeros(n), np.zeros(n)
