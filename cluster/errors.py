@@ -96,7 +96,7 @@ class NotReady(RewardError):
 
 
 class EncoderChanged(RewardError):
-    """The same ids would fail again: what encoded them loads its tokenizer anew and encodes again."""
+    """The same ids would fail again: who encoded them reloads the tokenizer and encodes again."""
 
     code = "encoder_changed"
     http_status = 503

@@ -138,7 +138,7 @@ class EncodedBatch:
 
     def encodings(self) -> list[Encoding]:
         """The sequences as views of the flat arrays, no copy of the ids."""
-        ids, bounds = self.input_ids_T, self.offsets_N1.tolist()
+        bounds = self.offsets_N1.tolist()
         return [
             Encoding(
                 self.input_ids_T[start:end], prompt_len, n_bos, truncated, self.fingerprints[f]
