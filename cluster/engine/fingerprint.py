@@ -16,15 +16,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from cluster.errors import RewardError
-from cluster.types import Conversation, Encoding
+from cluster.types import Conversation, Encoding, Message
 
-PROBES: tuple[Conversation, ...] = (
+CHATS: tuple[list[Message], ...] = (
     [
         {"role": "system", "content": "Be terse. "},
         {"role": "user", "content": "  你好 🙂\n\nHow is 12*3?"},
         {"role": "assistant", "content": "36.\n"},
     ],
     [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}],
+)
+PROBES: tuple[Conversation, ...] = (
+    *CHATS,
     "A text\tthat is templated already: naïve 1234567 <b>",
 )
 """Encoded by every encoder; one that refuses a probe is told from one that does not."""

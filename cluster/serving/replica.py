@@ -103,7 +103,8 @@ class Replica:
 
     async def score(self, batch: EncodedBatch) -> BatchResult:
         """One forward over `batch`; waits for the one before it."""
-        return await self._on_device(self._forward, batch)
+        result: BatchResult = await self._on_device(self._forward, batch)
+        return result
 
     async def info(self) -> ModelInfo:
         """What serves. Raises NotReady while there is nothing."""
