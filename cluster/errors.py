@@ -24,6 +24,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+MAX_RETRY_AFTER_S = 5.0
+"""Longest wait in seconds that a full queue asks for: how fast it drains is an estimate, and
+whoever sleeps longer may sleep beside an empty queue."""
+
 
 class RewardError(Exception):
     """Base of all; never raised itself."""
@@ -61,7 +65,8 @@ class Unauthorized(RewardError):
 
 
 class Overloaded(RewardError):
-    """`retry_after_s`: seconds after which the queue is expected to have room."""
+    """`retry_after_s`: seconds after which the queue is expected to have room, at most
+    MAX_RETRY_AFTER_S."""
 
     code = "overloaded"
     http_status = 429
@@ -69,8 +74,8 @@ class Overloaded(RewardError):
 
     def __init__(self, message: str, item: int | None = None, retry_after_s: float = 1.0) -> None:
         super().__init__(message, item)
-        self.args = (message, item, retry_after_s)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = min(MAX_RETRY_AFTER_S, retry_after_s)
+        self.args = (message, item, self.retry_after_s)
 
     def at(self, item: int) -> Overloaded:
         return Overloaded(self.message, item, self.retry_after_s)

@@ -5,6 +5,7 @@ import pickle
 import pytest
 
 from cluster.errors import (
+    MAX_RETRY_AFTER_S,
     ConfigError,
     InvalidInput,
     Overloaded,
@@ -50,3 +51,8 @@ def test_placing_an_error_keeps_its_class_and_message(cls: type[RewardError]) ->
 
 def test_errors_of_the_caller_are_value_errors() -> None:
     assert all(issubclass(cls, ValueError) for cls in (InvalidInput, TooLong, ConfigError))
+
+
+def test_no_overload_asks_for_more_than_a_few_seconds() -> None:
+    assert Overloaded("full", retry_after_s=502_403.7).retry_after_s == MAX_RETRY_AFTER_S <= 10
+    assert Overloaded("full", retry_after_s=float("inf")).at(1).retry_after_s == MAX_RETRY_AFTER_S

@@ -13,7 +13,6 @@ from ray.exceptions import ActorDiedError
 
 from cluster.errors import DeadlineExceeded, NotFinite, Overloaded, RewardError, ScoringFailed
 from cluster.serving import submit as module
-from cluster.serving.retry import is_retryable, pause_s
 from cluster.serving.submit import Submitter, chunks
 from cluster.serving.wire import BatchResult, ItemResult, Source
 from cluster.types import EncodedBatch, Encoding, Score
@@ -134,9 +133,3 @@ def test_a_large_call_goes_in_pieces_that_keep_order_and_lose_nothing() -> None:
     asked = {i: Encoding(np.zeros(n, np.int32)) for i, n in enumerate([3, 3, 3, 9, 1, 1])}
     pieces = list(chunks(asked, max_tokens=6))
     assert [list(piece) for piece in pieces] == [[0, 1], [2], [3], [4, 5]]
-
-
-def test_the_pause_respects_what_the_error_asks_for_and_is_bounded() -> None:
-    assert pause_s(Overloaded("full", retry_after_s=8.0), 0) >= 4.0
-    assert max(pause_s(ActorDiedError(), attempt) for attempt in range(2000)) <= 2.0
-    assert not is_retryable(NotFinite("NaN"))

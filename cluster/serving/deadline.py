@@ -1,0 +1,61 @@
+"""One absolute deadline of a call, from its caller through every process on the way.
+
+Between processes a deadline is a moment on the wall clock, so that waiting on the way (an actor's
+queue, references, a restart that runs the call again) counts. Inside a process it is a moment on
+`time.monotonic`, converted once, by `receive`.
+
+Clocks of two machines differ. A `Deadline` therefore also says how much time was left when it was
+sent: the receiver grants at most that, and `SKEW_S` more than its own clock says. While clocks
+differ by less than `SKEW_S`, no deadline comes early, and it comes late by at most the time on the
+way, 2 x `SKEW_S` at most. Clocks further apart move deadlines by the excess: run NTP.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from cluster.errors import InvalidInput
+from cluster.serving.terms import check_terms
+
+SKEW_S = 1.0
+"""Seconds by which the clocks of two machines may differ; NTP keeps them within a tenth."""
+
+
+class Deadline(NamedTuple):
+    """at: seconds since the epoch, on the sender's clock. left_s: seconds left when it was sent."""
+
+    at: float
+    left_s: float
+
+    @classmethod
+    def after(cls, seconds: float | None) -> Deadline | None:
+        """`seconds` from now; None is never."""
+        return None if seconds is None else cls(time.time() + seconds, seconds)
+
+    @classmethod
+    def of(cls, deadline: float | None) -> Deadline | None:
+        """To be sent on. deadline: on this process's `time.monotonic`; None is never."""
+        return None if deadline is None else cls.after(deadline - time.monotonic())
+
+    def left(self, wall: float) -> float:
+        """Seconds that a receiver grants whose clock shows `wall`."""
+        return min(self.left_s, self.at - wall + SKEW_S)
+
+
+def receive(deadline: Deadline | float | None) -> float | None:
+    """On this process's `time.monotonic`. A plain number is a moment, as `time.time() + 30`.
+
+    Raises InvalidInput where it is no finite number.
+    """
+    if deadline is None:
+        return None
+    if isinstance(deadline, tuple):
+        if len(deadline) != 2:
+            raise InvalidInput("a deadline is a Deadline, seconds since the epoch, or None")
+        deadline = Deadline(*deadline)
+        check_terms(0, deadline.at)
+        check_terms(0, deadline.left_s)
+        return time.monotonic() + deadline.left(time.time())
+    check_terms(0, deadline)
+    return time.monotonic() + deadline - time.time()
