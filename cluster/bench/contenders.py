@@ -17,7 +17,7 @@ import torch
 from cluster.config import EngineConfig
 from cluster.engine.model import PackedRewardModel, compute_dtype
 from cluster.engine.packing import pack, plan
-from cluster.engine.rows import agreeing_sizes
+from cluster.engine.tuning import tune
 from cluster.types import Encoding, Numerics
 
 ONE_BY_ONE = "one by one"
@@ -125,6 +125,5 @@ def packed_model(module: Any, numerics: Numerics, token_budget: int) -> PackedRe
     dtype = compute_dtype(config, module.score.weight.device)
     twin = copy.deepcopy(module).to(dtype)
     model = PackedRewardModel(twin, numerics, checkpoint_dtype=module.dtype)
-    if numerics == "invariant":
-        model.row_sizes = agreeing_sizes(twin, token_budget)
+    tune(model, token_budget)
     return model

@@ -19,7 +19,7 @@ from cluster.engine.chat import ChatEncoder
 from cluster.engine.checkpoint import revision
 from cluster.engine.model import PackedRewardModel, compute_dtype
 from cluster.engine.packing import Batch, pack, plan
-from cluster.engine.rows import agreeing_sizes
+from cluster.engine.tuning import tune
 from cluster.errors import ModelRefused, NotFinite, RewardError, ScoringFailed
 from cluster.types import Encoding, Message, ModelInfo, Score
 
@@ -50,10 +50,7 @@ class Engine:
         encoder = ChatEncoder.load(config)
         model = PackedRewardModel.load(config)
         refuse_unsafe_padding(model, encoder)
-        if config.numerics == "invariant":
-            model.row_sizes = agreeing_sizes(model.module, forward_tokens(config, model.device))
-            if not model.row_sizes:
-                log.warning("matmul bits depend on the batch on this device: one chat a forward")
+        tune(model, forward_tokens(config, model.device))
         engine = cls(model, encoder, config)
         engine.warm_up()
         return engine

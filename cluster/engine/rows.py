@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch.nn.functional import linear
 
+from cluster.engine.cpu_matmul import agreeing_rows, candidates, linears
 from cluster.engine.packing import Batch, Segment
 
 STEP = 64
-"""On the CPU, row counts are multiples of this."""
+"""On a GPU, row counts are multiples of this."""
 
 
 def pad_rows(batch: Batch, sizes: tuple[int, ...]) -> Batch:
@@ -46,30 +47,27 @@ def pad_rows(batch: Batch, sizes: tuple[int, ...]) -> Batch:
 def agreeing_sizes(module: Any, token_budget: int) -> tuple[int, ...]:
     """Row counts up to about `token_budget` whose matmuls give a row the same bits anywhere.
 
-    Each distinct weight shape of `module` is tried on random rows. Candidates: every multiple of
-    STEP on the CPU (sampled, all or none), a few powers of two on a GPU. Empty if not even the
-    largest agrees with itself.
+    Each distinct weight shape of `module` is tried on random rows. Candidates: see `cpu_matmul` for
+    the CPU, a few powers of two on a GPU. Empty if not even the largest agrees with itself.
     """
-    largest = -(-token_budget // STEP) * STEP
     if module.score.weight.device.type == "cpu":
-        probes = [STEP * k for k in (1, 2, 3, 5, 8, 13)]
-        agree = all(_agrees(module, size, 21 * STEP) for size in probes)
-        return candidate_sizes("cpu", largest) if agree else ()
+        return agreeing_rows(module, token_budget)
+    largest = -(-token_budget // STEP) * STEP
     return tuple(s for s in candidate_sizes("cuda", largest) if _agrees(module, s, largest))
 
 
 def candidate_sizes(device_type: str, token_budget: int) -> tuple[int, ...]:
     """Row counts to try on a device: those that `agreeing_sizes` keeps if all agree."""
-    largest = -(-token_budget // STEP) * STEP
     if device_type == "cpu":
-        return tuple(range(STEP, largest + 1, STEP))
+        return tuple(candidates(token_budget))
+    largest = -(-token_budget // STEP) * STEP
     return (*(size for size in (1024, 4096) if size < largest), largest)
 
 
 @torch.inference_mode()
 def _agrees(module: Any, size: int, largest: int) -> bool:
     """Whether `size` rows, taken at several places, have the bits they have among `largest`."""
-    weights = {tuple(w.shape): w for w in (layer.weight for layer in _linears(module))}
+    weights = {tuple(w.shape): w for w in (layer.weight for layer in linears(module.base_model))}
     generator = torch.Generator(module.score.weight.device).manual_seed(0)
     for (_, width), weight in weights.items():
         rows = torch.randn(2 * largest, width, generator=generator, device=weight.device)
@@ -80,7 +78,3 @@ def _agrees(module: Any, size: int, largest: int) -> bool:
             if not torch.equal(found, expected[shift : shift + size]):
                 return False
     return True
-
-
-def _linears(module: Any) -> list[torch.nn.Linear]:
-    return [m for m in module.base_model.modules() if isinstance(m, torch.nn.Linear)]

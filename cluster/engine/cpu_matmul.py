@@ -1,0 +1,98 @@
+"""Matmuls on a CPU: the layout of the weights, and the row counts at which a row keeps its bits.
+
+oneDNN chooses how it walks through a matmul by its row count, and with it the order of the sums: on
+a CPU with AMX a row has one of two sets of bits. Weights that lie transposed in memory (the same
+values behind other strides) are read without a reordering, and nearly all row counts then agree;
+which ones do is measured on the model's own weights at load. Knows nothing of batches.
+
+Shape legend: R rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+ANCHOR_ROWS = 2048
+"""The row count that others must agree with. Fixed, so that bits do not follow a token budget."""
+
+_PERIOD = 61
+"""Probes repeat this many distinct rows: a prime, so that each of them visits every place of a
+kernel's block."""
+
+_LARGE_PROBE_S = 3.0
+"""Row counts beyond the anchor serve single long chats: they are tried for as long as this."""
+
+
+def lay_out(module: nn.Module) -> None:
+    """Transpose the memory of every Linear's weight in place; shapes and values stay.
+
+    Needs the memory of the largest weight once more while it runs.
+    """
+    for layer in linears(module):
+        layer.weight.data = layer.weight.data.t().contiguous().t()
+
+
+def linears(module: nn.Module) -> list[nn.Linear]:
+    """Every Linear below `module`."""
+    return [m for m in module.modules() if isinstance(m, nn.Linear)]
+
+
+def candidates(largest: int) -> list[int]:
+    """Row counts worth having, ascending: steps of at most an eighth beyond 1,024 rows."""
+    sizes = [64, *range(128, ANCHOR_ROWS + 1, 128)]
+    while sizes[-1] < largest:
+        step = 1 << (sizes[-1].bit_length() - 4)
+        sizes.append(sizes[-1] + step)
+    return sizes
+
+
+@torch.inference_mode()
+def agreeing_rows(module: Any, largest: int) -> tuple[int, ...]:
+    """Row counts up to about `largest`, and at least to ANCHOR_ROWS, with the anchor's bits.
+
+    Each distinct weight of `module`'s layers is tried with every row at every place. Empty if the
+    anchor does not agree with itself.
+    """
+    probes = list(_probes(module))
+    if not all(_agrees(*probe, ANCHOR_ROWS) for probe in probes):
+        return ()
+    found = []
+    deadline = float("inf")
+    for size in candidates(largest):
+        if size > ANCHOR_ROWS and deadline == float("inf"):
+            deadline = time.perf_counter() + _LARGE_PROBE_S
+        if time.perf_counter() > deadline:
+            break
+        if all(_agrees(*probe, size) for probe in probes):
+            found.append(size)
+    return tuple(found)
+
+
+def _probes(module: Any) -> Iterator[tuple[nn.Linear, Tensor, Tensor]]:
+    """(layer, rows, the anchor's output of them) for one layer of each shape."""
+    kinds = {(tuple(m.weight.shape), m.bias is None): m for m in linears(module.base_model)}
+    generator = torch.Generator().manual_seed(0)
+    for layer in kinds.values():
+        rows = torch.randn(_PERIOD, layer.in_features, generator=generator).to(layer.weight.dtype)
+        expected = _apply(layer, rows, ANCHOR_ROWS)[:_PERIOD]
+        yield layer, rows, expected
+
+
+def _agrees(layer: nn.Linear, rows: Tensor, expected: Tensor, n_rows: int) -> bool:
+    """Whether `n_rows` rows have the anchor's bits, wherever they lie."""
+    out = _apply(layer, rows, n_rows)
+    return torch.equal(out, _repeat(expected, n_rows))
+
+
+def _apply(layer: nn.Linear, rows: Tensor, n_rows: int) -> Tensor:
+    return linear(_repeat(rows, n_rows), layer.weight, layer.bias)
+
+
+def _repeat(rows: Tensor, n_rows: int) -> Tensor:
+    return rows.repeat(-(-n_rows // len(rows)), 1)[:n_rows]

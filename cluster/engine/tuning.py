@@ -1,0 +1,29 @@
+"""What is fitted to the device once a model is loaded: the weights' layout and the row counts."""
+
+from __future__ import annotations
+
+import logging
+
+from cluster.engine.cpu_matmul import lay_out
+from cluster.engine.model import PackedRewardModel
+from cluster.engine.rows import agreeing_sizes, candidate_sizes
+
+log = logging.getLogger(__name__)
+
+
+def tune(model: PackedRewardModel, forward_tokens: int) -> None:
+    """Fit `model` to its device for forwards of about `forward_tokens` rows.
+
+    `reference` is left as it was loaded: its kernels are the pipeline's.
+    """
+    if model.numerics == "reference":
+        return
+    on_cpu = model.device.type == "cpu"
+    if on_cpu:
+        lay_out(model.module.base_model)
+    if model.numerics == "invariant":
+        model.row_sizes = agreeing_sizes(model.module, forward_tokens)
+        if not model.row_sizes:
+            log.warning("matmul bits depend on the batch on this device: one chat a forward")
+    elif on_cpu:  # few row counts: a kernel is made once for each
+        model.row_sizes = candidate_sizes("cpu", forward_tokens)
