@@ -40,7 +40,7 @@ class Accounts:
 
     def answered(self, tickets: Sequence[Ticket], result: BatchResult, unique: int) -> None:
         """It was scored."""
-        forward_s = float(result.forward_s_N.max())
+        forward_s = result.wall_s
         scored = [i for i in range(len(result)) if i not in result.errors]
         now = time.monotonic()
         self.rate.add(unique, forward_s)

@@ -28,8 +28,8 @@ from cluster.serving.replica import Replica
 logger = logging.getLogger("ray.serve.reward_cluster")
 
 REPLICA_OPTIONS: dict[str, Any] = {
-    # The lanes keep two batches on a replica; the rest is room for slots that a dying batcher
-    # leaves reserved, which Serve never frees.
+    # A batcher keeps two batches on a replica; the rest is room for probes and for the batches of
+    # another batcher, old or new.
     "max_ongoing_requests": 100,
     "health_check_period_s": 2,
     "health_check_timeout_s": 30,
@@ -39,7 +39,7 @@ REPLICA_OPTIONS: dict[str, Any] = {
     "graceful_shutdown_timeout_s": 60,
     "graceful_shutdown_wait_loop_s": 0.5,
     "request_router_config": {
-        "request_router_class": "cluster.serving.routing:FewestSentRouter",
+        "request_router_class": "cluster.serving.routing:RosterRouter",
         "initial_backoff_s": 0.01,
         "max_backoff_s": 0.1,
     },

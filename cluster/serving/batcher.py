@@ -41,7 +41,12 @@ class Batcher:
         )
         self._accounts = Accounts(self._metrics, config.engine.token_budget, share_prompts)
         self._lanes = Lanes(
-            replicas, self._take, self._settle, config.scheduler.max_attempts, self._accounts
+            replicas,
+            self._take,
+            self._settle,
+            config.scheduler.max_attempts,
+            self._accounts,
+            config.replica.stuck_after_s,
         )
         self._running: asyncio.Task[None] | None = None
 

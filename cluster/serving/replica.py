@@ -29,8 +29,8 @@ from cluster.config import EngineConfig, WeightsConfig, parse_config
 from cluster.errors import NotReady, RewardError
 from cluster.serving.announce import announce
 from cluster.serving.backends import BackendFactory
+from cluster.serving.exclusive import Exclusive
 from cluster.serving.metrics import WEIGHTS_REFUSED, RaySink
-from cluster.serving.slots import SlotLeases, release_abandoned
 from cluster.serving.weights import Loaded, engine_of, refused, require_room
 from cluster.serving.wire import BatchResult, ServedModel
 from cluster.types import EncodedBatch, ModelInfo, Score
@@ -52,7 +52,7 @@ class Replica:
         self._make_backend = make_backend
         self._stuck_after_s = stuck_after_s
         self._device = ThreadPoolExecutor(1, "device")
-        self._leases = SlotLeases() if _inside_serve() else None
+        self._use = Exclusive()
         self._busy_since: float | None = None
         self._loaded: Loaded | None = None
         self._load_error: str | None = None
@@ -81,7 +81,8 @@ class Replica:
         if self._loaded is not None and self._loaded.engine == engine:
             return
         old_load = None if self._loaded is None else self._loaded.load
-        new = await self._on_device(self._make, engine, drop_old_first)
+        async with self._use.shared():  # a death while loading is no suspect batch's
+            new = await self._on_device(self._make, engine, drop_old_first)
         if old_load is None:
             # Nothing waits for it: the batcher may not run yet.
             self._in_background(announce(new, None))
@@ -101,10 +102,18 @@ class Replica:
         self._loaded = Loaded(self._make_backend(engine), engine)
         return self._loaded
 
-    async def score(self, batch: EncodedBatch) -> BatchResult:
-        """One forward over `batch`; waits for the one before it."""
-        result: BatchResult = await self._on_device(self._forward, batch)
+    async def score(self, batch: EncodedBatch, hold: str | None = None) -> BatchResult:
+        """One forward over `batch`; waits for the one before it.
+
+        hold: the token with which the batch is alone here; HoldLost where it is over.
+        """
+        async with self._use.shared() if hold is None else self._use.alone(hold):
+            result: BatchResult = await self._on_device(self._forward, batch)
         return result
+
+    async def hold(self) -> str:
+        """Waits until every batch before it has ended; those after it wait for the holder's."""
+        return await self._use.hold()
 
     async def info(self) -> ModelInfo:
         """What serves. Raises NotReady while there is nothing."""
@@ -122,17 +131,17 @@ class Replica:
         started = self._busy_since
         if started is not None and time.monotonic() - started > self._stuck_after_s:
             raise RuntimeError(f"device stuck: one forward is running for {self._stuck_after_s} s")
-        if self._leases is not None and (n := await release_abandoned(self._leases)):
-            logger.warning("%d slots of a dead batcher were given back", n)
 
     async def _on_device(self, work: Any, *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._device, work, *args)
 
     def _forward(self, batch: EncodedBatch) -> BatchResult:
         assert self._loaded is not None, "Serve calls reconfigure before anything else"
-        self._busy_since = time.monotonic()
+        started = self._busy_since = time.monotonic()
         try:
-            return BatchResult.from_scores(_score(self._loaded, batch), self._loaded.load)
+            scores = _score(self._loaded, batch)
+            wall_s = time.monotonic() - started
+            return replace(BatchResult.from_scores(scores, self._loaded.load), wall_s=wall_s)
         except Exception as error:
             if any(sign in str(error) for sign in FATAL_SIGNS):
                 logger.exception("device lost; this replica ends and Serve starts another")
@@ -142,7 +151,7 @@ class Replica:
             self._busy_since = None
 
     def _show_refusal(self) -> None:
-        if self._leases is not None:
+        if _inside_serve():
             RaySink().record(WEIGHTS_REFUSED, float(self._load_error is not None), {})
 
     def _in_background(self, work: Any) -> None:

@@ -57,6 +57,7 @@ class BatchResult:
     rewards_N: NaN exactly where `errors` holds the item.
     queue_s_N, forward_s_N: seconds.  source_N: index into `sources`, -1 where there is an error.
     load: of a replica's answer, id of its loading of weights.
+    wall_s: seconds that the device took for the whole batch, in as many forwards as it needed.
     """
 
     rewards_N: Floats
@@ -66,6 +67,7 @@ class BatchResult:
     sources: tuple[Source, ...]
     errors: Mapping[int, RewardError]
     load: str = ""
+    wall_s: float = 0.0
 
     @classmethod
     def from_items(cls, items: Sequence[ItemResult | RewardError], load: str = "") -> BatchResult:

@@ -240,31 +240,6 @@ def refused(batcher: Any, rng: np.random.Generator) -> bool:
     return False
 
 
-class Deserter:
-    """Reserves slots of the replicas and dies with them, as a batcher may."""
-
-    async def reserve(self, app: str, n: int) -> None:
-        replicas = serve.get_deployment_handle("Replica", app).options(method_name="score")
-        self.held = [replicas.choose_replica(sent={}) for _ in range(n)]
-        for slot in self.held:
-            await slot.__aenter__()
-
-
-def test_slots_that_a_dead_batcher_left_reserved_do_not_stop_the_service(client: Any) -> None:
-    deserter: Any = ray.remote(num_cpus=0)(Deserter).remote()
-    ray.get(deserter.reserve.remote(APP, 12))
-    with load(client):
-        ray.kill(deserter)
-    until(lambda: not sum(n_reserved(actor) for actor in actors("Replica").values()))
-
-
-def n_reserved(replica: Any) -> int:
-    count: int = ray.get(
-        replica.__ray_call__.remote(lambda r: len(r._replica_impl._reserved_slots))
-    )
-    return count
-
-
 def lame(mark: str, config: EngineConfig) -> SleepBackend:
     """The first replica to come is ten times slower than the others."""
     try:

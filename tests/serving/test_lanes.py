@@ -19,6 +19,8 @@ from cluster.serving.lanes import Lanes
 from cluster.serving.metrics import ServingMetrics
 from cluster.types import Encoding
 
+STUCK_S = 60.0
+
 
 class Bench:
     """Lanes with a plain queue in place of the scheduler."""
@@ -29,7 +31,7 @@ class Bench:
         self._batch = batch
         self.accounts = Accounts(ServingMetrics(), token_budget=100, share_prompts=True)
         self.lanes = Lanes(
-            cast(Any, replicas), self._take, self._settle, max_attempts, self.accounts
+            cast(Any, replicas), self._take, self._settle, max_attempts, self.accounts, STUCK_S
         )
 
     def add(self, *ids: int) -> list[Ticket]:
