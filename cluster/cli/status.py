@@ -103,6 +103,10 @@ def _numbers(now: Snapshot, done: Throughput | None) -> Table:
     if queue is not None:
         table.add_row("waiting", f"{queue.queued_items:,} chats, {queue.queued_tokens:,} tokens")
         table.add_row("running", f"{queue.running_tokens:,} tokens")
+        table.add_row("oldest item", f"{queue.oldest_s:.1f} s")
+        table.add_row("last batch sent", f"{queue.since_dispatch_s:.1f} s ago")
+        if queue.struck:
+            table.add_row("replicas that do not answer", ", ".join(queue.struck))
     if done is not None:
         speed = f"{done.items_per_s:,.1f} chats/s, {done.tokens_per_s:,.0f} tokens/s"
         table.add_row(f"last {done.seconds:.1f} s", speed)

@@ -22,9 +22,14 @@ from cluster.serving.calls import Book, Call, Result, Ticket
 from cluster.serving.lanes import Lanes
 from cluster.serving.load import QueueState
 from cluster.serving.metrics import RaySink, ServingMetrics, Totals
+from cluster.serving.probe import ModelProbe
 from cluster.serving.scheduler import Scheduler
+from cluster.serving.watchdog import Watchdog
 from cluster.serving.wire import BatchResult, ServedModel, Source
 from cluster.types import EncodedBatch, ModelInfo
+
+STALLED_S = 30.0
+"""With work waiting, a replica idle, and nothing sent for so long, the batcher is replaced."""
 
 
 class Batcher:
@@ -32,7 +37,7 @@ class Batcher:
 
     def __init__(self, replicas: DeploymentHandle[Any], config: ClusterConfig) -> None:
         self._config = config
-        self._replicas = replicas
+        self._probe = ModelProbe(replicas)
         share_prompts = config.engine.numerics != "reference"
         self._metrics = ServingMetrics(RaySink())
         self._book = Book(config.scheduler.dedupe_s)
@@ -48,6 +53,7 @@ class Batcher:
             self._accounts,
             config.replica.stuck_after_s,
         )
+        self._watchdog = Watchdog(STALLED_S, time.monotonic())
         self._running: asyncio.Task[None] | None = None
 
     async def score_batch(
@@ -78,17 +84,20 @@ class Batcher:
             self._leave(call)
 
     async def model_info(self) -> ModelInfo:
-        """What a replica has loaded; waits until one is ready."""
-        info: ModelInfo = await self._replicas.info.remote()
-        return info
+        """What a replica has loaded. Raises NotReady where none answers, which callers repeat."""
+        return await self._probe.info()
 
     async def state(self) -> QueueState:
         """What waits and runs now."""
+        now = time.monotonic()
         return QueueState(
             queued_items=len(self._scheduler),
             queued_tokens=self._scheduler.queued_tokens,
             running_tokens=self._accounts.running_tokens,
             replica_tokens_per_s=self._accounts.rate.tokens_per_s,
+            oldest_s=self._book.oldest_s(now),
+            since_dispatch_s=now - self._lanes.sent_at,
+            struck=tuple(self._lanes.roster.struck()),
         )
 
     async def totals(self) -> Totals:
@@ -100,14 +109,22 @@ class Batcher:
         return autoscaling_stats(await self.state(), self._metrics.totals.forward_s)
 
     async def check_health(self) -> None:
-        """Called by Serve; raises where this process should be replaced."""
+        """Called by Serve every second; raises where this process should be replaced."""
         if self._running is not None and self._running.done():
             raise RuntimeError("the lanes have ended; nothing would be scored any more")
+        state, roster = await self.state(), self._lanes.roster
+        self._metrics.progress(state.oldest_s, state.since_dispatch_s, len(state.struck))
+        could_move = state.queued_items > 0 and bool(roster.idle())
+        stalled = self._watchdog.stalled(time.monotonic(), could_move, self._lanes.moved_at)
+        if stalled and await roster.any_idle_answers():
+            raise RuntimeError(
+                f"{state.queued_items} items wait beside an idle replica and none was sent for "
+                f"{STALLED_S:g} s"
+            )
 
     async def served(self) -> ServedModel:
-        """What a replica serves; who encodes loads its tokenizer. Waits until one is ready."""
-        found: ServedModel = await self._replicas.served.remote()
-        return found
+        """What a replica serves; who encodes loads its tokenizer. Raises NotReady as above."""
+        return await self._probe.served()
 
     async def weights_loaded(self, loads: Sequence[str], source: Source) -> None:
         """Called by a replica before the first reward of new weights. loads: see `Book.loaded`."""

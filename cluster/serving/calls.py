@@ -160,6 +160,11 @@ class Book:
                 abandoned.append(ticket)
         return abandoned
 
+    def oldest_s(self, now: float) -> float:
+        """Age of the oldest open ticket, 0 where there is none."""
+        first = next(iter(self._open.values()), None)
+        return 0.0 if first is None else now - first.entered
+
     def _close(self, ticket: Ticket) -> None:
         if self._open.get(ticket.key) is ticket:
             del self._open[ticket.key]

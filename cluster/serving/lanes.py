@@ -42,7 +42,8 @@ LOOK_AGAIN_S = 0.1
 class Lanes:
     """Carries units to replicas, as many at once as the replicas have room for.
 
-    moved_at: when work last arrived, left or came back, on `time.monotonic`.
+    sent_at: when a batch was last sent, or the start. moved_at: when work last arrived at empty
+    lanes, left or came back. Both on `time.monotonic`.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Lanes:
         stuck_after_s: float,
     ) -> None:
         """stuck_after_s: the longest that a batch may take before others are asked for it."""
-        self.moved_at = time.monotonic()
+        self.sent_at = self.moved_at = time.monotonic()
         self._score = replicas.options(method_name="score")
         self._hold = replicas.options(method_name="hold")
         self._take = take
@@ -68,11 +69,6 @@ class Lanes:
         self._work = asyncio.Event()
         self._freed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def has_work(self) -> bool:
-        """Whether something may wait for a replica."""
-        return self._work.is_set()
 
     def wake(self) -> None:
         """There may be something to take."""
@@ -141,7 +137,7 @@ class Lanes:
         """One forward of `unit`. Every ticket is settled or in the line afterwards."""
         replica_id, tickets, suspect = slot.replica_id, list(unit.tickets), unit.failures > 0
         self._in_flight.begin(replica_id, unit, alone=suspect)
-        self.moved_at = time.monotonic()
+        self.sent_at = self.moved_at = time.monotonic()
         unique = self._accounts.sent(tickets)
         lost: BaseException | None = None
         try:

@@ -11,12 +11,18 @@ class QueueState:
 
     queued_tokens, running_tokens: unique tokens, shared prompts counted once.
     replica_tokens_per_s: unique tokens a second of one replica's forward, 0 until measured.
+    oldest_s: age of the oldest item that is not answered yet, 0 where there is none.
+    since_dispatch_s: since a batch was last sent to a replica, or since the start.
+    struck: replicas that get nothing because they do not answer.
     """
 
     queued_items: int
     queued_tokens: int
     running_tokens: int
     replica_tokens_per_s: float
+    oldest_s: float = 0.0
+    since_dispatch_s: float = 0.0
+    struck: tuple[str, ...] = ()
 
 
 class ReplicaRate:

@@ -56,6 +56,11 @@ FORWARD_S = Metric(
 QUEUE_S = Metric(
     "histogram", "reward_queue_seconds", "Waited by a batch's oldest item.", buckets=SECONDS
 )
+OLDEST_S = Metric("gauge", "reward_oldest_item_seconds", "Age of the oldest unanswered item.")
+SINCE_DISPATCH_S = Metric(
+    "gauge", "reward_since_dispatch_seconds", "Since a batch was last sent to a replica."
+)
+STRUCK = Metric("gauge", "reward_struck_replicas", "Replicas left out: they do not answer.")
 ERRORS = Metric("counter", "reward_errors", "Items and calls that failed, by class.", ("code",))
 RETRIES = Metric("counter", "reward_batch_retries", "Batches tried again on another replica.")
 WEIGHTS_REFUSED = Metric(
@@ -76,6 +81,9 @@ ALL = (
     SAVED_TOKENS,
     FORWARD_S,
     QUEUE_S,
+    OLDEST_S,
+    SINCE_DISPATCH_S,
+    STRUCK,
     ERRORS,
     RETRIES,
     WEIGHTS_REFUSED,
@@ -159,6 +167,12 @@ class ServingMetrics:
         """What waits now."""
         self._record(QUEUED_ITEMS, items)
         self._record(QUEUED_TOKENS, tokens)
+
+    def progress(self, oldest_s: float, since_dispatch_s: float, struck: int) -> None:
+        """How long things have waited. struck: replicas that do not answer."""
+        self._record(OLDEST_S, oldest_s)
+        self._record(SINCE_DISPATCH_S, since_dispatch_s)
+        self._record(STRUCK, struck)
 
     def batch_cut(self, tokens: int, unique: int, budget: int) -> None:
         """A batch of `tokens`, `unique` of which run, leaves the queue."""

@@ -61,8 +61,19 @@ class Roster:
         return self._load(replica_id) < DEPTH
 
     def idle(self) -> list[str]:
-        """Replicas that answer and have room."""
+        """Replicas that have room, as far as is known."""
         return [replica_id for replica_id in self._known if self.has_room(replica_id)]
+
+    async def any_idle_answers(self) -> bool:
+        """Whether a replica that has room answers a ping now."""
+        known = self._known
+        pings = [asyncio.ensure_future(known[each].ping()) for each in self.idle()]
+        if not pings:
+            return False
+        done, pending = await asyncio.wait(pings, timeout=SILENT_AFTER_S)
+        for ping in pending:
+            ping.cancel()
+        return any(ping.exception() is None for ping in done)
 
     def struck(self) -> list[str]:
         """Replicas that get nothing until they answer."""

@@ -6,6 +6,7 @@ next to nothing. Knows nothing of how it is shown.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -13,16 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ray import serve
-from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
 
 from cluster.serving.load import QueueState
 from cluster.serving.metrics import Totals
 from cluster.serving.names import BATCHER, REPLICA
+from cluster.serving.probe import each_answer
 from cluster.types import ModelInfo
-
-PATIENCE_S = 2.0
-"""Seconds a process has to answer before it is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +112,16 @@ def throughput(before: Snapshot, after: Snapshot) -> Throughput | None:
 def _ask(app: str, deployment: str, method: str, kind: type[Any]) -> list[Any]:
     """The answers of all running processes of a deployment; those that fail are left out."""
     handle: Any = serve.get_deployment_handle(deployment, app)
-    try:
-        answers = handle.broadcast(method).results(timeout_s=PATIENCE_S, return_exceptions=True)
-    except (RayError, RayServeException, TimeoutError):
-        return []
-    return [answer for answer in answers if isinstance(answer, kind)]
+
+    async def collect() -> list[Any]:
+        return [answer async for answer in each_answer(handle, method) if isinstance(answer, kind)]
+
+    return asyncio.run(collect())
 
 
 def _all_queues(states: Sequence[QueueState]) -> QueueState | None:
-    """Summed over batchers; a replica's rate is their mean."""
+    """Summed over batchers; a replica's rate is their mean, ages are those of the oldest item and
+    of the last dispatch, and a replica is struck where any batcher gets no answer from it."""
     if not states:
         return None
     return QueueState(
@@ -131,6 +129,9 @@ def _all_queues(states: Sequence[QueueState]) -> QueueState | None:
         queued_tokens=sum(s.queued_tokens for s in states),
         running_tokens=sum(s.running_tokens for s in states),
         replica_tokens_per_s=sum(s.replica_tokens_per_s for s in states) / len(states),
+        oldest_s=max(s.oldest_s for s in states),
+        since_dispatch_s=min(s.since_dispatch_s for s in states),
+        struck=tuple(sorted({replica for s in states for replica in s.struck})),
     )
 
 

@@ -7,12 +7,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import signal
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +18,16 @@ import pytest
 import ray
 from ray import serve
 from ray.cluster_utils import Cluster
-from ray.exceptions import RayActorError
 from ray.serve.schema import ServeDeploySchema
+from support.load import load
+from support.processes import actors, kill, pid
 from support.serving import PATIENCE_S, client_of, sequences, service, until
 
 from cluster.config import ClusterConfig, EngineConfig, FakeGpuConfig
 from cluster.errors import Overloaded, RewardError, ScoringFailed
 from cluster.serving.backends import SleepBackend, fake_reward
 from cluster.serving.deploy import deploy
-from cluster.types import EncodedBatch, Encoding, Score, TokenIds
+from cluster.types import EncodedBatch, Encoding, Score
 
 pytestmark = pytest.mark.ray
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
@@ -59,113 +57,33 @@ def client(ray_cluster: Cluster, configure: Callable[..., ClusterConfig]) -> Ite
         yield actor
 
 
-class Load:
-    """Calls of 16 sequences, a fixed number of them open at any time, until stopped."""
-
-    def __init__(self, client: Any, open_calls: int = 6) -> None:
-        self._client = client
-        self._open_calls = open_calls
-        self._rng = np.random.default_rng(0)
-        self._stop = threading.Event()
-        self.asked: dict[Any, list[TokenIds]] = {}
-        self.answers: dict[Any, list[Score | RewardError]] = {}
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        pending: list[Any] = []
-        while not self._stop.is_set() or pending:
-            while len(pending) < self._open_calls and not self._stop.is_set():
-                ids = sequences(16, self._rng)
-                ref = self._client.score.remote(ids, 0, PATIENCE_S)
-                self.asked[ref] = ids
-                pending.append(ref)
-            done, pending = ray.wait(pending, timeout=PATIENCE_S + 30)
-            assert done, "a future hangs"
-            for ref in done:
-                self.answers[ref] = ray.get(ref)
-
-    def wait_for(self, n_calls: int) -> None:
-        """Until `n_calls` more calls have been answered."""
-        target = len(self.answers) + n_calls
-        until(lambda: len(self.answers) >= target)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(PATIENCE_S + 60)
-        assert not self._thread.is_alive(), "a future hangs"
-
-    def check(self, revisions: set[str]) -> None:
-        """Every call answered, every reward the right one of the weights it names."""
-        assert set(self.answers) == set(self.asked)
-        for ref, answer in self.answers.items():
-            for ids, item in zip(self.asked[ref], answer, strict=True):
-                assert isinstance(item, Score)
-                assert item.revision in revisions
-                assert item.reward == fake_reward(ids, item.revision)
-
-
-@contextmanager
-def load(client: Any, revisions: Sequence[str] = ("r1",)) -> Iterator[Load]:
-    """A steady load round a failure; afterwards everything asked has its right answer."""
-    running = Load(client)
-    running.start()
-    try:
-        running.wait_for(6)
-        yield running
-        running.wait_for(12)
-    finally:
-        running.stop()
-    running.check(set(revisions))
-
-
-def actors(part: str, app: str = APP) -> dict[str, Any]:
-    """Live Serve actors of an app's deployment, or the controller, by name."""
-    names = [entry["name"] for entry in ray.util.list_named_actors(all_namespaces=True)]
-    wanted = f"SERVE_REPLICA::{app}#{part}#" if part != "controller" else "SERVE_CONTROLLER_ACTOR"
-    return {name: ray.get_actor(name, namespace="serve") for name in names if wanted in name}
-
-
-def pid(actor: Any) -> int:
-    """0 while the actor is being restarted."""
-    try:
-        found: int = ray.get(actor.__ray_call__.remote(lambda _: os.getpid()), timeout=30)
-    except RayActorError:
-        return 0
-    return found
-
-
-def kill(*victims: Any) -> None:
-    """End the actors' processes at the same moment, as a crash does."""
-    for number in [pid(actor) for actor in victims]:
-        os.kill(number, signal.SIGKILL)
-
-
-def replaced(part: str, before: dict[str, Any]) -> bool:
-    """As many actors as before, none of them the same process."""
-    now = actors(part)
-    return len(now) >= len(before) and not set(now) & set(before)
+def replaced(part: str, gone: dict[str, Any], n: int | None = None) -> bool:
+    """None of `gone` is there any more, and as many actors as they were, or `n`."""
+    now = actors(part, APP)
+    return len(now) >= (n or len(gone)) and not set(now) & set(gone)
 
 
 def test_a_replica_killed_in_mid_batch_costs_no_reward(client: Any) -> None:
-    before = actors("Replica")
+    before = actors("Replica", APP)
     with load(client):
         victim = next(iter(before))
         kill(before[victim])
-        until(lambda: victim not in actors("Replica") and len(actors("Replica")) == len(before))
+        until(
+            lambda: (
+                victim not in actors("Replica", APP) and len(actors("Replica", APP)) == len(before)
+            )
+        )
 
 
 def test_all_replicas_killed_at_once_cost_no_reward(client: Any) -> None:
-    before = actors("Replica")
+    before = actors("Replica", APP)
     with load(client):
         kill(*before.values())
         until(lambda: replaced("Replica", before))
 
 
 def test_the_batcher_killed_under_load_costs_no_reward(client: Any) -> None:
-    before = actors("Batcher")
+    before = actors("Batcher", APP)
     with load(client):
         kill(*before.values())
         until(lambda: replaced("Batcher", before))
@@ -179,7 +97,7 @@ def test_the_client_actor_killed_under_load_re_runs_its_calls(client: Any) -> No
 
 
 def test_the_controller_killed_under_load_is_not_noticed(client: Any) -> None:
-    (controller,) = actors("controller").values()
+    (controller,) = actors("controller", APP).values()
     before = pid(controller)
     with load(client):
         kill(controller)

@@ -1,83 +1,17 @@
-"""Lanes against replicas that a test scripts: who answers, who dies, who has a slot."""
+"""Lanes against replicas that a test scripts: who answers, who dies, who has room."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from typing import Any, cast
 
-import numpy as np
 import pytest
 from ray.exceptions import ActorDiedError
 from ray.serve.exceptions import ReplicaUnavailableError
-from support.replicas import Behaviour, Replicas, answer
+from support.lanes import Bench, dies_with, rewards
+from support.replicas import Replicas, answer
 
-from cluster.errors import NotReady, RewardError, ScoringFailed
-from cluster.serving.accounts import Accounts
-from cluster.serving.calls import Call, Result, Ticket
-from cluster.serving.lanes import Lanes
-from cluster.serving.metrics import ServingMetrics
-from cluster.types import Encoding
-
-STUCK_S = 60.0
-
-
-class Bench:
-    """Lanes with a plain queue in place of the scheduler."""
-
-    def __init__(self, replicas: Replicas, max_attempts: int = 2, batch: int = 4) -> None:
-        self.queue: deque[Ticket] = deque()
-        self.results: dict[int, Result] = {}
-        self._batch = batch
-        self.accounts = Accounts(ServingMetrics(), token_budget=100, share_prompts=True)
-        self.lanes = Lanes(
-            cast(Any, replicas), self._take, self._settle, max_attempts, self.accounts, STUCK_S
-        )
-
-    def add(self, *ids: int) -> list[Ticket]:
-        tickets = [ticket(i) for i in ids]
-        self.queue.extend(tickets)
-        self.lanes.wake()
-        return tickets
-
-    def _take(self) -> list[Ticket]:
-        return [self.queue.popleft() for _ in range(min(self._batch, len(self.queue)))]
-
-    def _settle(self, ticket: Ticket, result: Result) -> None:
-        index = int(ticket.encoding.input_ids[0])
-        assert index not in self.results, "settled twice"
-        self.results[index] = result
-
-    async def run_until(self, n_results: int) -> dict[int, Result]:
-        running = asyncio.create_task(self.lanes.run())
-        async with asyncio.timeout(10):
-            while len(self.results) < n_results:
-                await asyncio.sleep(0)
-        running.cancel()
-        assert self.accounts.running_tokens == 0
-        return self.results
-
-
-def ticket(index: int) -> Ticket:
-    made = Ticket(Encoding(np.array([index], np.int32)), bytes([index]), 0, None, 0.0)
-    made.waiters.append((Call(1, None), 0))
-    return made
-
-
-def rewards(results: dict[int, Result]) -> dict[int, float | str]:
-    return {
-        i: result.code if isinstance(result, RewardError) else result.reward
-        for i, result in results.items()
-    }
-
-
-def dies_with(*poison: int, error: Exception | None = None) -> Behaviour:
-    async def behave(ids: list[int]) -> None:
-        await asyncio.sleep(0)
-        if set(ids) & set(poison):
-            raise error or ActorDiedError()
-
-    return behave
+from cluster.errors import NotReady, ScoringFailed
+from cluster.serving.calls import Result
 
 
 def test_while_all_replicas_are_full_nothing_is_cut() -> None:
@@ -243,3 +177,27 @@ def test_where_no_replica_can_be_started_everything_that_waits_is_told_so() -> N
         return await bench.run_until(2)
 
     assert all(isinstance(result, NotReady) for result in asyncio.run(run()).values())
+
+
+def test_a_replicas_own_error_for_a_batch_is_its_answer() -> None:
+    async def run() -> dict[int, Result]:
+        bench = Bench(Replicas(dies_with(1, error=NotReady("loading"))), batch=2)
+        bench.add(0, 1, 2)
+        return await bench.run_until(3)
+
+    assert rewards(asyncio.run(run())) == {0: "not_ready", 1: "not_ready", 2: 2.0}
+
+
+def test_a_call_that_serve_cancels_is_tried_again() -> None:
+    async def run() -> dict[int, Result]:
+        cancels = iter([asyncio.CancelledError()])
+
+        async def once(ids: list[int]) -> None:
+            for error in cancels:
+                raise error
+
+        bench = Bench(Replicas(once))
+        bench.add(0, 1)
+        return await bench.run_until(2)
+
+    assert rewards(asyncio.run(run())) == {0: 0.0, 1: 1.0}

@@ -68,7 +68,7 @@ class Replicas:
         if roster is not None:
             yield Slot(roster.first([Known(name, self) for name in self.ids]).replica_id.unique_id)
         else:
-            yield Slot(only if only in self.ids else self.ids[0])
+            yield Slot(only if only is not None and only in self.ids else self.ids[0])
 
     async def dispatch(
         self, slot: Slot, batch: EncodedBatch, hold: str | None = None

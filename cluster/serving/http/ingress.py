@@ -14,8 +14,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
-from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from cluster.config import ClusterConfig
@@ -27,13 +25,12 @@ from cluster.serving.http.keys import KeyDigest, KeyRing
 from cluster.serving.logs import event
 from cluster.serving.metrics import RaySink, ServingMetrics
 from cluster.serving.names import REPLICA
+from cluster.serving.probe import ModelProbe
 from cluster.serving.submit import Submitter
 from cluster.types import Conversation, Encoding, ModelInfo, Score
 
 NOBODY = KeyDigest(b"", b"")
 """Matches no key: until it is told its keys, an Ingress is shut."""
-PROBE_S = 2.0
-"""Seconds in which a replica's event loop tells what it has loaded, forward running or not."""
 
 
 class ServiceScorer:
@@ -43,7 +40,7 @@ class ServiceScorer:
         self._submitter = Submitter(app, patient=False)
         self._encoder = encoder
         self._metrics = metrics
-        self._replicas: DeploymentHandle[Any] = serve.get_deployment_handle(REPLICA, app)
+        self._probe = ModelProbe(serve.get_deployment_handle(REPLICA, app))
 
     async def score(
         self, conversations: Sequence[Conversation], *, priority: int, deadline_s: float
@@ -59,17 +56,7 @@ class ServiceScorer:
         return [results[i] for i in range(len(encoded))]
 
     async def info(self) -> ModelInfo:
-        """Asked of all replicas at once, past their queues: a probe must not wait for a forward."""
-        try:
-            answers = await self._replicas.broadcast("info").results_async(
-                timeout_s=PROBE_S, return_exceptions=True
-            )
-        except (RayError, RayServeException, TimeoutError) as error:
-            raise NotReady(f"no replica answers: {type(error).__name__}") from error
-        for answer in answers:
-            if isinstance(answer, ModelInfo):
-                return answer
-        raise NotReady("no replica answers; see the replicas' log")
+        return await self._probe.info()
 
     async def ready(self) -> bool:
         try:
