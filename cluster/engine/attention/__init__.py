@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
-from cluster.engine.packing import Batch
+from cluster.engine.packing import Batch, Segment
 from cluster.errors import ConfigError
 
 
@@ -133,25 +133,29 @@ def _segment_attention(
         sinks_H=s_aux,
         layer=getattr(module, "layer_idx", None) or 0,
     )
-    return segments(query[0], key[0], value[0], layer).unsqueeze(0), None
+    size = value.shape[-1]
+    # Kernels want one head size; latent attention (DeepSeek) has smaller values than keys.
+    value = torch.nn.functional.pad(value, (0, max(0, key.shape[-1] - size)))
+    out = segments(query[0], key[0], value[0], layer)
+    return out[..., :size].unsqueeze(0), None
 
 
 def _ignorable(key: str, value: Any) -> bool:
     return value is None or key in _KNOWN_TO_MODELS or key.startswith("output_")
 
 
-def refuse_extras(layer: LayerAttention, longest: int) -> None:
-    """Raises ConfigError unless `layer` is plain causal attention for contexts up to `longest`."""
-    if not layer.is_plain(longest):
-        raise ConfigError(
-            "a layer wants a soft-cap, sinks, ALiBi or a sliding window, which this attention "
-            "backend does not have; use numerics: reference"
-        )
-
-
 def longest_context(batch: Batch) -> int:
     """Tokens of the longest context of a batch: what a window is compared with."""
     return max(s.depth + s.end - s.start for s in batch.segments)
+
+
+def ancestry(segments: tuple[Segment, ...], segment: Segment) -> list[tuple[int, int]]:
+    """Token ranges of the ancestors, root first, then the segment's own."""
+    runs = [(segment.start, segment.end)]
+    while segment.parent >= 0:
+        segment = segments[segment.parent]
+        runs.append((segment.start, segment.end))
+    return runs[::-1]
 
 
 AttentionInterface.register(IMPLEMENTATION, _segment_attention)

@@ -17,10 +17,9 @@ from torch import Tensor
 from cluster.engine.attention import (
     AttentionFn,
     LayerAttention,
-    longest_context,
-    refuse_extras,
+    ancestry,
 )
-from cluster.engine.attention.gathered import ancestry
+from cluster.engine.attention.masked import masking
 from cluster.engine.packing import Batch
 
 Run = tuple[int, int]
@@ -31,12 +30,9 @@ def prepare(batch: Batch, device: torch.device, isolate: bool) -> AttentionFn:
     own = [(s.start, s.end) for s in batch.segments]
     shared = list(_per_segment(batch) if isolate else _per_ancestor(batch))
 
-    longest = longest_context(batch)
-
     def attend(
         query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, layer: LayerAttention
     ) -> Tensor:
-        refuse_extras(layer, longest)
         n_kv, n_tokens, head_dim = key_KTD.shape
         # Heads that share keys become heads of one kv "batch" entry: no copy of keys or values.
         query = query_HTD.view(n_kv, -1, n_tokens, head_dim)
@@ -63,7 +59,7 @@ def prepare(batch: Batch, device: torch.device, isolate: bool) -> AttentionFn:
             _merge(out[:, :, first:last], lse[:, :, first:last], *part)
         return out.permute(2, 0, 1, 3).flatten(1, 2)
 
-    return attend
+    return masking(batch, attend)
 
 
 def _attention(

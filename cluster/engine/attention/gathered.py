@@ -12,9 +12,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from cluster.engine.attention import (
     AttentionFn,
     LayerAttention,
-    longest_context,
-    refuse_extras,
+    ancestry,
 )
+from cluster.engine.attention.masked import masking
 from cluster.engine.packing import Batch, Segment
 
 
@@ -25,12 +25,9 @@ def prepare(batch: Batch, device: torch.device, isolate: bool = True) -> Attenti
         runs = ancestry(batch.segments, segment)
         work.append((segment, runs, _mask(segment, device)))
 
-    longest = longest_context(batch)
-
     def attend(
         query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, layer: LayerAttention
     ) -> Tensor:
-        refuse_extras(layer, longest)
         outs = []
         for segment, runs, mask in work:
             out = scaled_dot_product_attention(
@@ -45,16 +42,7 @@ def prepare(batch: Batch, device: torch.device, isolate: bool = True) -> Attenti
             outs.append(out[0].transpose(0, 1))
         return torch.cat(outs)
 
-    return attend
-
-
-def ancestry(segments: tuple[Segment, ...], segment: Segment) -> list[tuple[int, int]]:
-    """Token ranges of the ancestors, root first, then the segment's own."""
-    runs = [(segment.start, segment.end)]
-    while segment.parent >= 0:
-        segment = segments[segment.parent]
-        runs.append((segment.start, segment.end))
-    return runs[::-1]
+    return masking(batch, attend)
 
 
 def _mask(segment: Segment, device: torch.device) -> Tensor | None:

@@ -18,10 +18,10 @@ from torch.nn.functional import scaled_dot_product_attention
 from cluster.engine.attention import (
     AttentionFn,
     LayerAttention,
+    ancestry,
     longest_context,
-    refuse_extras,
 )
-from cluster.engine.attention.gathered import ancestry
+from cluster.engine.attention.masked import masked_attention
 from cluster.engine.packing import Batch, Segment
 
 
@@ -57,7 +57,8 @@ def prepare(batch: Batch, device: torch.device, isolate: bool = True) -> Attenti
     def attend(
         query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, layer: LayerAttention
     ) -> Tensor:
-        refuse_extras(layer, longest)
+        if not layer.is_plain(longest):
+            return masked_attention(batch, query_HTD, key_KTD, value_KTD, layer)
         outs = []
         for rectangle in rectangles:
             out_SHQD = scaled_dot_product_attention(
