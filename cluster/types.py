@@ -27,9 +27,10 @@ class Message(TypedDict):
 
 
 Chat = Sequence[Message]
-Conversation = Chat | tuple[Chat, str] | str | Sequence[int] | TokenIds
-"""What a caller may ask to score: a list of messages; (prompt messages, response);
-text that is already templated; or token ids (a list of ints or a 1-d integer array)."""
+Conversation = Chat | tuple[Chat | str, str] | str | Sequence[int] | TokenIds
+"""What a caller may ask to score: a list of messages; (prompt, response), the prompt as messages
+or as the text of one user message; text that is already templated; or token ids (a list of ints or
+a 1-d integer array)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,13 @@ def check_messages(value: Any) -> list[Message]:
 
 
 def check_pair(value: tuple[Any, ...]) -> list[Message]:
-    """(prompt messages, response) as one conversation ending in the assistant's response."""
+    """(prompt, response) as one conversation ending in the assistant's response.
+
+    A string prompt is one user message, as in files and over HTTP.
+    """
     prompt, response = value
+    if isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
     return [
         *check_messages(prompt),
         {"role": "assistant", "content": check_text(response, "the response")},

@@ -1,170 +1,88 @@
-"""The Ray actor that rollout workers call, and ways to reach it.
+"""Ways to reach the client actor: `connect` for rollout workers, `RewardService` for scripts.
 
-    client = connect()                              # finds or creates the actor
-    ref = client.score.remote(conversations)        # an ObjectRef of the caller's, at once
-    scores = ray.get(ref)                           # list[Score | RewardError], in order
+    client = connect()                              # finds or creates this job's actor
+    ref = client.score.remote(conversations)        # see `client_actor`
+    scores = RewardService().score(conversations)   # the same, waited for
 
-Methods return values, so the caller owns the future: a restarted actor re-runs the call and the
-caller notices only latency. An item that cannot be scored is its RewardError in the list, never a
-number; `strict=True` raises the first one instead. `score_stream` alone is not re-run by Ray (its
-order is that of completion, which a re-run would not repeat): `RewardService.stream` asks again
-for what is missing.
-
-Knows the tokenizer and the batcher's handle; nothing of queues or devices.
+A client belongs to one app; its name in Ray says which.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import ray
+from ray.exceptions import ActorDiedError, GetTimeoutError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.errors import InvalidInput, RewardError
+from cluster.errors import DeadlineExceeded, NotReady, RewardError
+from cluster.serving.client_actor import Item, RewardClient
+from cluster.serving.deadline import Deadline
+from cluster.serving.job_watch import current_job
 from cluster.serving.names import APP, NAMESPACE
-from cluster.serving.retry import LOST, plain
-from cluster.serving.submit import Submitter
-from cluster.types import Chat, Conversation, Encoding, Score
+from cluster.serving.retry import LOST, pause_s, plain
+from cluster.types import Conversation, Score
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
-    from cluster.engine.chat import ChatEncoder
-
-Item = Score | RewardError
-Ref = ray.ObjectRef[Any]
-
-
-class RewardClient:
-    """Encodes conversations and has them scored; one actor serves many callers at once.
-
-    Everywhere: `priority` higher is sooner; `deadline_s` counts from the call, after it the
-    unscored items are DeadlineExceeded; None waits as long as the service needs. While the
-    service is full, starting or recovering, the actor waits and asks again.
-    """
-
-    def __init__(self, app: str = APP) -> None:
-        self._submitter = Submitter(app)
-        self._encoder: ChatEncoder | None = None
-        self._loading = asyncio.Lock()
-
-    async def score(
-        self,
-        conversations: Sequence[Conversation | Ref],
-        priority: int = 0,
-        deadline_s: float | None = None,
-        strict: bool = False,
-    ) -> list[Item]:
-        """Rewards in order. `conversations`, or any item of it, may be an ObjectRef."""
-        deadline = _deadline(deadline_s)
-        encodings = await self._encode(conversations, deadline)
-        items: list[Encoding | Item] = list(encodings)
-        async for i, item in self._submitter.results(_sound(encodings), priority, deadline):
-            items[i] = item
-        return _finished(items, strict)
-
-    async def score_group(
-        self,
-        prompt: Chat,
-        responses: Sequence[str],
-        priority: int = 0,
-        deadline_s: float | None = None,
-        strict: bool = False,
-    ) -> list[Item]:
-        """One reward a response; the prompt is computed once for all of them."""
-        group: list[Conversation | Ref] = [(prompt, response) for response in responses]
-        return await self.score(group, priority, deadline_s, strict)
-
-    async def score_stream(
-        self,
-        conversations: Sequence[Conversation | Ref],
-        priority: int = 0,
-        deadline_s: float | None = None,
-    ) -> AsyncIterator[tuple[int, Item]]:
-        """(index, result) as each completes; call with `.options(num_returns="streaming")`."""
-        deadline = _deadline(deadline_s)
-        encodings = await self._encode(conversations, deadline)
-        for i, encoding in enumerate(encodings):
-            if isinstance(encoding, RewardError):
-                yield i, encoding
-        stream = self._submitter.results(_sound(encodings), priority, deadline, stream=True)
-        async for i, item in stream:
-            yield i, item
-
-    async def ready(self, deadline_s: float | None = None) -> str:
-        """The served model's revision, once a replica can score and this actor can encode."""
-        deadline = _deadline(deadline_s)
-        await self._load_encoder(deadline)
-        return (await self._submitter.model_info(deadline)).revision
-
-    async def _encode(
-        self, conversations: Sequence[Conversation | Ref], deadline: float | None
-    ) -> list[Encoding | RewardError]:
-        if isinstance(conversations, str) or not isinstance(conversations, Sequence):
-            raise InvalidInput("conversations must be a list, one item for each reward wanted")
-        resolved = await asyncio.gather(*(_resolve(item) for item in conversations))
-        encoder = self._encoder or await self._load_encoder(deadline)
-        return await asyncio.to_thread(encoder.encode_all, resolved)
-
-    async def _load_encoder(self, deadline: float | None) -> ChatEncoder:
-        async with self._loading:
-            if self._encoder is None:
-                from cluster.engine.chat import ChatEncoder
-
-                config = (await self._submitter.served(deadline)).engine
-                self._encoder = await asyncio.to_thread(ChatEncoder.load, config)
-            return self._encoder
-
-
-async def _resolve(item: Any) -> Any:
-    return await item if isinstance(item, ray.ObjectRef) else item
-
-
-def _deadline(deadline_s: float | None) -> float | None:
-    return None if deadline_s is None else time.monotonic() + deadline_s
-
-
-def _sound(encodings: Sequence[Encoding | RewardError]) -> dict[int, Encoding]:
-    return {i: e for i, e in enumerate(encodings) if isinstance(e, Encoding)}
-
-
-def _finished(items: Sequence[Encoding | Item], strict: bool) -> list[Item]:
-    finished = [item for item in items if not isinstance(item, Encoding)]
-    assert len(finished) == len(items), "every item ends with a result"
-    error = next((item for item in finished if isinstance(item, RewardError)), None)
-    if strict and error is not None:
-        raise error
-    return finished
+MAX_CALLS = 10_000
+"""Calls that one handle may have under way; `.remote()` then raises PendingCallsLimitExceeded."""
+GRACE_S = 5.0
+"""Seconds after a deadline for the actor's own answer to arrive."""
+MAX_DEATHS = 5
+"""Calls in a row that find the actor dead: it is not being restarted."""
 
 
 def connect(
-    app: str = APP, *, name: str = "reward", per_node: bool = False, detached: bool = True
+    app: str = APP, *, name: str | None = None, per_node: bool = False, detached: bool = False
 ) -> ActorHandle[RewardClient]:
-    """Find the client actor `name`, or create it; from any Ray job, in namespace `NAMESPACE`.
+    """Find or create a client actor of `app`, in namespace `NAMESPACE`, from any process of a job.
 
-    per_node: an actor for the caller's node (name@node), so that no actor is a single bottleneck.
-    detached: outlives the job that creates it; otherwise it ends with its creator.
+    name: None is the actor of this Ray job; any job that gives a name gets the actor of that name.
+    per_node: an actor for the caller's node, so that no actor is a single bottleneck.
+    detached: lives until `disconnect`; otherwise it ends with the job that created it, a few
+        seconds later.
     """
-    options: dict[str, Any] = {"name": name}
+    job = current_job()
+    options: dict[str, Any] = {"name": _actor_name(app, name, per_node)}
     if per_node:
         node = ray.get_runtime_context().get_node_id()
         where = NodeAffinitySchedulingStrategy(node_id=node, soft=True)
-        options = {"name": f"{name}@{node}", "scheduling_strategy": where}
+        options["scheduling_strategy"] = where
     actor = ray.remote(RewardClient).options(
         namespace=NAMESPACE,
         get_if_exists=True,
-        lifetime="detached" if detached else None,
+        lifetime="detached",  # of the worker that made it; its job is watched by the actor itself
         num_cpus=0,
         max_restarts=-1,
         max_task_retries=-1,
-        max_concurrency=1000,
+        max_concurrency=MAX_CALLS,
+        max_pending_calls=MAX_CALLS,
         **options,
     )
-    return cast("ActorHandle[RewardClient]", actor.remote(app))
+    bound = "" if name is not None and detached else job
+    return cast("ActorHandle[RewardClient]", actor.remote(app, bound, not detached))
+
+
+def disconnect(app: str = APP, *, name: str | None = None, per_node: bool = False) -> bool:
+    """End the actor that `connect` with the same arguments finds; False where there is none.
+
+    Its unanswered calls end with ActorDiedError.
+    """
+    try:
+        actor = ray.get_actor(_actor_name(app, name, per_node), namespace=NAMESPACE)
+    except ValueError:
+        return False
+    ray.kill(actor, no_restart=True)
+    return True
+
+
+def _actor_name(app: str, name: str | None, per_node: bool) -> str:
+    own = f"{app}/{name}" if name is not None else f"{app}@{current_job()}"
+    return f"{own}@{ray.get_runtime_context().get_node_id()}" if per_node else own
 
 
 class RewardService:
@@ -174,6 +92,8 @@ class RewardService:
     """
 
     def __init__(self, app: str = APP, *, client: ActorHandle[RewardClient] | None = None) -> None:
+        """client: another than this job's; where it is gone, calls raise NotReady."""
+        self._app = app if client is None else None
         self.client: Any = client if client is not None else connect(app)
 
     def score(
@@ -183,13 +103,32 @@ class RewardService:
         deadline_s: float | None = None,
         strict: bool = False,
     ) -> list[Item]:
-        """As `RewardClient.score`, waiting for the answer."""
-        ref = self.client.score.remote(list(conversations), priority, deadline_s, strict)
+        """As `RewardClient.score`, waiting for the answer; an interrupt cancels the call."""
+        deadline = Deadline.after(deadline_s)
         try:
-            items: list[Item] = ray.get(ref)
+            return self._score(list(conversations), priority, deadline, strict)
+        except ActorDiedError as error:
+            self._replace(error)
+            return self._score(list(conversations), priority, deadline, strict)
+
+    def _score(
+        self, items: list[Conversation], priority: int, deadline: Deadline | None, strict: bool
+    ) -> list[Item]:
+        ref = self.client.score.remote(items, priority, None, strict, deadline, current_job())
+        try:
+            answer: list[Item] = ray.get(ref, timeout=_patience(deadline))
         except RewardError as error:
             raise plain(error) from None
-        return items
+        except GetTimeoutError:
+            ray.cancel(ref)
+            late = [_late(i) for i in range(len(items))]
+            if strict and late:
+                raise late[0] from None
+            return list(late)
+        except BaseException:
+            ray.cancel(ref)
+            raise
+        return answer
 
     def stream(
         self,
@@ -197,15 +136,76 @@ class RewardService:
         priority: int = 0,
         deadline_s: float | None = None,
     ) -> Iterator[tuple[int, Item]]:
-        """(index, result) as each completes, each exactly once whatever dies meanwhile."""
-        deadline = _deadline(deadline_s)
+        """(index, result) as each completes, each exactly once whatever dies meanwhile.
+
+        Ends at the deadline; a stream that is closed or dropped early cancels what is left.
+        """
+        deadline = Deadline.after(deadline_s)
         missing = dict(enumerate(conversations))
+        deaths = attempt = 0
         while missing:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            index = list(missing)
-            call = self.client.score_stream.options(num_returns="streaming", max_task_retries=0)
-            with contextlib.suppress(*LOST):
-                for ref in call.remote(list(missing.values()), priority, left):
-                    i, item = ray.get(ref)
+            before, index = len(missing), list(missing)
+            why: BaseException | None = None
+            try:
+                for i, item in self._arrivals(list(missing.values()), priority, deadline):
                     del missing[index[i]]
                     yield index[i], item if isinstance(item, Score) else item.at(index[i])
+            except RewardError as error:
+                raise plain(error) from None
+            except LOST as error:
+                why = error
+            if not missing:
+                return
+            if _is_past(deadline):
+                yield from ((i, _late(i)) for i in missing)
+                return
+            alive = len(missing) < before or not isinstance(why, ActorDiedError)
+            deaths = 0 if alive else deaths + 1
+            attempt = 0 if len(missing) < before else attempt + 1
+            if why is not None and deaths > MAX_DEATHS:
+                self._replace(why)
+            time.sleep(_pause_before(deadline, pause_s(why or NotReady("ended early"), attempt)))
+
+    def _arrivals(
+        self, items: list[Conversation], priority: int, deadline: Deadline | None
+    ) -> Iterator[tuple[int, Item]]:
+        """One streaming call, cancelled when its reader leaves; ends early at the deadline."""
+        call = self.client.score_stream.options(num_returns="streaming", max_task_retries=0)
+        refs = call.remote(items, priority, None, deadline, current_job())
+        try:
+            while True:
+                if deadline is not None:
+                    ready, _ = ray.wait([refs], timeout=_patience(deadline))
+                    if not ready:
+                        return
+                ref = next(refs, None)
+                if ref is None:
+                    return
+                yield ray.get(ref)
+        finally:
+            ray.cancel(refs)
+
+    def _replace(self, error: BaseException) -> None:
+        """Raises NotReady where the actor that is gone was the caller's own choice."""
+        if self._app is None:
+            raise NotReady("the client actor is gone; connect() makes another") from error
+        self.client = connect(self._app)
+
+
+def _patience(deadline: Deadline | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline.at - time.time()) + GRACE_S
+
+
+def _is_past(deadline: Deadline | None) -> bool:
+    return deadline is not None and time.time() >= deadline.at
+
+
+def _pause_before(deadline: Deadline | None, seconds: float) -> float:
+    return seconds if deadline is None else max(0.0, min(seconds, deadline.at - time.time()))
+
+
+def _late(i: int) -> DeadlineExceeded:
+    return DeadlineExceeded("the deadline passed before the item was scored", i)
+
+
+__all__ = ["RewardClient", "RewardService", "connect", "disconnect"]

@@ -151,7 +151,7 @@ def test_a_cancelled_future_ends_and_the_service_goes_on(client: Any) -> None:
 def test_the_same_name_is_the_same_actor_from_any_namespace(client: Any) -> None:
     again = connect(APP, name=APP, detached=False)
     assert again._actor_id == client._actor_id
-    assert ray.get_actor(APP, namespace=NAMESPACE)._actor_id == client._actor_id
+    assert ray.get_actor(f"{APP}/{APP}", namespace=NAMESPACE)._actor_id == client._actor_id
 
 
 def test_an_actor_of_the_node_is_found_by_every_caller_there(client: Any) -> None:

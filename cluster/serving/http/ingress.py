@@ -6,10 +6,9 @@ alone. Knows nothing of queues, batches or devices.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,8 +16,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from cluster.config import ClusterConfig
-from cluster.engine.chat import ChatEncoder
-from cluster.errors import ConfigError, NotReady, RewardError
+from cluster.errors import ConfigError, InvalidInput, NotReady, RevisionChanged, RewardError
 from cluster.serving.config_checks import open_problem
 from cluster.serving.http.app import build_http_app
 from cluster.serving.http.keys import KeyDigest, KeyRing
@@ -26,8 +24,9 @@ from cluster.serving.logs import event
 from cluster.serving.metrics import RaySink, ServingMetrics
 from cluster.serving.names import REPLICA
 from cluster.serving.probe import ModelProbe
+from cluster.serving.scoring import ConversationScorer, Terms
 from cluster.serving.submit import Submitter
-from cluster.types import Conversation, Encoding, ModelInfo, Score
+from cluster.types import Conversation, ModelInfo, Score
 
 NOBODY = KeyDigest(b"", b"")
 """Matches no key: until it is told its keys, an Ingress is shut."""
@@ -36,24 +35,19 @@ NOBODY = KeyDigest(b"", b"")
 class ServiceScorer:
     """A `Scorer` over the app's batcher, from within the app."""
 
-    def __init__(self, app: str, encoder: ChatEncoder, metrics: ServingMetrics) -> None:
-        self._submitter = Submitter(app, patient=False)
-        self._encoder = encoder
+    def __init__(self, app: str, metrics: ServingMetrics) -> None:
+        self._scorer = ConversationScorer(Submitter(app, patient=False))
         self._metrics = metrics
         self._probe = ModelProbe(serve.get_deployment_handle(REPLICA, app))
 
     async def score(
         self, conversations: Sequence[Conversation], *, priority: int, deadline_s: float
     ) -> list[Score | RewardError]:
-        deadline = time.monotonic() + deadline_s
-        encoded = await asyncio.to_thread(self._encoder.encode_all, conversations)
-        items: dict[int, Encoding | RewardError] = dict(enumerate(encoded))
-        bad = {i: item for i, item in items.items() if isinstance(item, RewardError)}
-        sound = {i: item for i, item in items.items() if isinstance(item, Encoding)}
-        self._count(bad.values())
-        scored = self._submitter.results(sound, priority, deadline)
-        results = bad | {i: result async for i, result in scored}
-        return [results[i] for i in range(len(encoded))]
+        terms = Terms(priority, time.monotonic() + deadline_s)
+        results = await self._scorer.score(len(conversations), _at_once(conversations), terms)
+        own = InvalidInput | RevisionChanged
+        self._count(result for result in results if isinstance(result, own))
+        return results
 
     async def info(self) -> ModelInfo:
         return await self._probe.info()
@@ -66,9 +60,13 @@ class ServiceScorer:
         return True
 
     def _count(self, errors: Iterable[RewardError]) -> None:
-        """The batcher counts its own."""
+        """Of this process; the batcher counts its own."""
         for code, n in Counter(error.code for error in errors).items():
             self._metrics.error(code, n)
+
+
+async def _at_once(conversations: Sequence[Conversation]) -> AsyncIterator[Mapping[int, Any]]:
+    yield dict(enumerate(conversations))
 
 
 @serve.ingress()
@@ -76,9 +74,9 @@ class Ingress:
     """One process of the HTTP side; several share the load, since they hold no state."""
 
     def __init__(self, batcher: DeploymentHandle[Any], config: ClusterConfig) -> None:
-        """Raises ConfigError or ModelRefused where no request could ever be served."""
+        """Loads no tokenizer: the first request takes that of the model that serves."""
         metrics = ServingMetrics(RaySink())
-        scorer = ServiceScorer(batcher.app_name, ChatEncoder.load(config.engine), metrics)
+        scorer = ServiceScorer(batcher.app_name, metrics)
         self._config = config
         self._keys = KeyRing([NOBODY])
         self._app = build_http_app(

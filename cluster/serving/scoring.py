@@ -1,0 +1,253 @@
+"""Conversations to rewards, as both doors of the service do it: the client actor and HTTP.
+
+Encodes window by window, so that a call of any size holds the ids of a few windows only; what a
+replica refuses because it serves another tokenizer is encoded again. Every item ends with a score
+or an error, at the deadline at the latest. A call that `score` answers is answered by one revision:
+what came of other weights during a roll is asked again. (A stream hands each result on at once, so
+each of its scores names its own revision.)
+
+Knows nothing of HTTP, actors or queues.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.engine.chat import ChatEncoder
+from cluster.errors import DeadlineExceeded, EncoderChanged, RevisionChanged, RewardError
+from cluster.serving.retry import pause_s
+from cluster.serving.served_encoder import ServedEncoder
+from cluster.serving.submit import Submitter
+from cluster.types import Encoding, Score
+
+Item = Score | RewardError
+Emit = Callable[[int, Item], None]
+Pieces = AsyncIterator[Mapping[int, Any]]
+"""Conversations by index, as they come to be known; an error where one never will be."""
+
+WINDOW_ITEMS = 4096
+WINDOW_CHARS = 4_000_000
+"""A window ends at either; ids count as characters."""
+WINDOWS = 4
+"""Of one call, encoded or being scored at a time."""
+MIXED_S = 300.0
+"""Seconds for which a call without a deadline is asked again while a roll mixes revisions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Of one call. deadline: on `time.monotonic`, None is never. job: the caller's Ray job."""
+
+    priority: int = 0
+    deadline: float | None = None
+    job: str = ""
+
+
+class ConversationScorer:
+    """Scores conversations through `submitter`; one serves many calls at once."""
+
+    def __init__(self, submitter: Submitter) -> None:
+        self._submitter = submitter
+        self.encoder = ServedEncoder(submitter.served)
+
+    async def score(self, n: int, pieces: Pieces, terms: Terms) -> list[Item]:
+        """The results of items 0 to n-1, all of one revision or the rest with RevisionChanged."""
+        known: dict[int, Any] = {}
+        results: dict[int, Item] = {}
+
+        async def remembered() -> Pieces:
+            async for piece in pieces:
+                known.update(piece)
+                yield piece
+
+        await self._run(n, remembered(), terms, results.__setitem__)
+        await self._agree(known, results, terms)
+        return [results[i] for i in range(n)]
+
+    async def stream(self, n: int, pieces: Pieces, terms: Terms) -> AsyncIterator[tuple[int, Item]]:
+        """(index, result) of items 0 to n-1 as each completes."""
+        queue: asyncio.Queue[tuple[int, Item] | None] = asyncio.Queue()
+
+        def emit(i: int, item: Item) -> None:
+            queue.put_nowait((i, item))
+
+        running = asyncio.create_task(self._run(n, pieces, terms, emit, stream=True))
+        running.add_done_callback(lambda _: queue.put_nowait(None))
+        try:
+            while (result := await queue.get()) is not None:
+                yield result
+            await running
+        finally:
+            running.cancel()
+
+    async def _run(
+        self, n: int, pieces: Pieces, terms: Terms, emit: Emit, stream: bool = False
+    ) -> None:
+        """Emit a result for each of the n items, exactly once."""
+        missing = set(range(n))
+
+        def once(i: int, item: Item) -> None:
+            if i in missing:
+                missing.discard(i)
+                emit(i, item.at(i) if isinstance(item, RewardError) else item)
+
+        room = asyncio.Semaphore(WINDOWS)
+
+        async def window(items: Mapping[int, Any]) -> None:
+            try:
+                await self._window(dict(items), terms, once, stream)
+            except RewardError as error:
+                for i in items:
+                    once(i, error)
+            finally:
+                room.release()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                async for piece in _until(pieces, terms.deadline):
+                    for i, known in piece.items():
+                        if isinstance(known, RewardError):
+                            once(i, known)
+                    for items in windows({i: piece[i] for i in piece if i in missing}):
+                        await room.acquire()
+                        group.create_task(window(items))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        for i in sorted(missing):
+            once(i, DeadlineExceeded("the deadline passed before the item was known", i))
+
+    async def _window(
+        self, pending: dict[int, Any], terms: Terms, emit: Emit, stream: bool
+    ) -> None:
+        encoder = await self.encoder.get(terms.deadline)
+        for attempt in itertools.count():
+            encoded = await _encoded(encoder, pending, terms.deadline)
+            bad = {i: e for i, e in encoded.items() if isinstance(e, RewardError)}
+            if bad and not await self.encoder.confirmed(encoder, terms.deadline):
+                encoder = await self.encoder.get(terms.deadline)
+                continue
+            for i, error in bad.items():
+                emit(i, error)
+            sound = {i: e for i, e in encoded.items() if isinstance(e, Encoding)}
+            stale: dict[int, EncoderChanged] = {}
+            results = self._submitter.results(sound, terms.priority, terms.deadline, stream)
+            async for i, item in results:
+                if isinstance(item, EncoderChanged):
+                    stale[i] = item
+                else:
+                    emit(i, item)
+            if not stale:
+                return
+            fresh = await self.encoder.refresh(terms.deadline)
+            # The replica asked agrees with the old encoder: a roll is under way, or has stopped.
+            if fresh is encoder and not await _pause(stale, attempt, terms.deadline):
+                for i, error in stale.items():
+                    emit(i, error)
+                return
+            pending, encoder = {i: pending[i] for i in stale}, fresh
+
+    async def _agree(
+        self, known: Mapping[int, Any], results: dict[int, Item], terms: Terms
+    ) -> None:
+        """Ask again for what did not come of the revision that answered last, until one remains."""
+        end = time.monotonic() + MIXED_S if terms.deadline is None else terms.deadline
+        for attempt in itertools.count():
+            others = outvoted(results)
+            if not others:
+                return
+            why = RevisionChanged("the weights changed while the call was scored; ask again")
+            if not await _pause({0: why}, attempt, end):
+                results.update({i: why.at(i) for i in others})
+                return
+            again: dict[int, Item] = {}
+            conversations = {i: known[i] for i in others}
+            await self._run_some(conversations, terms, again)
+            for i in others:
+                del results[i]  # what answers last stands last
+            results.update(again)
+
+    async def _run_some(
+        self, conversations: Mapping[int, Any], terms: Terms, results: dict[int, Item]
+    ) -> None:
+        keys = list(conversations)
+
+        async def pieces() -> Pieces:
+            yield dict(enumerate(conversations.values()))
+
+        def emit(place: int, item: Item) -> None:
+            i = keys[place]
+            results[i] = item.at(i) if isinstance(item, RewardError) else item
+
+        await self._run(len(keys), pieces(), terms, emit)
+
+
+def outvoted(results: Mapping[int, Item]) -> list[int]:
+    """The items whose revision is not that of the last answer. results: in order of arrival."""
+    made_by = {i: (r.model, r.revision) for i, r in results.items() if isinstance(r, Score)}
+    if len(set(made_by.values())) < 2:
+        return []
+    last = next(reversed(made_by.values()))
+    return [i for i, revision in made_by.items() if revision != last]
+
+
+def windows(piece: Mapping[int, Any]) -> Iterator[dict[int, Any]]:
+    """Consecutive parts of `piece`, each within the limits or one larger item alone."""
+    window: dict[int, Any] = {}
+    room = WINDOW_CHARS
+    for i, conversation in piece.items():
+        size = _size(conversation)
+        if window and (size > room or len(window) == WINDOW_ITEMS):
+            yield window
+            window, room = {}, WINDOW_CHARS
+        window[i] = conversation
+        room -= size
+    if window:
+        yield window
+
+
+def _size(value: Any) -> int:
+    """Characters of text and ids of arrays in a conversation, whatever its form."""
+    if isinstance(value, Mapping):
+        return sum(len(text) for text in value.values() if isinstance(text, str))
+    if isinstance(value, list | tuple) and value and not isinstance(value[0], int | float):
+        return sum(_size(part) for part in value)
+    return len(value) if hasattr(value, "__len__") else 1
+
+
+async def _encoded(
+    encoder: ChatEncoder, conversations: Mapping[int, Any], deadline: float | None
+) -> dict[int, Encoding | RewardError]:
+    """In a thread. Raises DeadlineExceeded, and then starts nothing or leaves it to itself."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            await asyncio.sleep(0)  # a deadline that is past comes through here
+            made = await asyncio.to_thread(encoder.encode_all, list(conversations.values()))
+    except TimeoutError:
+        raise DeadlineExceeded("the deadline passed before the item was encoded") from None
+    return dict(zip(conversations, made, strict=True))
+
+
+async def _until(pieces: Pieces, deadline: float | None) -> Pieces:
+    """`pieces`, until the deadline."""
+    while True:
+        try:
+            async with asyncio.timeout_at(deadline):
+                piece = await anext(pieces)
+        except (StopAsyncIteration, TimeoutError):
+            return
+        yield piece
+
+
+async def _pause(errors: Mapping[int, RewardError], attempt: int, deadline: float | None) -> bool:
+    """Wait a moment; False where the deadline is past."""
+    seconds = pause_s(next(iter(errors.values())), attempt)
+    left = seconds if deadline is None else min(seconds, deadline - time.monotonic())
+    if left <= 0:
+        return False
+    await asyncio.sleep(left)
+    return True
