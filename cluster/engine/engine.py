@@ -19,6 +19,7 @@ from cluster.engine.chat import ChatEncoder
 from cluster.engine.checkpoint import revision
 from cluster.engine.model import PackedRewardModel, compute_dtype
 from cluster.engine.packing import Batch, pack, plan
+from cluster.engine.prefix_cache import CachedForward, PromptCache
 from cluster.engine.tuning import tune
 from cluster.errors import ModelRefused, NotFinite, RewardError, ScoringFailed
 from cluster.types import Encoding, Message, ModelInfo, Score
@@ -40,6 +41,7 @@ class Engine:
         self.encoder = encoder
         self.config = config
         self.info = _model_info(model, encoder, config)
+        self.prompts = PromptCache(0 if self._alone else prompt_cache_bytes(config, model.device))
 
     @classmethod
     def load(cls, config: EngineConfig) -> Engine:
@@ -53,6 +55,7 @@ class Engine:
         tune(model, forward_tokens(config, model.device))
         engine = cls(model, encoder, config)
         engine.warm_up()
+        engine.prompts = PromptCache(engine.prompts.max_bytes)
         return engine
 
     def warm_up(self) -> None:
@@ -70,13 +73,15 @@ class Engine:
         results: dict[int, Score | RewardError] = {}
         config = self.config
         budget = 0 if self._alone else forward_tokens(config, self.model.device)
-        todo = plan(encodings, config.numerics, budget, config.min_shared_tokens)
+        known = self.prompts.lengths(encodings) if self.prompts.max_bytes else None
+        todo = plan(encodings, config.numerics, budget, config.min_shared_tokens, known)
         todo.reverse()
         while todo:
             indices = todo.pop()
             try:
                 answers = self._score_batch([encodings[i] for i in indices])
             except torch.OutOfMemoryError:
+                self.prompts.clear()
                 torch.cuda.empty_cache()
                 halves = _halves(indices)
                 answers = [_too_large(encodings[indices[0]])] if not halves else []
@@ -85,9 +90,12 @@ class Engine:
         return [_placed(results[i], i) for i in range(len(encodings))]
 
     def _score_batch(self, encodings: list[Encoding]) -> list[Score | RewardError]:
-        batch = pack(encodings, self.config.numerics, self.config.min_shared_tokens)
+        known = self.prompts.lengths(encodings)
+        batch = pack(encodings, self.config.numerics, self.config.min_shared_tokens, known)
+        forward = self.prompts.begin(batch, encodings)
         started = time.perf_counter()
-        rewards = self.rewards(batch)
+        rewards = self.rewards(batch, forward)
+        self.prompts.end(forward)
         forward_s = time.perf_counter() - started
         return [
             self._answer(encoding, reward, forward_s)
@@ -100,9 +108,9 @@ class Engine:
         return self.config.numerics == "invariant" and not self.model.row_sizes
 
     @torch.inference_mode()
-    def rewards(self, batch: Batch) -> list[float]:
-        """The raw logits of one batch, in its order."""
-        rewards: list[float] = self.model(batch).tolist()
+    def rewards(self, batch: Batch, forward: CachedForward | None = None) -> list[float]:
+        """The raw logits of one batch, in its order. forward: its share of the prompt cache."""
+        rewards: list[float] = self.model(batch, forward and forward.wrap).tolist()
         return rewards
 
     def _answer(self, encoding: Encoding, reward: float, forward_s: float) -> Score | RewardError:
@@ -129,6 +137,16 @@ def forward_tokens(config: EngineConfig, device: torch.device) -> int:
     if device.type == "cpu":
         return min(config.token_budget, CPU_FORWARD_TOKENS)
     return config.token_budget
+
+
+def prompt_cache_bytes(config: EngineConfig, device: torch.device) -> int:
+    """Most bytes of prompts kept between batches on `device`."""
+    mib = config.prompt_cache_mib
+    if config.numerics == "reference":
+        return 0
+    if mib is None:
+        mib = 4096 if device.type == "cuda" else 256
+    return mib * 2**20
 
 
 def refuse_unsafe_padding(model: PackedRewardModel, encoder: ChatEncoder) -> None:

@@ -8,13 +8,14 @@ Shape legend: T unique tokens of the batch, N sequences, D hidden size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from cluster.config import EngineConfig
-from cluster.engine.attention import IMPLEMENTATION, load_backend, training_backend
+from cluster.engine.attention import IMPLEMENTATION, AttentionFn, load_backend, training_backend
 from cluster.engine.checkpoint import load_config, locate, pretrained_options
 from cluster.engine.packing import Batch
 from cluster.engine.rows import pad_rows
@@ -87,23 +88,31 @@ class PackedRewardModel(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.module.score.weight.dtype  # type: ignore[no-any-return]
 
-    def forward(self, batch: Batch) -> Tensor:
-        """rewards_N, float32 on the model's device; differentiable when grad is enabled."""
+    def forward(
+        self, batch: Batch, wrap: Callable[[AttentionFn], AttentionFn] | None = None
+    ) -> Tensor:
+        """rewards_N, float32 on the model's device; differentiable when grad is enabled.
+
+        wrap: put round the attention of every layer, such as `CachedForward.wrap`.
+        """
         if self.numerics == "reference":
             return self._reference(batch)
-        hidden_TD = self._hidden(pad_rows(batch, self.row_sizes))
+        hidden_TD = self._hidden(pad_rows(batch, self.row_sizes), wrap)
         last_N = torch.from_numpy(batch.last_token_N).to(self.device)
         return self._head(hidden_TD.index_select(0, last_N))
 
-    def _hidden(self, batch: Batch) -> Tensor:
+    def _hidden(
+        self, batch: Batch, wrap: Callable[[AttentionFn], AttentionFn] | None = None
+    ) -> Tensor:
         backend = training_backend(self.device) if torch.is_grad_enabled() else self.backend
         ids_T = torch.from_numpy(batch.input_ids_T).to(self.device, torch.long)
         positions_T = torch.from_numpy(batch.position_ids_T).to(self.device, torch.long)
+        attend = backend(batch, self.device, self.numerics == "invariant")
         output = self.module.base_model(
             input_ids=ids_T[None],
             position_ids=positions_T[None],
             use_cache=False,
-            segments=backend(batch, self.device, self.numerics == "invariant"),
+            segments=wrap(attend) if wrap else attend,
         )
         hidden: Tensor = output.last_hidden_state[0]
         return hidden

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,15 @@ from cluster.engine.packing import Batch, Segment
 
 STEP = 64
 """On a GPU, row counts are multiples of this."""
+TAIL = 128
+"""Most dummy tokens of a segment: one long tail would cost attention as a long chat does."""
 
 
 def pad_rows(batch: Batch, sizes: tuple[int, ...]) -> Batch:
-    """`batch` with a dummy segment at its end, so that its row count is the next of `sizes`.
+    """`batch` with dummy tokens at its end, so that its row count is the next of `sizes`.
 
-    Beyond the largest size: the next multiple of it. No sizes: unchanged.
+    They stand at position 0, which every model has, in short segments, whose attention costs next
+    to nothing. Beyond the largest size: the next multiple of it. No sizes: unchanged.
     """
     if not sizes:
         return batch
@@ -36,11 +40,16 @@ def pad_rows(batch: Batch, sizes: tuple[int, ...]) -> Batch:
     if size == n:
         return batch
     tail = np.zeros(size - n, np.int32)
+    bounds = [*range(n, size, TAIL), size]
+    dummies = (
+        Segment(batch.n_cached + start, batch.n_cached + end, 0, -1, batch.n_cached + end)
+        for start, end in pairwise(bounds)
+    )
     return replace(
         batch,
         input_ids_T=np.concatenate([batch.input_ids_T, tail]),
-        position_ids_T=np.concatenate([batch.position_ids_T, np.arange(size - n, dtype=np.int32)]),
-        segments=(*batch.segments, Segment(n, size, 0, -1, size)),
+        position_ids_T=np.concatenate([batch.position_ids_T, tail]),
+        segments=(*batch.segments, *dummies),
     )
 
 

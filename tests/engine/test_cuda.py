@@ -69,10 +69,10 @@ def test_memory_running_out_splits_the_batch(
     device = engine(random_checkpoint, "cuda", numerics="fast")
     whole, original = rewards(device, groups()), device.rewards
 
-    def limited(batch: Any) -> list[float]:
+    def limited(batch: Any, *rest: Any) -> list[float]:
         if len(batch) > 5:
             raise torch.OutOfMemoryError("five at most")
-        found: list[float] = original(batch)
+        found: list[float] = original(batch, *rest)
         return found
 
     monkeypatch.setattr(device, "rewards", limited)

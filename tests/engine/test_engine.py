@@ -54,10 +54,10 @@ def test_out_of_memory_splits_the_batch_and_goes_on(
     whole = rewards(engine.score(chats))
     original = engine.rewards
 
-    def small_memory(batch: Batch) -> list[float]:
+    def small_memory(batch: Batch, *rest: Any) -> list[float]:
         if batch.n_unique_tokens > 60:
             raise torch.OutOfMemoryError("too much")
-        found: list[float] = original(batch)
+        found: list[float] = original(batch, *rest)
         return found
 
     monkeypatch.setattr(engine, "rewards", small_memory)
@@ -80,8 +80,8 @@ def test_a_number_that_is_none_is_an_error_of_its_item(
 ) -> None:
     original = engine.rewards
 
-    def spoiled(batch: Batch) -> list[float]:
-        found = original(batch)
+    def spoiled(batch: Batch, *rest: Any) -> list[float]:
+        found = original(batch, *rest)
         return [bad, *found[1:]]
 
     monkeypatch.setattr(engine, "rewards", spoiled)

@@ -166,9 +166,9 @@ def test_a_device_without_agreeing_matmuls_scores_one_chat_a_forward(
     mix = [Encoding(np.arange(n, dtype=np.int32)) for n in (10, 20, 30)]
     whole, original, sizes = rewards(engine, mix), engine.rewards, list[int]()
 
-    def counting(batch: Batch) -> list[float]:
+    def counting(batch: Batch, *rest: Any) -> list[float]:
         sizes.append(len(batch))
-        found: list[float] = original(batch)
+        found: list[float] = original(batch, *rest)
         return found
 
     monkeypatch.setattr(engine.model, "row_sizes", ())

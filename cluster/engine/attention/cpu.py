@@ -27,13 +27,15 @@ Run = tuple[int, int]
 
 def prepare(batch: Batch, device: torch.device, isolate: bool) -> AttentionFn:
     """An AttentionFn for one batch; `device` is the CPU."""
-    own = [(s.start, s.end) for s in batch.segments]
+    own = [(s.start, s.end) for s in batch.computed]
+    cached = batch.n_cached
     shared = list(_per_segment(batch) if isolate else _per_ancestor(batch))
 
     def attend(
         query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, layer: LayerAttention
     ) -> Tensor:
-        n_kv, n_tokens, head_dim = key_KTD.shape
+        n_kv, _, head_dim = key_KTD.shape
+        n_tokens = query_HTD.shape[1]
         # Heads that share keys become heads of one kv "batch" entry: no copy of keys or values.
         query = query_HTD.view(n_kv, -1, n_tokens, head_dim)
         key = key_KTD.unsqueeze(1).expand(-1, query.shape[1], -1, -1)
@@ -41,22 +43,24 @@ def prepare(batch: Batch, device: torch.device, isolate: bool) -> AttentionFn:
         out = query.new_empty(n_tokens, n_kv, query.shape[1], head_dim).permute(1, 2, 0, 3)
         lse = query.new_empty(query.shape[:3], dtype=torch.float32)
         for start, end in own:
-            out[:, :, start:end], lse[:, :, start:end] = _attention(
-                query[:, :, start:end],
+            rows = slice(start - cached, end - cached)
+            out[:, :, rows], lse[:, :, rows] = _attention(
+                query[:, :, rows],
                 key[:, :, start:end],
                 value[:, :, start:end],
                 True,
                 layer.scale,
             )
         for (start, end), (first, last) in shared:
+            rows = slice(first - cached, last - cached)
             part = _attention(
-                query[:, :, first:last],
+                query[:, :, rows],
                 key[:, :, start:end],
                 value[:, :, start:end],
                 False,
                 layer.scale,
             )
-            _merge(out[:, :, first:last], lse[:, :, first:last], *part)
+            _merge(out[:, :, rows], lse[:, :, rows], *part)
         return out.permute(2, 0, 1, 3).flatten(1, 2)
 
     return masking(batch, attend)
@@ -73,14 +77,17 @@ def _attention(
 
 def _per_ancestor(batch: Batch) -> Iterator[tuple[Run, Run]]:
     """(keys, queries): each segment once, with all that lies below it."""
-    for s in batch.segments:
+    for index, s in enumerate(batch.segments):
         if s.subtree_end > s.end:
-            yield (s.start, s.end), (s.end, s.subtree_end)
+            first = s.end
+            if index < len(batch.cached):  # its descendants follow, but not directly
+                first = next(below.start for below in batch.computed if below.parent == index)
+            yield (s.start, s.end), (first, s.subtree_end)
 
 
 def _per_segment(batch: Batch) -> Iterator[tuple[Run, Run]]:
     """(keys, queries): each segment with each of its ancestors."""
-    for s in batch.segments:
+    for s in batch.computed:
         for keys in ancestry(batch.segments, s)[:-1]:
             yield keys, (s.start, s.end)
 

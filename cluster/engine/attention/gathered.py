@@ -21,17 +21,18 @@ from cluster.engine.packing import Batch, Segment
 def prepare(batch: Batch, device: torch.device, isolate: bool = True) -> AttentionFn:
     """An AttentionFn for one batch: a call a segment, its context from its ancestors and itself."""
     work = []
-    for segment in batch.segments:
+    for segment in batch.computed:
         runs = ancestry(batch.segments, segment)
-        work.append((segment, runs, _mask(segment, device)))
+        rows = slice(segment.start - batch.n_cached, segment.end - batch.n_cached)
+        work.append((rows, runs, _mask(segment, device)))
 
     def attend(
         query_HTD: Tensor, key_KTD: Tensor, value_KTD: Tensor, layer: LayerAttention
     ) -> Tensor:
         outs = []
-        for segment, runs, mask in work:
+        for rows, runs, mask in work:
             out = scaled_dot_product_attention(
-                query_HTD[None, :, segment.start : segment.end],
+                query_HTD[None, :, rows],
                 torch.cat([key_KTD[:, a:b] for a, b in runs], 1)[None],
                 torch.cat([value_KTD[:, a:b] for a, b in runs], 1)[None],
                 attn_mask=mask,

@@ -48,13 +48,14 @@ def masking(batch: Batch, attend: AttentionFn) -> AttentionFn:
         states = query_HTD, key_KTD, value_KTD
         if layer.is_plain(longest):
             return attend(*states, layer)
-        segments = batch.segments
+        segments = batch.computed
         special = [s for s in segments if not layer.is_plain(s.depth + s.end - s.start)]
         if len(special) == len(segments):
             return masked_attention(batch, *states, layer)
         out_THD = attend(*states, layer)
         for s in special:
-            out_THD[s.start : s.end] = masked_segment(batch, s, *states, layer)
+            rows = slice(s.start - batch.n_cached, s.end - batch.n_cached)
+            out_THD[rows] = masked_segment(batch, s, *states, layer)
         return out_THD
 
     return masked
@@ -65,7 +66,7 @@ def masked_attention(
 ) -> Tensor:
     """out_THD of all segments of `batch`."""
     states = query_HTD, key_KTD, value_KTD
-    return torch.cat([masked_segment(batch, s, *states, layer) for s in batch.segments])
+    return torch.cat([masked_segment(batch, s, *states, layer) for s in batch.computed])
 
 
 def masked_segment(
@@ -85,10 +86,9 @@ def masked_segment(
     for start in range(segment.start, segment.end, QUERY_BLOCK):
         end = min(start + QUERY_BLOCK, segment.end)
         block = _block(segment.depth + start - segment.start, end - start, layer.window)
+        rows = slice(start - batch.n_cached, end - batch.n_cached)
         keys = slice(block.low, block.last)
-        outs.append(
-            _attend(query_HTD[:, start:end], key_KCD[:, keys], value_KCD[:, keys], block, layer)
-        )
+        outs.append(_attend(query_HTD[:, rows], key_KCD[:, keys], value_KCD[:, keys], block, layer))
     return torch.cat(outs)
 
 

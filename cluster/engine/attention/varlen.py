@@ -29,8 +29,8 @@ def prepare(batch: Batch, device: torch.device, isolate: bool) -> AttentionFn:
     """An AttentionFn for one batch on a CUDA device."""
     from torch.nn.attention.varlen import AuxRequest, varlen_attn
 
-    query_lens = [s.end - s.start for s in batch.segments]
-    context_lens = [s.depth + s.end - s.start for s in batch.segments]
+    query_lens = [s.end - s.start for s in batch.computed]
+    context_lens = [s.depth + s.end - s.start for s in batch.computed]
     bounds_q, bounds_k = _bounds(query_lens, device), _bounds(context_lens, device)
     context = None if query_lens == context_lens else _context_index(batch, device)
     options = _options()
@@ -96,7 +96,7 @@ def _bounds(lengths: list[int], device: torch.device) -> Tensor:
 
 def _context_index(batch: Batch, device: torch.device) -> Tensor:
     """For every segment its ancestors' tokens and its own, end to end."""
-    runs = [run for s in batch.segments for run in ancestry(batch.segments, s)]
+    runs = [run for s in batch.computed for run in ancestry(batch.segments, s)]
     return torch.cat([torch.arange(a, b) for a, b in runs]).to(device)
 
 
