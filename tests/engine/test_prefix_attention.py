@@ -1,4 +1,4 @@
-"""Every attention backend reads kept prompts in front of a batch's own keys as if computed there."""
+"""Every attention backend reads kept prompts before a batch's own keys as if computed there."""
 
 from __future__ import annotations
 
@@ -71,4 +71,5 @@ def test_outputs_are_those_of_prompts_computed_in_the_batch(
     if isolate:
         assert torch.equal(found, computed)
     else:
-        torch.testing.assert_close(found, computed, rtol=2e-2, atol=2e-2)
+        bound = 2e-2 if name == "varlen" else 1e-5
+        torch.testing.assert_close(found, computed, rtol=bound, atol=bound)
