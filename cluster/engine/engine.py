@@ -17,6 +17,7 @@ import torch
 from cluster.config import EngineConfig
 from cluster.engine.chat import ChatEncoder
 from cluster.engine.checkpoint import revision
+from cluster.engine.cublas import forbid_split_k
 from cluster.engine.model import PackedRewardModel, compute_dtype
 from cluster.engine.packing import Batch, pack, plan
 from cluster.engine.prefix_cache import CachedForward, PromptCache
@@ -49,6 +50,8 @@ class Engine:
 
         Raises ModelRefused with the reason and the remedy.
         """
+        if config.numerics == "invariant":
+            forbid_split_k()
         encoder = ChatEncoder.load(config)
         model = PackedRewardModel.load(config)
         refuse_unsafe_padding(model, encoder)

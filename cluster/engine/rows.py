@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.functional import linear
 
 from cluster.engine.cpu_matmul import agreeing_rows, candidates, linears
 from cluster.engine.packing import Batch, Segment
 
-STEP = 64
+STEP = 256
 """On a GPU, row counts are multiples of this."""
 TAIL = 128
 """Most dummy tokens of a segment: one long tail would cost attention as a long chat does."""
@@ -30,13 +31,15 @@ def pad_rows(batch: Batch, sizes: tuple[int, ...]) -> Batch:
     """`batch` with dummy tokens at its end, so that its row count is the next of `sizes`.
 
     They stand at position 0, which every model has, in short segments, whose attention costs next
-    to nothing. Beyond the largest size: the next multiple of it. No sizes: unchanged.
+    to nothing. Beyond the largest size: a multiple of it, or of the step where every step agrees.
+    No sizes: unchanged.
     """
     if not sizes:
         return batch
     n = batch.n_unique_tokens
     at = bisect.bisect_left(sizes, n)
-    size = sizes[at] if at < len(sizes) else -(-n // sizes[-1]) * sizes[-1]
+    step = sizes[0] if len(sizes) * sizes[0] == sizes[-1] else sizes[-1]
+    size = sizes[at] if at < len(sizes) else -(-n // step) * step
     if size == n:
         return batch
     tail = np.zeros(size - n, np.int32)
@@ -56,34 +59,40 @@ def pad_rows(batch: Batch, sizes: tuple[int, ...]) -> Batch:
 def agreeing_sizes(module: Any, token_budget: int) -> tuple[int, ...]:
     """Row counts up to about `token_budget` whose matmuls give a row the same bits anywhere.
 
-    Each distinct weight shape of `module` is tried on random rows. Candidates: see `cpu_matmul` for
-    the CPU, a few powers of two on a GPU. Empty if not even the largest agrees with itself.
+    Each distinct weight shape of `module` is tried on random rows, every candidate by itself.
+    Empty if not even the largest agrees with itself.
     """
     if module.score.weight.device.type == "cpu":
         return agreeing_rows(module, token_budget)
-    largest = -(-token_budget // STEP) * STEP
-    return tuple(s for s in candidate_sizes("cuda", largest) if _agrees(module, s, largest))
+    sizes = candidate_sizes("cuda", token_budget)
+    found = sizes_that_agree(module, sizes)
+    return found if sizes[-1] in found else ()
 
 
 def candidate_sizes(device_type: str, token_budget: int) -> tuple[int, ...]:
     """Row counts to try on a device: those that `agreeing_sizes` keeps if all agree."""
     if device_type == "cpu":
         return tuple(candidates(token_budget))
-    largest = -(-token_budget // STEP) * STEP
-    return (*(size for size in (1024, 4096) if size < largest), largest)
+    return tuple(range(STEP, -(-token_budget // STEP) * STEP + 1, STEP))
 
 
 @torch.inference_mode()
-def _agrees(module: Any, size: int, largest: int) -> bool:
-    """Whether `size` rows, taken at several places, have the bits they have among `largest`."""
+def sizes_that_agree(module: Any, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Those of `sizes` at which rows, taken at several places, have their bits of the largest."""
+    largest = sizes[-1]
     weights = {tuple(w.shape): w for w in (layer.weight for layer in linears(module.base_model))}
     generator = torch.Generator(module.score.weight.device).manual_seed(0)
     for (_, width), weight in weights.items():
         rows = torch.randn(2 * largest, width, generator=generator, device=weight.device)
         rows = rows.to(weight.dtype)
         expected = linear(rows[:largest], weight)
-        for shift in (0, 1, 2, 3, 5, 7, 13):
-            found = linear(rows[shift : shift + size], weight)[: largest - shift]
-            if not torch.equal(found, expected[shift : shift + size]):
-                return False
+        sizes = tuple(size for size in sizes if _agrees(weight, rows, expected, size))
+    return sizes
+
+
+def _agrees(weight: Tensor, rows: Tensor, expected: Tensor, size: int) -> bool:
+    for shift in (0, 1, 2, 3, 5, 7, 13):
+        found = linear(rows[shift : shift + size], weight)[: len(expected) - shift]
+        if not torch.equal(found, expected[shift : shift + size]):
+            return False
     return True
