@@ -90,3 +90,9 @@ def test_the_command_prints_a_row_per_batch_and_numerics() -> None:
     assert "H100 SXM" in result.output
     assert "one chat: 1 sequences, 1,200 tokens" in result.output
     assert result.output.count("invariant") == result.output.count("half full") * 6
+
+
+def test_responses_to_a_long_prompt_do_not_gather_it_each(module: Any) -> None:
+    few, many = (row(module, "fast", Shape("long", 1, 5000, n, 10)) for n in (8, 64))
+    prompt_bytes = 5000 * 2 * 2 * 2 * 64 * 8  # keys and values, bf16, 2 heads of 64, 8 layers
+    assert many["bytes"]["gather"] - few["bytes"]["gather"] < 8 * prompt_bytes

@@ -10,7 +10,7 @@ from support.mixes import encoding_mixes
 from support.varlen import install
 from torch import Tensor
 
-from cluster.engine.attention import LayerAttention, load_backend
+from cluster.engine.attention import LayerAttention, load_backend, varlen
 from cluster.engine.batch import Batch
 from cluster.engine.packing import pack, prompt_key
 from cluster.types import Encoding, Numerics, TokenIds
@@ -52,15 +52,22 @@ def last_tokens(
     return out_THD[torch.from_numpy(batch.last_token_N)]
 
 
+@pytest.mark.parametrize("cascade", [1, 4096])
 @pytest.mark.parametrize("name", ["cpu", "gathered", "varlen"])
 @pytest.mark.parametrize("asked", LAYERS)
 @pytest.mark.parametrize("numerics", ["invariant", "fast"])
 @few
 @given(mix=encoding_mixes())
 def test_outputs_are_those_of_prompts_computed_in_the_batch(
-    monkeypatch: pytest.MonkeyPatch, name: str, asked: str, numerics: Numerics, mix: list[Encoding]
+    monkeypatch: pytest.MonkeyPatch,
+    cascade: int,
+    name: str,
+    asked: str,
+    numerics: Numerics,
+    mix: list[Encoding],
 ) -> None:
     install(monkeypatch)
+    monkeypatch.setattr(varlen, "CASCADE_DEPTH", cascade)
     prompts = {key: e.input_ids[: e.prompt_len] for e in mix if (key := prompt_key(e))}
     known = dict(list(prompts.items())[::2])
     isolate = numerics == "invariant"
