@@ -21,6 +21,7 @@ from cluster.engine.cublas import forbid_split_k
 from cluster.engine.model import PackedRewardModel, compute_dtype
 from cluster.engine.packing import Batch, pack, plan
 from cluster.engine.prefix_cache import CachedForward, PromptCache
+from cluster.engine.prefix_proof import prove
 from cluster.engine.tuning import tune
 from cluster.errors import ModelRefused, NotFinite, RewardError, ScoringFailed
 from cluster.types import Encoding, Message, ModelInfo, Score
@@ -58,7 +59,7 @@ class Engine:
         tune(model, forward_tokens(config, model.device))
         engine = cls(model, encoder, config)
         engine.warm_up()
-        engine.prompts = PromptCache(engine.prompts.max_bytes)
+        engine._prove_prompts()
         return engine
 
     def warm_up(self) -> None:
@@ -70,6 +71,16 @@ class Engine:
         result = self.score([self.encoder.encode(chat)])[0]
         if isinstance(result, RewardError):
             raise ModelRefused(f"the model cannot score a one-word chat: {result}")
+
+    def _prove_prompts(self) -> None:
+        """Start with an empty prompt cache, or with none where a hit is no miss."""
+        n_bytes = self.prompts.max_bytes
+        exact = self.config.numerics == "invariant"
+        module, longest = self.model.module.config, self.encoder.max_tokens
+        if n_bytes and not prove(self.score, self.prompts, module, longest, exact):
+            log.warning("this model needs more of a prompt than its keys and values: none is kept")
+            n_bytes = 0
+        self.prompts = PromptCache(n_bytes)
 
     def score(self, encodings: Sequence[Encoding]) -> list[Score | RewardError]:
         """Score each encoding; same order, `queue_s` 0. Bad items are answered as errors."""

@@ -103,6 +103,8 @@ class PromptCache:
 
     def _keep(self, key: PromptKey, prompt: CachedPrompt) -> None:
         n_bytes = prompt.n_bytes
+        if not n_bytes:  # no layer came through the packed attention
+            return
         self._bytes_per_token = n_bytes / prompt.n_tokens
         if n_bytes > self.max_bytes:
             return
