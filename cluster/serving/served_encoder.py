@@ -12,6 +12,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass
 
 from cluster.config import EngineConfig
@@ -65,7 +66,8 @@ class ServedEncoder:
         """The encoder of what is served now. One asks and loads for all who wait, each of whom
         leaves at its own deadline. Raises DeadlineExceeded or ModelRefused."""
         if self._refreshing is None:
-            self._refreshing = asyncio.create_task(self._refresh())
+            # An empty context: Serve would cancel it with the request that began it.
+            self._refreshing = asyncio.create_task(self._refresh(), context=Context())
             self._refreshing.add_done_callback(self._refreshed)
         try:
             async with asyncio.timeout_at(deadline):
