@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -41,23 +42,14 @@ def codes(items: list[Score | RewardError]) -> list[str]:
     return ["" if isinstance(item, Score) else item.code for item in items]
 
 
-@ray.remote(num_cpus=0)
-class Later:
-    """A value that comes when the test says so."""
+class Rollouts:
+    """A worker whose tasks fail."""
 
-    def __init__(self) -> None:
-        self._go = False
-
-    def go(self) -> None:
-        self._go = True
-
-    def value(self, fail: bool) -> list[int]:
-        if fail:
-            raise ValueError("the rollout broke")
-        return [1, 2]
+    def broken(self) -> None:
+        raise ValueError("the rollout broke")
 
     def lost(self) -> None:
-        ray.actor.exit_actor()
+        os._exit(1)
 
 
 def pending_for_ever() -> Any:
@@ -70,8 +62,8 @@ def pending_for_ever() -> Any:
 
 
 def test_a_failed_reference_is_the_error_of_its_item(client: Any) -> None:
-    later: Any = Later.remote()
-    broken, lost = later.value.remote(True), later.lost.remote()
+    rollouts: Any = ray.remote(num_cpus=0)(Rollouts).remote()
+    broken, lost = rollouts.broken.remote(), rollouts.lost.remote()
     array = np.arange(5)
     items = get(client.score.remote([array, broken, ray.put(array), lost]))
     assert codes(items) == ["", "invalid_input", "", "invalid_input"]

@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.encoders import Encoder, Service, as_encoder, as_submitter, score, served
 
-from cluster.errors import DeadlineExceeded, InvalidInput, RevisionChanged, RewardError
+from cluster.errors import (
+    DeadlineExceeded,
+    EncoderChanged,
+    InvalidInput,
+    RevisionChanged,
+    RewardError,
+)
 from cluster.serving import scoring as module
 from cluster.serving import served_encoder
 from cluster.serving.scoring import ConversationScorer, Item, Terms, outvoted, windows
@@ -67,7 +73,7 @@ def test_an_encoder_that_stays_stale_ends_with_the_error_at_the_deadline() -> No
 
     async def others(encodings: Mapping[int, Any], *_: Any) -> AsyncIterator[Any]:
         for i in encodings:
-            yield i, module.EncoderChanged("another replica's tokenizer", i)
+            yield i, EncoderChanged("another replica's tokenizer", i)
 
     service.results = others  # type: ignore[method-assign]
     (item,) = ask(made, "a", deadline=time.monotonic() + 0.05)
@@ -144,9 +150,11 @@ def test_a_stream_hands_on_what_is_there_while_the_rest_is_awaited() -> None:
 def test_an_unexpected_error_ends_a_call_and_a_stream() -> None:
     service = Service()
 
-    async def broken(*_: Any) -> AsyncIterator[Any]:
-        raise KeyError("a mistake of ours")
-        yield
+    async def broken(encodings: Mapping[int, Any], *_: Any) -> AsyncIterator[Any]:
+        for i in encodings:
+            if i in encodings:
+                raise KeyError("a mistake of ours")
+            yield i
 
     service.results = broken  # type: ignore[method-assign]
     with pytest.raises(KeyError):
@@ -177,7 +185,7 @@ def test_only_a_few_windows_of_a_large_call_are_held_at_a_time(
             yield result
         running -= 1
 
-    service.results = counted  # type: ignore[method-assign, assignment]
+    service.results = counted  # type: ignore[method-assign]
     texts = [chr(i) for i in range(100, 160)]
     assert shown(ask(scorer(service), *texts)) == [float(i) for i in range(100, 160)]
     assert most == module.WINDOWS
