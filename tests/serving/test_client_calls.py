@@ -62,8 +62,9 @@ def pending_for_ever() -> Any:
 
 
 def test_a_failed_reference_is_the_error_of_its_item(client: Any) -> None:
-    rollouts: Any = ray.remote(num_cpus=0)(Rollouts).remote()
-    broken, lost = rollouts.broken.remote(), rollouts.lost.remote()
+    make: Any = ray.remote(num_cpus=0)(Rollouts)
+    one, other = make.remote(), make.remote()
+    broken, lost = one.broken.remote(), other.lost.remote()
     array = np.arange(5)
     items = get(client.score.remote([array, broken, ray.put(array), lost]))
     assert codes(items) == ["", "invalid_input", "", "invalid_input"]
