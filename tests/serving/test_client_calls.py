@@ -24,6 +24,7 @@ from cluster.serving.names import NAMESPACE
 from cluster.types import Score
 
 pytestmark = pytest.mark.ray
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
 
 APP = "client-calls"
 
