@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
@@ -17,6 +17,7 @@ from ray.serve.handle import DeploymentHandle
 from cluster.config import ClusterConfig
 from cluster.errors import DeadlineExceeded, Overloaded, RewardError
 from cluster.serving.accounts import Accounts
+from cluster.serving.affinity import PromptHomes
 from cluster.serving.autoscaling import autoscaling_stats
 from cluster.serving.calls import Book, Call, Result, Ticket
 from cluster.serving.lanes import Lanes
@@ -45,6 +46,8 @@ class Batcher:
             config.scheduler, config.engine.token_budget, share_prompts
         )
         self._accounts = Accounts(self._metrics, config.engine.token_budget, share_prompts)
+        keeps = share_prompts and config.engine.prompt_cache_mib != 0
+        self._homes = PromptHomes(keeps)
         self._lanes = Lanes(
             replicas,
             self._take,
@@ -52,6 +55,7 @@ class Batcher:
             config.scheduler.max_attempts,
             self._accounts,
             config.replica.stuck_after_s,
+            self._wish,
         )
         self._watchdog = Watchdog(STALLED_S, time.monotonic())
         self._running: asyncio.Task[None] | None = None
@@ -152,11 +156,19 @@ class Batcher:
         for ticket in self._book.leave(call):
             self._scheduler.cancel(ticket)
 
-    def _take(self) -> list[Ticket]:
-        """Cut the next batch. What has expired never gets that far."""
+    def _wish(self) -> Collection[str]:
+        """The replicas that hold the prompt of who is next."""
+        first = self._scheduler.first()
+        return () if first is None else self._homes.of(first.encoding)
+
+    def _take(self, replica_id: str | None) -> list[Ticket]:
+        """Cut the next batch, for that replica. What has expired never gets that far."""
         for ticket in self._scheduler.expire(time.monotonic()):
             self._settle(ticket, DeadlineExceeded("the deadline passed before a device was free"))
-        batch = self._scheduler.take()
+        held = () if replica_id is None else self._homes.held_by(replica_id)
+        batch = self._scheduler.take(held)
+        if replica_id is not None:
+            self._homes.sent(replica_id, [ticket.encoding for ticket in batch])
         self._show_queue()
         return batch
 

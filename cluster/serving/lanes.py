@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextvars import Context
 from typing import Any
 
@@ -49,17 +49,23 @@ class Lanes:
     def __init__(
         self,
         replicas: DeploymentHandle[Any],
-        take: Callable[[], list[Ticket]],
+        take: Callable[[str | None], list[Ticket]],
         settle: Callable[[Ticket, Result], None],
         max_attempts: int,
         accounts: Accounts,
         stuck_after_s: float,
+        wish: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """stuck_after_s: the longest that a batch may take before others are asked for it."""
+        """take: cuts a batch for a replica, or for none.
+
+        stuck_after_s: the longest that a batch may take before others are asked for it.
+        wish: replicas that are best for what is next, among those that are loaded alike.
+        """
         self.sent_at = self.moved_at = time.monotonic()
         self._score = replicas.options(method_name="score")
         self._hold = replicas.options(method_name="hold")
         self._take = take
+        self._wish = wish
         self._settle = settle
         self._accounts = accounts
         self._in_flight = InFlight(self._ask_elsewhere, accounts.rate, stuck_after_s)
@@ -96,6 +102,7 @@ class Lanes:
         self._freed.clear()
         unit: Unit | None = None
         try:
+            self.roster.wish = self._wish()
             async with self._score.choose_replica(roster=self.roster) as slot:
                 if self.roster.has_room(slot.replica_id):
                     unit = self._next_unit(slot.replica_id)
@@ -120,7 +127,7 @@ class Lanes:
         """What to send to this replica, which has room; None where there is nothing for it."""
         unit = self._line.next_for(replica_id)
         if unit is None:
-            tickets = self._take()
+            tickets = self._take(replica_id)
             if not tickets and not self._line:
                 self._work.clear()
             tickets = [ticket for ticket in tickets if not self._is_poison(ticket)]
@@ -224,7 +231,7 @@ class Lanes:
     def _refuse_all(self, message: str) -> None:
         """Answer everything that waits with NotReady, which clients try again."""
         tickets = self._line.clear()
-        while more := self._take():
+        while more := self._take(None):
             tickets += more
         for ticket in tickets:
             self._settle(ticket, NotReady(message))

@@ -14,7 +14,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from ray.exceptions import ActorDiedError, RayError
@@ -38,9 +38,13 @@ class Pingable(Protocol):
 
 
 class Roster:
-    """on_silent: called with the id of a replica that stops answering."""
+    """on_silent: called with the id of a replica that stops answering.
+
+    wish: replicas that go first among those that are loaded alike.
+    """
 
     def __init__(self, on_silent: Callable[[str], None]) -> None:
+        self.wish: Collection[str] = ()
         self._on_silent = on_silent
         self._known: dict[str, Pingable] = {}
         self._n_sent: Counter[str] = Counter()
@@ -51,10 +55,15 @@ class Roster:
         self._watches: dict[str, asyncio.Task[None]] = {}
 
     def first(self, candidates: Sequence[Any]) -> Any:
-        """The least loaded of `candidates`, random among equals."""
+        """The least loaded of `candidates`; among equals one of `wish`, else any."""
         self._known = {each.replica_id.unique_id: each for each in candidates}
-        shuffled = random.sample(candidates, len(candidates))
-        return min(shuffled, key=lambda each: self._load(each.replica_id.unique_id))
+        shuffled, wish = random.sample(candidates, len(candidates)), self.wish
+
+        def rank(each: Any) -> tuple[int, bool]:
+            replica_id = each.replica_id.unique_id
+            return self._load(replica_id), replica_id not in wish
+
+        return min(shuffled, key=rank)
 
     def has_room(self, replica_id: str) -> bool:
         """Whether it may be sent a batch now."""

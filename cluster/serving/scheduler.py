@@ -6,8 +6,9 @@ property test:
 - what is added leaves exactly once: taken, expired or cancelled, and `queued_tokens` is then 0;
 - a batch's cost, each prompt counted once, stays within the token budget, or it is one request;
 - the first request in line is in the next batch, and at least half of a batch's budget goes
-  by the line; the rest may serve requests further back under a prompt already taken. One that
-  does not fit keeps its place, and a few behind it are looked at to fill the batch;
+  by the line; the rest may serve requests further back under a prompt already taken, or one that
+  the device is known to hold. One that does not fit keeps its place, and a few behind it are
+  looked at to fill the batch;
 - what has expired or been cancelled is never in a batch.
 
 The line: a request ages by one priority level in `ageing_s`, so it stands at
@@ -18,13 +19,14 @@ heap holds it.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic, Protocol, TypeVar
 
 from cluster.config import SchedulerConfig
 from cluster.errors import Overloaded
+from cluster.serving.affinity import Prompt, prompt_id
 from cluster.types import Encoding
 
 
@@ -40,7 +42,6 @@ class Request(Protocol):
 
 
 R = TypeVar("R", bound=Request)
-Prompt = int
 LOOK_PAST = 16
 """Requests that do not fit, after which a batch is full. Measured on long-tailed lengths (mean 1.5k
 tokens, budget 16k): batches are 99% full, and 92% where the first that does not fit ends them."""
@@ -56,6 +57,26 @@ class _Entry(Generic[R]):
     prompt_tokens: int
     own_tokens: int
     waiting: bool = True
+
+
+@dataclass(eq=False, slots=True)
+class _Cut(Generic[R]):
+    """A batch being cut. room: tokens left. ahead: of these, what may go out of turn."""
+
+    room: int
+    ahead: int
+    batch: list[R] = field(default_factory=list)
+    prompts: set[Prompt] = field(default_factory=set)
+
+    def cost(self, entry: _Entry[R]) -> int:
+        """Tokens that `entry` would add."""
+        opens = entry.prompt not in self.prompts
+        return entry.own_tokens + (entry.prompt_tokens if opens else 0)
+
+    def add(self, entry: _Entry[R]) -> None:
+        self.room -= self.cost(entry)
+        self.prompts.add(entry.prompt)
+        self.batch.append(entry.request)
 
 
 class Scheduler(Generic[R]):
@@ -114,48 +135,49 @@ class Scheduler(Generic[R]):
                 expired.append(entry.request)
         return expired
 
-    def take(self) -> list[R]:
-        """The next batch, empty if nothing waits. Call `expire` first."""
-        batch: list[R] = []
-        prompts: set[Prompt] = set()
+    def first(self) -> R | None:
+        """Who is next; certainly in the next batch."""
+        entry = self._first()
+        return None if entry is None else entry.request
+
+    def take(self, held: Collection[Prompt] = ()) -> list[R]:
+        """The next batch, empty if nothing waits. Call `expire` first.
+
+        held: prompts that the device need not compute; requests under them are cheapest there.
+        """
+        cut: _Cut[R] = _Cut(self._budget, self._budget // 2)
         aside: list[tuple[float, int, _Entry[R]]] = []
-        room, ahead = self._budget, self._budget // 2
         while len(aside) < LOOK_PAST and (entry := self._first()) is not None:
-            opens = entry.prompt not in prompts
-            cost = entry.own_tokens + (entry.prompt_tokens if opens else 0)
-            if batch and cost > room:
+            if cut.batch and cut.cost(entry) > cut.room:
                 aside.append(heapq.heappop(self._line))
                 continue
+            first, opens = not cut.batch, entry.prompt not in cut.prompts
             self._remove(entry)
-            batch.append(entry.request)
-            room -= cost
+            cut.add(entry)
             if opens:
-                prompts.add(entry.prompt)
-                mates = self._mates(entry.prompt, min(room, ahead))
-                for mate in mates:
-                    self._remove(mate)
-                    batch.append(mate.request)
-                pulled = sum(mate.own_tokens for mate in mates)
-                room, ahead = room - pulled, ahead - pulled
+                self._pull(entry.prompt, cut)
+            for prompt in held if first else ():
+                self._pull(prompt, cut)
         for place in aside:
             heapq.heappush(self._line, place)
-        return batch
+        return cut.batch
 
-    def _mates(self, prompt: Prompt, tokens: int) -> list[_Entry[R]]:
-        """The next under `prompt`, of at most `tokens` together."""
-        mates = []
-        for mate in self._groups.get(prompt, {}).values():
-            tokens -= mate.own_tokens
-            if tokens < 0:
+    def _pull(self, prompt: Prompt, cut: _Cut[R]) -> None:
+        """The next under `prompt` into the batch, out of turn."""
+        for mate in list(self._groups.get(prompt, {}).values()):
+            cost = cut.cost(mate)
+            if cost > min(cut.room, cut.ahead):
                 break
-            mates.append(mate)
-        return mates
+            cut.ahead -= cost
+            self._remove(mate)
+            cut.add(mate)
 
     def _entry(self, request: R) -> _Entry[R]:
         """A request without a split of its own stands under a prompt of no tokens, its own."""
         encoding = request.encoding
-        split = encoding.prompt_len % encoding.n_tokens if self._share_prompts else 0
-        prompt = hash(encoding.input_ids[:split].tobytes()) if split else id(request)
+        shared = prompt_id(encoding) if self._share_prompts else None
+        split = 0 if shared is None else encoding.prompt_len
+        prompt = id(request) if shared is None else shared
         return _Entry(request, next(self._serial), prompt, split, encoding.n_tokens - split)
 
     def _enter(self, entry: _Entry[R], now: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from cluster.config import SchedulerConfig
 from cluster.engine.packing import pack
 from cluster.errors import Overloaded
+from cluster.serving.affinity import prompt_id
 from cluster.serving.scheduler import LOOK_PAST, Scheduler
 from cluster.types import Encoding
 
@@ -86,13 +88,23 @@ class Life(RuleBasedStateMachine):
             self.waiting += new
             self.kept += new
 
+    @rule(data=st.data())
+    def take_with_held_prompts(self, data: st.DataObject) -> None:
+        prompts = [p for a in self.waiting if (p := prompt_id(a.encoding)) is not None]
+        self.take(data.draw(st.lists(st.sampled_from(prompts), max_size=3)) if prompts else ())
+
     @rule()
-    def take(self) -> None:
+    def take_in_line(self) -> None:
+        self.take()
+
+    def take(self, held: Collection[int] = ()) -> None:
         expired = self.scheduler.expire(self.now)
         assert all(a.deadline is not None and a.deadline <= self.now for a in expired)
         self._leave(expired)
         first = min(self.waiting, key=place, default=None)
-        batch = self.scheduler.take()
+        following = self.scheduler.first()
+        batch = self.scheduler.take(held)
+        assert following is (batch[0] if batch else None)
         assert first is None or place(batch[0]) == place(first)
         assert len(batch) == 1 or unique_tokens(batch) <= BUDGET
         assert not any(a.deadline is not None and a.deadline <= self.now for a in batch)
@@ -150,6 +162,33 @@ def test_responses_to_one_prompt_ride_together_across_calls() -> None:
     s.add([other], 0.1)
     s.add(group[1:], 0.2)
     assert drain(s) == [group, [other]]
+
+
+def held(*asks_: Ask) -> list[int]:
+    return [p for a in asks_ if (p := prompt_id(a.encoding)) is not None]
+
+
+def test_a_prompt_that_the_device_holds_goes_ahead_of_the_line_but_not_of_the_first() -> None:
+    s = scheduler()
+    first, second = ask(1, 10, 60, 0), ask(2, 10, 30, 1)
+    known = ask(3, 10, 30, 2)
+    s.add([first, second, known], 0.0)
+    assert s.take(held(known)) == [first]
+    s.add([small := ask(4, 10, 10, 3)], 0.0)
+    assert s.take(held(known)) == [second, known, small]
+
+
+@given(flood=st.integers(20, 60))
+def test_held_prompts_leave_half_of_each_batch_to_the_line(flood: int) -> None:
+    s = scheduler()
+    strangers = [ask(100 + i, 0, 10, i) for i in range(20)]
+    s.add(strangers, 0.1)
+    known = [ask(p, 10, 5, p) for p in range(1, flood)]
+    s.add(known, 0.2)
+    first = s.take(held(*known))
+    assert sum(a.encoding.n_tokens for a in first if a in strangers) >= BUDGET // 2 - 10
+    assert any(a in known for a in first)
+    assert unique_tokens(first) <= BUDGET
 
 
 @given(flood=st.integers(20, 60))

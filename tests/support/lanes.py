@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -29,6 +29,7 @@ class Bench:
         max_attempts: int = 2,
         batch: int = 4,
         stuck_after_s: float = 60.0,
+        wish: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self.queue: deque[Ticket] = deque()
         self.results: dict[int, Result] = {}
@@ -41,6 +42,7 @@ class Bench:
             max_attempts,
             self.accounts,
             stuck_after_s,
+            wish,
         )
 
     def add(self, *ids: int) -> list[Ticket]:
@@ -49,7 +51,7 @@ class Bench:
         self.lanes.wake()
         return tickets
 
-    def _take(self) -> list[Ticket]:
+    def _take(self, replica_id: str | None) -> list[Ticket]:
         return [self.queue.popleft() for _ in range(min(self._batch, len(self.queue)))]
 
     def _settle(self, ticket: Ticket, result: Result) -> None:
