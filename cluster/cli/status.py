@@ -113,6 +113,11 @@ def _numbers(now: Snapshot, done: Throughput | None) -> Table:
         table.add_row("tokens a batch", f"{done.tokens_per_batch:,.0f}")
         table.add_row("prefix tokens saved", f"{done.saved_share:.1%}")
         table.add_row("replicas busy", f"{done.busy_replicas:.2f}")
+    if (kept := now.prompts) is not None and kept.max_bytes:
+        held = f"{kept.prompts:,}, {kept.bytes / 2**20:,.0f} of {kept.max_bytes / 2**20:,.0f} MiB"
+        table.add_row("prompts kept", held)
+        table.add_row("prompt hits", f"{kept.hits:,} of {kept.hits + kept.misses:,}")
+        table.add_row("tokens saved by hits", f"{kept.hit_tokens:,}")
     if totals is not None:
         table.add_row("since start", f"{totals.items:,} chats, {totals.tokens:,} tokens")
         table.add_row("batches tried again", f"{totals.retries:,}")

@@ -24,7 +24,7 @@ from cluster.engine.prefix_cache import CachedForward, PromptCache
 from cluster.engine.prefix_proof import prove
 from cluster.engine.tuning import tune
 from cluster.errors import ModelRefused, NotFinite, RewardError, ScoringFailed
-from cluster.types import Encoding, Message, ModelInfo, Score
+from cluster.types import Encoding, Message, ModelInfo, PromptCacheStats, Score
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +102,11 @@ class Engine:
                 todo.extend(halves)
             results.update(zip(indices, answers, strict=False))
         return [_placed(results[i], i) for i in range(len(encodings))]
+
+    @property
+    def prompt_stats(self) -> PromptCacheStats:
+        """What is kept between batches, and what that has saved since the start."""
+        return self.prompts.stats
 
     def _score_batch(self, encodings: list[Encoding]) -> list[Score | RewardError]:
         known = self.prompts.lengths(encodings)

@@ -31,9 +31,10 @@ from cluster.serving.announce import announce
 from cluster.serving.backends import BackendFactory
 from cluster.serving.exclusive import Exclusive
 from cluster.serving.metrics import WEIGHTS_REFUSED, RaySink
+from cluster.serving.prompt_metrics import PromptMetrics, prompt_stats
 from cluster.serving.weights import Loaded, engine_of, refused, require_room
 from cluster.serving.wire import BatchResult, ServedModel
-from cluster.types import EncodedBatch, ModelInfo, Score
+from cluster.types import EncodedBatch, ModelInfo, PromptCacheStats, Score
 
 logger = logging.getLogger("ray.serve.reward_cluster")
 
@@ -56,6 +57,7 @@ class Replica:
         self._busy_since: float | None = None
         self._loaded: Loaded | None = None
         self._load_error: str | None = None
+        self._prompts = PromptMetrics(RaySink()) if _inside_serve() else None
         self._background: set[asyncio.Task[None]] = set()
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
@@ -126,6 +128,10 @@ class Replica:
         info = replace(self._loaded.backend.info, load_error=self._load_error)
         return ServedModel(info, self._loaded.engine)
 
+    async def prompt_cache(self) -> PromptCacheStats:
+        """Of the weights that serve; all 0 where no prompt is kept."""
+        return prompt_stats(self._loaded and self._loaded.backend)
+
     async def check_health(self) -> None:
         """Called by Serve; raises where the replica should be replaced."""
         started = self._busy_since
@@ -141,6 +147,8 @@ class Replica:
         try:
             scores = _score(self._loaded, batch)
             wall_s = time.monotonic() - started
+            if self._prompts is not None:
+                self._prompts.show(prompt_stats(self._loaded.backend))
             return replace(BatchResult.from_scores(scores, self._loaded.load), wall_s=wall_s)
         except Exception as error:
             if any(sign in str(error) for sign in FATAL_SIGNS):

@@ -19,7 +19,8 @@ from cluster.serving.load import QueueState
 from cluster.serving.metrics import Totals
 from cluster.serving.names import BATCHER, REPLICA
 from cluster.serving.probe import each_answer
-from cluster.types import ModelInfo
+from cluster.serving.prompt_metrics import summed
+from cluster.types import ModelInfo, PromptCacheStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Snapshot:
     """The service at `at` (seconds on `time.monotonic`).
 
     status: Serve's, or NOT_DEPLOYED. queue, totals: of all batchers, None where none answers.
-    models: what the running replicas have loaded.
+    models: what the running replicas have loaded. prompts: their prompt caches, summed.
     """
 
     app: str
@@ -47,6 +48,7 @@ class Snapshot:
     models: tuple[ModelInfo, ...] = ()
     queue: QueueState | None = None
     totals: Totals | None = None
+    prompts: PromptCacheStats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ def snapshot(app: str) -> Snapshot:
         tuple(_ask(app, REPLICA, "info", ModelInfo)),
         _all_queues(_ask(app, BATCHER, "state", QueueState)),
         _all_totals(_ask(app, BATCHER, "totals", Totals)),
+        summed(_ask(app, REPLICA, "prompt_cache", PromptCacheStats)),
     )
 
 

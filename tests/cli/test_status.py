@@ -15,7 +15,7 @@ from cluster.cli.status import as_record, status_view
 from cluster.serving.load import QueueState
 from cluster.serving.metrics import ServingMetrics, Totals
 from cluster.serving.status import Deployment, Snapshot, throughput
-from cluster.types import ModelInfo
+from cluster.types import ModelInfo, PromptCacheStats
 
 MODEL = ModelInfo(
     model="some/model",
@@ -41,6 +41,9 @@ def look(at: float, totals: Totals | None) -> Snapshot:
         models=(MODEL, MODEL),
         queue=QueueState(12, 3456, 789, 1000.0),
         totals=totals,
+        prompts=PromptCacheStats(
+            hits=7, misses=3, hit_tokens=2100, prompts=3, bytes=2**20, max_bytes=2**23
+        ),
     )
 
 
@@ -107,6 +110,9 @@ def test_the_table_names_replicas_queue_throughput_and_errors() -> None:
         "25.0%",
         "10 too_long",
         "2.000 ± 1.000",
+        "3, 1 of 8 MiB",
+        "7 of 10",
+        "2,100",
     ):
         assert part in text, part
 
