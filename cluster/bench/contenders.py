@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, get_args
 
 import torch
 
 from cluster.config import EngineConfig
+from cluster.engine.engine import prompt_cache_bytes
 from cluster.engine.model import PackedRewardModel, compute_dtype
 from cluster.engine.packing import pack, plan
+from cluster.engine.prefix_cache import PromptCache
 from cluster.engine.tuning import tune
 from cluster.types import Encoding, Numerics
 
@@ -29,10 +31,17 @@ Units = Callable[[Sequence[Encoding]], Iterator[tuple[Unit, Sequence[Encoding]]]
 
 @dataclass(frozen=True)
 class Contender:
-    """units: callables that together score the workload, each with the encodings it covers."""
+    """units: callables that together score the workload, each with the encodings it covers.
+
+    reset: forgets what earlier rounds left behind. streams: measured on arrivals one by one.
+    calls: measured on whole workloads.
+    """
 
     name: str
     units: Units
+    reset: Callable[[], None] = lambda: None
+    streams: bool = False
+    calls: bool = True
 
 
 def contenders(module: Any, token_budget: int) -> list[Contender]:
@@ -43,21 +52,25 @@ def contenders(module: Any, token_budget: int) -> list[Contender]:
     device = module.score.weight.device
     config = EngineConfig()
     plain = _twin(module)
-    found = [Contender(f"{ONE_BY_ONE} (the card's pipeline)", _padded(plain, 1, False))]
+    found = [
+        Contender(f"{ONE_BY_ONE} (the card's pipeline)", _padded(plain, 1, False), streams=True)
+    ]
     if compute_dtype(config, device) is not module.dtype:
         wide = _twin(module).float()
-        found.append(Contender(f"{ONE_BY_ONE}, float32", _padded(wide, 1, False)))
+        found.append(Contender(f"{ONE_BY_ONE}, float32", _padded(wide, 1, False), streams=True))
     for size in (8, 32):
         for by_length in (False, True):
             name = f"padded batches of {size}{', sorted' if by_length else ''}"
             found.append(Contender(name, _padded(plain, size, by_length)))
-    found.extend(
-        Contender(f"engine, {numerics}", _packed(module, numerics, token_budget))
-        for numerics in get_args(Numerics)
-    )
+    for numerics in get_args(Numerics):
+        found.append(_packed(f"engine, {numerics}", module, numerics, token_budget))
+        if numerics != "reference":
+            name = f"engine, {numerics}, no prompt kept"
+            keeps_none = _packed(name, module, numerics, token_budget, prompt_cache_mib=0)
+            found.append(replace(keeps_none, calls=False))
     if device.type == "cuda":
-        unshared = _packed(module, "fast", token_budget, min_shared_tokens=2**30)
-        found.append(Contender("engine, fast, sharing off", unshared))
+        name = "engine, fast, sharing off"
+        found.append(_packed(name, module, "fast", token_budget, min_shared_tokens=2**30))
     return found
 
 
@@ -101,22 +114,29 @@ def _padded_forward(module: Any, batch: Sequence[Encoding]) -> None:
 
 
 def _packed(
-    module: Any, numerics: Numerics, token_budget: int, min_shared_tokens: int = 16
-) -> Units:
+    name: str, module: Any, numerics: Numerics, token_budget: int, **settings: Any
+) -> Contender:
     """This engine; `reference` in units of one sequence, the others the workload as a whole."""
+    config = EngineConfig(numerics=numerics, token_budget=token_budget, **settings)
     model = packed_model(module, numerics, token_budget)
+    prompts = PromptCache(prompt_cache_bytes(config, model.device))
+    shared = config.min_shared_tokens
 
     def score(encodings: Sequence[Encoding]) -> None:
-        for group in plan(encodings, numerics, token_budget, min_shared_tokens):
-            batch = pack([encodings[i] for i in group], numerics, min_shared_tokens)
-            model(batch).tolist()
+        known = prompts.lengths(encodings) if prompts.max_bytes else None
+        for group in plan(encodings, numerics, token_budget, shared, known):
+            part = [encodings[i] for i in group]
+            batch = pack(part, numerics, shared, prompts.lengths(part))
+            forward = prompts.begin(batch, part)
+            model(batch, forward.wrap).tolist()
+            prompts.end(forward)
 
     def units(encodings: Sequence[Encoding]) -> Iterator[tuple[Unit, Sequence[Encoding]]]:
         parts = [[e] for e in encodings] if numerics == "reference" else [list(encodings)]
         for part in parts:
             yield partial(score, part), part
 
-    return units
+    return Contender(name, units, prompts.clear, streams=numerics != "reference")
 
 
 def packed_model(module: Any, numerics: Numerics, token_budget: int) -> PackedRewardModel:

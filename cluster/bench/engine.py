@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -22,6 +23,9 @@ from cluster.config import EngineConfig
 from cluster.engine.engine import forward_tokens
 from cluster.engine.packing import pack, plan
 from cluster.types import Encoding
+
+STREAMING = "streaming"
+"""The grouped workload, each response as a call of its own, as rollouts end one after another."""
 
 
 @dataclass
@@ -57,24 +61,27 @@ def run(
     module = presets.build(preset, device)
     budget = forward_tokens(EngineConfig(token_budget=token_budget), device)
     vocab = module.config.vocab_size
-    loads = {"grouped": workloads.grouped(vocab), "ungrouped": workloads.ungrouped(vocab)}
+    loads = {
+        "grouped": workloads.grouped(vocab),
+        "ungrouped": workloads.ungrouped(vocab),
+        STREAMING: workloads.grouped(vocab),
+    }
     field_ = [
         c for c in contenders(module, budget) if not only or any(part in c.name for part in only)
     ]
-    rows = [Row(c.name, name) for name in loads for c in field_]
+    pairs = [(Row(c.name, name), c) for name in loads for c in field_ if _takes_part(c, name)]
     with torch.inference_mode():
         for turn in range(rounds):
-            for row, (contender, load) in zip(rows, _pairs(field_, loads), strict=True):
+            for row, contender in pairs:
                 if not row.overrun:
                     report(f"round {turn + 1}/{rounds}: {row.workload}, {row.contender}")
-                    _measure(row, contender, load, device, box_s)
+                    _measure(row, contender, loads[row.workload], device, box_s)
+    rows = [row for row, _ in pairs]
     return _result(preset, module, device, budget, loads, rows)
 
 
-def _pairs(
-    field_: list[Contender], loads: dict[str, list[Encoding]]
-) -> list[tuple[Contender, list[Encoding]]]:
-    return [(contender, load) for load in loads.values() for contender in field_]
+def _takes_part(contender: Contender, workload: str) -> bool:
+    return contender.streams if workload == STREAMING else contender.calls
 
 
 def _measure(
@@ -82,9 +89,11 @@ def _measure(
 ) -> None:
     """One round: units in turn until the workload is done or the box is full."""
     machine.reset_peak_memory(device)
-    units = contender.units(load)
     if not row.rates:
         _warm_up(contender, load[:1])
+    contender.reset()
+    arrivals = [[e] for e in load] if row.workload == STREAMING else [load]
+    units = chain.from_iterable(contender.units(arrival) for arrival in arrivals)
     tokens, started = 0, time.perf_counter()
     for unit, covered in units:
         unit()
