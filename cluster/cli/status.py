@@ -89,11 +89,13 @@ def _deployments(now: Snapshot) -> Table:
 
 
 def _models(now: Snapshot) -> Table:
-    table = _table("model", "revision", "device", "dtype", "numerics", "replicas")
+    names = ["model", "revision", "device", "dtype", "numerics", "replicas"]
+    if refused := any(model.load_error for model in now.models):
+        names.append("asked for others, which cannot be loaded")
+    table = _table(*names)
     for model, count in Counter(now.models).items():
-        table.add_row(
-            model.model, model.revision, model.device, model.dtype, model.numerics, str(count)
-        )
+        row = [model.model, model.revision, model.device, model.dtype, model.numerics, str(count)]
+        table.add_row(*row, *([model.load_error or ""] if refused else []))
     return table
 
 

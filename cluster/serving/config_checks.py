@@ -36,6 +36,18 @@ def missing_files(config: ClusterConfig, weights: Mapping[str, Any]) -> Iterator
             yield f"{name} is {model!r}, and there is no such folder here"
 
 
+def two_models(args: Mapping[str, Any], weights: Mapping[str, Any]) -> Iterator[str]:
+    """A model named twice, and not the same. args: the app's, as the file has them."""
+    engine = args.get("engine")
+    named = engine.get("model") if isinstance(engine, Mapping) else None
+    if named and weights.get("model") and named != weights["model"]:
+        yield (
+            f"engine.model is {named!r} and user_config.model {weights['model']!r}: the replicas "
+            "serve user_config's, with its own tokenizer. Name the model once: leave out "
+            "engine.model, then a change of user_config.model rolls through the replicas in place"
+        )
+
+
 def gpu_problems(config: ClusterConfig, block: Mapping[str, Any]) -> Iterator[str]:
     """The Replica deployment's `ray_actor_options` against the engine's device."""
     options, device = block.get("ray_actor_options"), config.engine.device

@@ -115,6 +115,7 @@ def _own_problems(
     except ConfigError as error:
         yield error.message
         return
+    yield from check.two_models(app.args, weights)
     yield from check.gpu_problems(config, replica)
     if files_here:
         yield from check.missing_files(config, weights)

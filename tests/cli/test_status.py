@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from collections import Counter
 
@@ -60,6 +61,13 @@ def totals(batches: int, tokens: int) -> Totals:
         retries=1,
         errors=Counter(too_long=batches),
     )
+
+
+def test_weights_that_were_refused_are_shown_beside_those_that_serve() -> None:
+    failed = dataclasses.replace(MODEL, load_error="ModelRefused: no such revision")
+    console = Console(record=True, width=200, file=io.StringIO())
+    console.print(status_view(dataclasses.replace(look(1.0, None), models=(MODEL, failed)), None))
+    assert "no such revision" in console.export_text()
 
 
 def test_throughput_is_the_difference_of_two_looks() -> None:

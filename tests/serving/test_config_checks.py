@@ -72,6 +72,7 @@ POLICY = "applications.0.autoscaling_policy.policy_kwargs"
         (f"{ARGS}.engine.device", "cpu", "leave out num_gpus"),
         (f"{ARGS}.engine.max_tokens", 3_000_000, "max_tokens_per_request"),
         (f"{ARGS}.engine.model", "/nowhere", "no such folder"),
+        (f"{ARGS}.engine.model", "another/model", "Name the model once"),
         (f"{ARGS}.http", {"keys_file": "/nowhere"}, "keys_file"),
         (f"{ARGS}.http", {"max_items": 0}, "max_items"),
         (f"{REPLICA}.user_config.model", "./nowhere", "no such folder"),
@@ -93,7 +94,7 @@ def test_values_that_cannot_work_together_are_named(
 
 
 def test_a_folder_on_another_machine_is_not_looked_for_here(tmp_path: Path) -> None:
-    file = edited(tmp_path, f"{ARGS}.engine.model", "/nowhere")
+    file = edited(tmp_path, f"{REPLICA}.user_config.model", "/nowhere")
     assert load_config_file(file, files_here=False).applications
 
 
