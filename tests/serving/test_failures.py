@@ -190,7 +190,7 @@ def test_new_weights_roll_through_the_replicas_without_dropping_a_request(
     ray_cluster: Cluster, configure: Callable[..., ClusterConfig]
 ) -> None:
     app = "rolling"
-    args = dataclasses.asdict(configure(scheduler={"dedupe_s": 0.0}))
+    args = dataclasses.asdict(configure())
 
     def roll(revision: str) -> None:
         replica = {
@@ -211,6 +211,13 @@ def test_new_weights_roll_through_the_replicas_without_dropping_a_request(
             roll("r2")
             until(lambda: ray.get(actor.ready.remote()) == "r2")
             running.wait_for(20)
+            roll("r1")
+            until(lambda: ray.get(actor.ready.remote()) == "r1")
+            running.wait_for(20)
+            roll("r2")
+            running.wait_for(20)
+        made_by = [{item.revision for item in answer} for answer in running.answers.values()]
+        assert {len(revisions) for revisions in made_by} == {1}, "a call is of one revision"
         ids = sequences(4, np.random.default_rng(9))
         assert {item.revision for item in ray.get(actor.score.remote(ids))} == {"r2"}
         assert set(actors("Replica", app)) == set(before), "no process was replaced"
