@@ -18,8 +18,10 @@ import torch
 
 from cluster.bench import presets
 from cluster.bench.op_counter import FusedAttention, Kernel, Kind, OpCounter
+from cluster.engine.batch import PromptKey
 from cluster.engine.model import PackedRewardModel
-from cluster.engine.packing import Batch, pack
+from cluster.engine.packing import Batch, pack, prompt_key
+from cluster.engine.prefix_cache import CachedForward, CachedPrompt
 from cluster.engine.rows import candidate_sizes, pad_rows
 from cluster.types import Encoding, Numerics
 
@@ -51,13 +53,17 @@ DEVICES = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """`n` responses of `response` tokens to each of `prompts` prompts of `prompt` tokens."""
+    """`n` responses of `response` tokens to each of `prompts` prompts of `prompt` tokens.
+
+    kept: the prompts' keys and values are there from an earlier batch (not in `reference`).
+    """
 
     name: str
     prompts: int
     prompt: int
     n: int
     response: int
+    kept: bool = False
 
     def encodings(self, vocab_size: int) -> list[Encoding]:
         rng = np.random.default_rng(0)
@@ -73,6 +79,7 @@ class Shape:
 SHAPES = (
     Shape("one chat", 1, 900, 1, 300),
     Shape("a group of 8", 1, 300, 8, 300),
+    Shape("one of them, prompt kept", 1, 300, 1, 300, kept=True),
     Shape("a group of 16", 1, 600, 16, 400),
     Shape("half full", 4, 448, 8, 200),
     Shape("full", 8, 448, 8, 200),
@@ -111,15 +118,20 @@ def count(
     if numerics == "invariant":
         model.row_sizes = candidate_sizes("cuda", token_budget)
     encodings = shape.encodings(module.config.vocab_size)
-    batch = pack(encodings, numerics)
+    kept = _kept_prompts(encodings, module) if shape.kept and numerics != "reference" else {}
+    batch = pack(encodings, numerics, cached={key: p.n_tokens for key, p in kept.items()})
     # `reference` runs one sequence after another, all of one length here: one is counted.
     times = len(batch.segments) if numerics == "reference" else 1
     run_as = pack(encodings[:1], numerics) if numerics == "reference" else batch
     # Without inference mode, whose dispatch hides what composite operators are made of.
     with torch.no_grad(), OpCounter() as counter, FusedAttention(counter):
-        model(run_as)
+        model(run_as, CachedForward([kept[key] for key in batch.cached], {}).wrap)
     padded = pad_rows(run_as, model.row_sizes)
     attention = _attention_flops(padded, module.config)
+    # Of the distinct tokens that are not kept, without padding.
+    unique = pack(encodings, "fast") if numerics == "reference" else batch
+    useful = presets.flops_per_token(module) * unique.n_unique_tokens
+    useful += _attention_flops(unique, module.config)
     kernels = counter.kernels
     seconds = times * forward_s(kernels, attention, peaks)
     matmul = times * sum(k.flops for k in kernels)
@@ -128,7 +140,7 @@ def count(
         "numerics": numerics,
         "sequences": len(batch),
         "tokens": batch.n_tokens,
-        "unique_tokens": pack(encodings, "fast").n_unique_tokens,
+        "unique_tokens": unique.n_unique_tokens,
         "rows": times * padded.n_unique_tokens,
         "kernels": times * len(kernels),
         "host_copies": times * counter.host_copies,
@@ -139,7 +151,7 @@ def count(
         "seconds": seconds,
         "host_bound": len(kernels) * peaks.launch_s > device_s(kernels, attention, peaks),
         "tokens_per_s": batch.n_tokens / seconds,
-        "fraction_of_peak": _useful_flops(encodings, module) / seconds / peaks.matmul_flops,
+        "fraction_of_peak": useful / seconds / peaks.matmul_flops,
     }
 
 
@@ -165,15 +177,22 @@ def _bytes(kernels: Sequence[Kernel], kind: Kind) -> float:
 
 def _attention_flops(batch: Batch, config: Any) -> float:
     """Of all layers: 4 x hidden size per pair of tokens that see each other."""
-    own = ((s.depth, s.end - s.start) for s in batch.segments)
+    own = ((s.depth, s.end - s.start) for s in batch.computed)
     pairs = sum(n * depth + n * (n + 1) // 2 for depth, n in own)
     layers: int = config.num_hidden_layers
     width: int = config.hidden_size
     return 4.0 * pairs * width * layers
 
 
-def _useful_flops(encodings: Sequence[Encoding], module: Any) -> float:
-    """Matmul and attention FLOPs with every shared token once and no padding."""
-    batch = pack(encodings, "fast")
-    matmul = presets.flops_per_token(module) * batch.n_unique_tokens
-    return matmul + _attention_flops(batch, module.config)
+def _kept_prompts(encodings: Sequence[Encoding], module: Any) -> dict[PromptKey, CachedPrompt]:
+    """The prompts of `encodings` as a cache would hold them, without values."""
+    config = module.config
+    found = {}
+    for encoding in encodings:
+        key = prompt_key(encoding)
+        if key and key not in found:
+            size = encoding.prompt_len, config.num_key_value_heads, config.head_dim
+            states = torch.empty(size, dtype=module.dtype, device=META)
+            layers = dict.fromkeys(range(config.num_hidden_layers), states)
+            found[key] = CachedPrompt(encoding.prompt_len, layers, layers)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -75,6 +76,14 @@ def test_the_host_never_waits_in_a_packed_forward(module: Any, numerics: Numeric
     assert row(module, numerics)["host_syncs"] == 0
 
 
+def test_a_kept_prompt_costs_no_rows(module: Any) -> None:
+    shape = Shape("kept", 1, 100, 1, 20, kept=True)
+    found, computed = row(module, "fast", shape), row(module, "fast", replace(shape, kept=False))
+    assert (found["rows"], computed["rows"]) == (20, 120)
+    assert found["attention_flops"] < computed["attention_flops"]
+    assert row(module, "reference", shape)["rows"] == 120
+
+
 def test_the_time_is_the_longer_of_work_and_launches() -> None:
     peaks = Peaks("a device", 100.0, 50.0, 10.0, launch_s=1.0)
     kernels = [Kernel("mm", "matmul", 400.0, 1.0), Kernel("add", "elementwise", 0.0, 20.0)]
@@ -89,7 +98,7 @@ def test_the_command_prints_a_row_per_batch_and_numerics() -> None:
     assert result.exit_code == 0, result.output
     assert "H100 SXM" in result.output
     assert "one chat: 1 sequences, 1,200 tokens" in result.output
-    assert result.output.count("invariant") == result.output.count("half full") * 6
+    assert result.output.count("invariant") == result.output.count("half full") * 7
 
 
 def test_responses_to_a_long_prompt_do_not_gather_it_each(module: Any) -> None:

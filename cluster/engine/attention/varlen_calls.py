@@ -13,6 +13,7 @@ from functools import cache
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -108,11 +109,13 @@ def _lengths(runs: Sequence[Sequence[Run]]) -> list[int]:
 
 def _index(runs: Sequence[Sequence[Run]], n_all: int, device: torch.device) -> Tensor | None:
     """The tokens of all runs end to end; None where they are all `n_all` in order."""
-    flat = [run for of in runs for run in of]
-    starts, ends = [a for a, _ in flat], [b for _, b in flat]
-    if starts == [0, *ends[:-1]] and ends[-1] == n_all:
+    starts, ends = np.array([run for of in runs for run in of], np.int64).T
+    if starts[0] == 0 and ends[-1] == n_all and (starts[1:] == ends[:-1]).all():
         return None
-    return torch.cat([torch.arange(a, b) for a, b in flat]).to(device)
+    lengths = ends - starts
+    places = np.cumsum(lengths) - lengths
+    index = np.arange(lengths.sum()) + np.repeat(starts - places, lengths)
+    return torch.from_numpy(index).to(device)
 
 
 def _bounds(lengths: list[int], device: torch.device) -> Tensor:
