@@ -9,10 +9,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 from torch.nn.functional import linear
+from transformers import AttentionInterface
 
 from cluster.bench import presets
 from cluster.bench.count import DEVICES, META, Peaks, Shape, count, forward_s
 from cluster.bench.op_counter import Kernel, OpCounter
+from cluster.engine.attention import IMPLEMENTATION, varlen
+from cluster.engine.model import PackedRewardModel
+from cluster.engine.packing import pack
 from cluster.types import Numerics
 
 GROUP = Shape("a group", prompts=1, prompt=40, n=4, response=10)
@@ -69,6 +73,20 @@ def test_reference_runs_every_token_and_invariant_its_padding(module: Any) -> No
     assert row(module, "reference")["rows"] == 4 * 50
     assert row(module, "invariant")["rows"] == 256
     assert row(module, "fast")["kernels"] < row(module, "reference")["kernels"]
+
+
+def test_attention_adds_no_kernel_but_its_own_to_a_layer_that_shares_nothing() -> None:
+    encodings = Shape("alone", 1, 0, 1, 30).encodings(100)
+    model = PackedRewardModel(presets.build("cpu", META), "fast", attention="varlen")
+    attend = varlen.prepare(pack(encodings), META, False)
+    states = [torch.empty(heads, 30, 64, device="meta").bfloat16() for heads in (8, 2, 2)]
+    states = [state.transpose(0, 1).contiguous().transpose(0, 1) for state in states]
+    function: Any = AttentionInterface()
+    layer = model.module.base_model.layers[0].self_attn
+    with torch.no_grad(), OpCounter() as counter:
+        batched = (state[None] for state in states)
+        function[IMPLEMENTATION](layer, *batched, None, segments=attend)
+    assert [kernel.kind for kernel in counter.kernels] == ["attention"]
 
 
 @pytest.mark.parametrize("numerics", ["invariant", "fast"])

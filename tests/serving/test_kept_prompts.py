@@ -14,12 +14,14 @@ from support.serving import PATIENCE_S, service
 from cluster.config import ClusterConfig, EngineConfig
 from cluster.engine.offline import OfflineScorer
 from cluster.serving.status import snapshot
-from cluster.types import Score
+from cluster.types import Message, Score
 
 pytestmark = pytest.mark.ray
 
 APP = "kept-prompts"
-PROMPTS = [[{"role": "user", "content": f"Tell me about the number {i}."}] for i in range(3)]
+PROMPTS: list[list[Message]] = [
+    [{"role": "user", "content": f"Tell me about the number {i}."}] for i in range(3)
+]
 RESPONSES = ["It is odd.", "It is even.", "It is a number like others.", "No."]
 
 

@@ -135,7 +135,8 @@ def _segment_attention(
     )
     size = value.shape[-1]
     # Kernels want one head size; latent attention (DeepSeek) has smaller values than keys.
-    value = torch.nn.functional.pad(value, (0, max(0, key.shape[-1] - size)))
+    if size < key.shape[-1]:  # padding by nothing would copy
+        value = torch.nn.functional.pad(value, (0, key.shape[-1] - size))
     out = segments(query[0], key[0], value[0], layer)
     return out[..., :size].unsqueeze(0), None
 
