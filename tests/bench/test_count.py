@@ -81,7 +81,8 @@ def test_attention_adds_no_kernel_but_its_own_to_a_layer_that_shares_nothing() -
     attend = varlen.prepare(pack(encodings), META, False)
     states = [torch.empty(heads, 30, 64, device="meta").bfloat16() for heads in (8, 2, 2)]
     states = [state.transpose(0, 1).contiguous().transpose(0, 1) for state in states]
-    function: Any = AttentionInterface()
+    registry: Any = AttentionInterface
+    function = registry()
     layer = model.module.base_model.layers[0].self_attn
     with torch.no_grad(), OpCounter() as counter:
         batched = (state[None] for state in states)
