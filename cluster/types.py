@@ -85,12 +85,14 @@ class PromptCacheStats:
     """Prompts whose keys and values an engine keeps between batches.
 
     hits, misses: prompts of batches, since the start.  hit_tokens: not computed thanks to the hits.
+    computed_tokens: of all forwards.
     prompts, bytes: held now, of at most `max_bytes`.
     """
 
     hits: int = 0
     misses: int = 0
     hit_tokens: int = 0
+    computed_tokens: int = 0
     prompts: int = 0
     bytes: int = 0
     max_bytes: int = 0

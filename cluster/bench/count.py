@@ -125,7 +125,7 @@ def count(
     run_as = pack(encodings[:1], numerics) if numerics == "reference" else batch
     # Without inference mode, whose dispatch hides what composite operators are made of.
     with torch.no_grad(), OpCounter() as counter, FusedAttention(counter):
-        model(run_as, CachedForward([kept[key] for key in batch.cached], {}).wrap)
+        model(run_as, CachedForward([kept[key] for key in batch.cached], {}, 0).wrap)
     padded = pad_rows(run_as, model.row_sizes)
     attention = _attention_flops(padded, module.config)
     # Of the distinct tokens that are not kept, without padding.

@@ -51,7 +51,7 @@ class PromptCache:
         self._prompts: OrderedDict[PromptKey, CachedPrompt] = OrderedDict()
         self._n_bytes = 0
         self._bytes_per_token = 0.0
-        self._hits = self._misses = self._hit_tokens = 0
+        self._hits = self._misses = self._hit_tokens = self._computed_tokens = 0
 
     @property
     def stats(self) -> PromptCacheStats:
@@ -59,6 +59,7 @@ class PromptCache:
             hits=self._hits,
             misses=self._misses,
             hit_tokens=self._hit_tokens,
+            computed_tokens=self._computed_tokens,
             prompts=len(self._prompts),
             bytes=self._n_bytes,
             max_bytes=self.max_bytes,
@@ -77,16 +78,17 @@ class PromptCache:
         """What one forward of `batch`, packed from `encodings`, reads from here and leaves here."""
         new: dict[PromptKey, list[Run]] = {}
         if not self.max_bytes:
-            return CachedForward([], new)
+            return CachedForward([], new, batch.n_unique_tokens)
         for index, encoding in enumerate(encodings):
             key = prompt_key(encoding)
             if key and key not in new and key not in batch.cached and self._fits(encoding):
                 new[key] = _prompt_runs(batch, index, encoding.prompt_len)
         known = [self._prompts[key] for key in batch.cached]
-        return CachedForward(known, new)
+        return CachedForward(known, new, batch.n_unique_tokens)
 
     def end(self, forward: CachedForward) -> None:
         """Keep what a forward that went well has computed, and count it."""
+        self._computed_tokens += forward.n_computed
         self._hits += len(forward.known)
         self._hit_tokens += sum(prompt.n_tokens for prompt in forward.known)
         self._misses += len(forward.new)
@@ -108,8 +110,9 @@ class PromptCache:
         self._bytes_per_token = n_bytes / prompt.n_tokens
         if n_bytes > self.max_bytes:
             return
+        old = self._prompts.pop(key, None)
         self._prompts[key] = prompt
-        self._n_bytes += n_bytes
+        self._n_bytes += n_bytes - (old.n_bytes if old else 0)
         while self._n_bytes > self.max_bytes:
             _, oldest = self._prompts.popitem(last=False)
             self._n_bytes -= oldest.n_bytes
@@ -118,11 +121,14 @@ class PromptCache:
 class CachedForward:
     """One forward's share of the cache. known: the prompts it reads.
 
-    runs: where each new prompt lies among the keys of the batch.
+    runs: where each new prompt lies among the keys of the batch. n_computed: its tokens.
     """
 
-    def __init__(self, known: list[CachedPrompt], runs: dict[PromptKey, list[Run]]) -> None:
+    def __init__(
+        self, known: list[CachedPrompt], runs: dict[PromptKey, list[Run]], n_computed: int
+    ) -> None:
         self.known = known
+        self.n_computed = n_computed
         self.new = {key: CachedPrompt(sum(b - a for a, b in of)) for key, of in runs.items()}
         self._runs = runs
 

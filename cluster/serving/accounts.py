@@ -16,11 +16,15 @@ from cluster.serving.wire import BatchResult
 
 
 class Accounts:
-    """Of one batcher. running_tokens: unique tokens sent to replicas and not back yet."""
+    """Of one batcher. running_tokens: unique tokens sent to replicas and not back yet.
+
+    rate: how fast a replica drains the queue, prompts that it had kept included; speed: how fast it
+    computes, which is what a batch of unknown prompts can be held against.
+    """
 
     def __init__(self, metrics: ServingMetrics, token_budget: int, share_prompts: bool) -> None:
         self.running_tokens = 0
-        self.rate = ReplicaRate()
+        self.rate, self.speed = ReplicaRate(), ReplicaRate()
         self._answered = Rate(window_s=10.0)
         self._metrics = metrics
         self._token_budget = token_budget
@@ -44,6 +48,7 @@ class Accounts:
         scored = [i for i in range(len(result)) if i not in result.errors]
         now = time.monotonic()
         self.rate.add(unique, forward_s)
+        self.speed.add(result.computed_tokens or unique, forward_s)
         self._answered.add(unique, now)
         self._metrics.batch_done(
             sum(tickets[i].encoding.n_tokens for i in scored),

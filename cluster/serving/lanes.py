@@ -68,7 +68,7 @@ class Lanes:
         self._wish = wish
         self._settle = settle
         self._accounts = accounts
-        self._in_flight = InFlight(self._ask_elsewhere, accounts.rate, stuck_after_s)
+        self._in_flight = InFlight(self._ask_elsewhere, accounts.speed, stuck_after_s)
         self.roster = self._in_flight.roster
         self._line = Line(max_attempts)
         self._poison = Poison()

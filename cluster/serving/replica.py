@@ -145,11 +145,15 @@ class Replica:
         assert self._loaded is not None, "Serve calls reconfigure before anything else"
         started = self._busy_since = time.monotonic()
         try:
+            before = prompt_stats(self._loaded.backend).computed_tokens
             scores = _score(self._loaded, batch)
             wall_s = time.monotonic() - started
+            stats = prompt_stats(self._loaded.backend)
             if self._prompts is not None:
-                self._prompts.show(prompt_stats(self._loaded.backend))
-            return replace(BatchResult.from_scores(scores, self._loaded.load), wall_s=wall_s)
+                self._prompts.show(stats)
+            result = BatchResult.from_scores(scores, self._loaded.load)
+            computed = stats.computed_tokens - before
+            return replace(result, wall_s=wall_s, computed_tokens=computed)
         except Exception as error:
             if any(sign in str(error) for sign in FATAL_SIGNS):
                 logger.exception("device lost; this replica ends and Serve starts another")

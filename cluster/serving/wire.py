@@ -58,6 +58,7 @@ class BatchResult:
     queue_s_N, forward_s_N: seconds.  source_N: index into `sources`, -1 where there is an error.
     load: of a replica's answer, id of its loading of weights.
     wall_s: seconds that the device took for the whole batch, in as many forwards as it needed.
+    computed_tokens: that it ran; kept prompts are none. 0 where the backend does not tell.
     """
 
     rewards_N: Floats
@@ -68,6 +69,7 @@ class BatchResult:
     errors: Mapping[int, RewardError]
     load: str = ""
     wall_s: float = 0.0
+    computed_tokens: int = 0
 
     @classmethod
     def from_items(cls, items: Sequence[ItemResult | RewardError], load: str = "") -> BatchResult:

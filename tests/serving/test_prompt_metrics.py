@@ -64,8 +64,8 @@ def test_a_replica_tells_what_its_engine_keeps(random_checkpoint: Path) -> None:
         replica = Replica(config, Engine.load, 60.0)
         before = await replica.prompt_cache()
         await replica.reconfigure({})
-        for call in calls:
-            await replica.score(call)
+        results = [await replica.score(call) for call in calls]
+        assert [result.computed_tokens for result in results] == [51, 1, 1]
         return [before, await replica.prompt_cache()]
 
     before, after = asyncio.run(run())
