@@ -28,8 +28,9 @@ from cluster.types import Conversation, Score
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
-MAX_CALLS = 10_000
-"""Calls that one handle may have under way; `.remote()` then raises PendingCallsLimitExceeded."""
+MAX_CALLS = 5000
+"""Calls that one handle may have under way; `.remote()` then raises PendingCallsLimitExceeded. Each
+takes about 55 KiB of the actor while it waits, nearly all of it Ray's."""
 GRACE_S = 5.0
 """Seconds after a deadline for the actor's own answer to arrive."""
 MAX_DEATHS = 5

@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from cluster.errors import DeadlineExceeded, EncoderChanged, RevisionChanged, Re
 from cluster.serving.retry import pause_s
 from cluster.serving.served_encoder import ServedEncoder
 from cluster.serving.submit import Submitter
+from cluster.serving.windows import windows
 from cluster.types import Encoding, Score
 
 Item = Score | RewardError
@@ -30,11 +32,10 @@ Emit = Callable[[int, Item], None]
 Pieces = AsyncIterator[Mapping[int, Any]]
 """Conversations by index, as they come to be known; an error where one never will be."""
 
-WINDOW_ITEMS = 4096
-WINDOW_CHARS = 4_000_000
-"""A window ends at either; ids count as characters."""
 WINDOWS = 4
 """Of one call, encoded or being scored at a time."""
+WINDOWS_PER_PRIORITY = 1000
+"""Of all calls of one priority in this process, so that less urgent ones hold up no others."""
 MIXED_S = 300.0
 """Seconds for which a call without a deadline is asked again while a roll mixes revisions."""
 
@@ -54,6 +55,7 @@ class ConversationScorer:
     def __init__(self, submitter: Submitter) -> None:
         self._submitter = submitter
         self.encoder = ServedEncoder(submitter.served)
+        self._room: dict[int, asyncio.Semaphore] = {}
 
     async def score(self, n: int, pieces: Pieces, terms: Terms) -> list[Item]:
         """The results of items 0 to n-1, all of one revision or the rest with RevisionChanged."""
@@ -100,7 +102,8 @@ class ConversationScorer:
 
         async def window(items: Mapping[int, Any]) -> None:
             try:
-                await self._window(dict(items), terms, once, stream)
+                async with self._turn(terms):
+                    await self._window(dict(items), terms, once, stream)
             except RewardError as error:
                 for i in items:
                     once(i, error)
@@ -120,6 +123,20 @@ class ConversationScorer:
             raise errors.exceptions[0] from None
         for i in sorted(missing):
             once(i, DeadlineExceeded("the deadline passed before the item was known", i))
+
+    @asynccontextmanager
+    async def _turn(self, terms: Terms) -> AsyncIterator[None]:
+        """Wait for room among the windows of this priority. Raises DeadlineExceeded."""
+        room = self._room.setdefault(terms.priority, asyncio.Semaphore(WINDOWS_PER_PRIORITY))
+        try:
+            async with asyncio.timeout_at(terms.deadline):
+                await room.acquire()
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed before the item's turn came") from None
+        try:
+            yield
+        finally:
+            room.release()
 
     async def _window(
         self, pending: dict[int, Any], terms: Terms, emit: Emit, stream: bool
@@ -144,8 +161,11 @@ class ConversationScorer:
             if not stale:
                 return
             fresh = await self.encoder.refresh(terms.deadline)
-            # The replica asked agrees with the old encoder: a roll is under way, or has stopped.
-            if fresh is encoder and not await _pause(stale, attempt, terms.deadline):
+            # Where the replica that was asked agrees with the old encoder, or the next one refuses
+            # the new one, a roll is under way.
+            why = next(iter(stale.values()))
+            rolling = fresh is encoder or attempt > 0
+            if rolling and not await _pause(why, attempt, terms.deadline):
                 for i, error in stale.items():
                     emit(i, error)
                 return
@@ -161,7 +181,7 @@ class ConversationScorer:
             if not others:
                 return
             why = RevisionChanged("the weights changed while the call was scored; ask again")
-            if not await _pause({0: why}, attempt, end):
+            if not await _pause(why, attempt, end):
                 results.update({i: why.at(i) for i in others})
                 return
             again: dict[int, Item] = {}
@@ -195,30 +215,6 @@ def outvoted(results: Mapping[int, Item]) -> list[int]:
     return [i for i, revision in made_by.items() if revision != last]
 
 
-def windows(piece: Mapping[int, Any]) -> Iterator[dict[int, Any]]:
-    """Consecutive parts of `piece`, each within the limits or one larger item alone."""
-    window: dict[int, Any] = {}
-    room = WINDOW_CHARS
-    for i, conversation in piece.items():
-        size = _size(conversation)
-        if window and (size > room or len(window) == WINDOW_ITEMS):
-            yield window
-            window, room = {}, WINDOW_CHARS
-        window[i] = conversation
-        room -= size
-    if window:
-        yield window
-
-
-def _size(value: Any) -> int:
-    """Characters of text and ids of arrays in a conversation, whatever its form."""
-    if isinstance(value, Mapping):
-        return sum(len(text) for text in value.values() if isinstance(text, str))
-    if isinstance(value, list | tuple) and value and not isinstance(value[0], int | float):
-        return sum(_size(part) for part in value)
-    return len(value) if hasattr(value, "__len__") else 1
-
-
 async def _encoded(
     encoder: ChatEncoder, conversations: Mapping[int, Any], deadline: float | None
 ) -> dict[int, Encoding | RewardError]:
@@ -243,9 +239,9 @@ async def _until(pieces: Pieces, deadline: float | None) -> Pieces:
         yield piece
 
 
-async def _pause(errors: Mapping[int, RewardError], attempt: int, deadline: float | None) -> bool:
+async def _pause(why: RewardError, attempt: int, deadline: float | None) -> bool:
     """Wait a moment; False where the deadline is past."""
-    seconds = pause_s(next(iter(errors.values())), attempt)
+    seconds = pause_s(why, attempt)
     left = seconds if deadline is None else min(seconds, deadline - time.monotonic())
     if left <= 0:
         return False

@@ -14,10 +14,12 @@ import pytest
 import ray
 from ray import serve
 from ray.cluster_utils import Cluster
+from ray.exceptions import PendingCallsLimitExceeded
 from support.serving import PATIENCE_S, sequences, service, until
 
 from cluster.config import ClusterConfig
 from cluster.errors import DeadlineExceeded, InvalidInput, NotReady, RewardError
+from cluster.serving import client as module
 from cluster.serving.client import RewardService, connect, disconnect
 from cluster.serving.deadline import Deadline
 from cluster.serving.names import NAMESPACE
@@ -148,6 +150,19 @@ def test_a_stream_ends_when_its_client_is_gone_or_its_deadline_has_passed(
         list(facade.stream(["a"]))
     with pytest.raises(NotReady, match="connect"):
         facade.score(["a"])
+
+
+def test_a_caller_that_never_waits_is_stopped_before_the_actor_is_full(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_CALLS", 3)
+    never = pending_for_ever()
+    for _ in range(2):  # who creates the actor, and who finds it
+        bounded: Any = connect(APP, name="bounded")
+        with pytest.raises(PendingCallsLimitExceeded):
+            [bounded.score.remote([never]) for _ in range(5)]
+    disconnect(APP, name="bounded")
+    ray.cancel(never)
 
 
 def test_the_facade_of_an_app_connects_again(client: Any) -> None:

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.encoders import Encoder, Service, as_encoder, as_submitter, score, served
 
 from cluster.errors import (
@@ -21,7 +19,8 @@ from cluster.errors import (
 )
 from cluster.serving import scoring as module
 from cluster.serving import served_encoder
-from cluster.serving.scoring import ConversationScorer, Item, Terms, outvoted, windows
+from cluster.serving import windows as cut
+from cluster.serving.scoring import ConversationScorer, Item, Terms, outvoted
 from cluster.types import Score
 
 
@@ -171,7 +170,7 @@ def test_an_unexpected_error_ends_a_call_and_a_stream() -> None:
 def test_only_a_few_windows_of_a_large_call_are_held_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "WINDOW_ITEMS", 2)
+    monkeypatch.setattr(cut, "WINDOW_ITEMS", 2)
     running = most = 0
     service = Service()
     answer = service.results
@@ -191,22 +190,34 @@ def test_only_a_few_windows_of_a_large_call_are_held_at_a_time(
     assert most == module.WINDOWS
 
 
-@given(st.lists(st.integers(0, 30), max_size=40), st.integers(1, 7), st.integers(1, 40))
-def test_windows_hold_every_item_once_in_order_within_the_limits(
-    lengths: list[int], items: int, chars: int
-) -> None:
-    piece = {10 * i: "x" * n for i, n in enumerate(lengths)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "WINDOW_ITEMS", items)
-        patch.setattr(module, "WINDOW_CHARS", chars)
-        cut = list(windows(piece))
-    assert [pair for window in cut for pair in window.items()] == list(piece.items())
-    assert all(len(window) <= items for window in cut)
-    sizes = [sum(map(len, window.values())) for window in cut]
-    assert all(n <= chars or len(window) == 1 for n, window in zip(sizes, cut, strict=True))
-
-
 def test_the_last_answer_names_the_revision_that_stays() -> None:
     mixed: dict[int, Item] = {0: score(1.0, "r2"), 1: score(1.0, "r1"), 2: InvalidInput("x", 2)}
     assert outvoted(mixed) == [0]
     assert outvoted({0: score(1.0), 1: InvalidInput("x", 1)}) == []
+
+
+def test_less_urgent_calls_hold_up_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WINDOWS_PER_PRIORITY", 1)
+    service = Service()
+    asked, opened, answer = asyncio.Event(), asyncio.Event(), service.results
+
+    async def held(encodings: Mapping[int, Any], priority: int, *more: Any) -> AsyncIterator[Any]:
+        if priority == 0:
+            asked.set()
+            await opened.wait()
+        async for result in answer(encodings, priority, *more):
+            yield result
+
+    service.results = held  # type: ignore[method-assign]
+
+    async def scenario() -> None:
+        made = scorer(service)
+        idle = [asyncio.create_task(made.score(1, known({0: t}), Terms())) for t in "ab"]
+        await asked.wait()
+        late = await made.score(1, known({0: "c"}), Terms(deadline=time.monotonic() + 0.01))
+        assert shown(late) == ["deadline_exceeded"], "the first holds the only window of its kind"
+        assert shown(await made.score(1, known({0: "d"}), Terms(priority=1))) == [100.0]
+        opened.set()
+        assert [shown(items) for items in await asyncio.gather(*idle)] == [[97.0], [98.0]]
+
+    asyncio.run(scenario())

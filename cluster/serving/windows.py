@@ -1,0 +1,37 @@
+"""Windows of a call: parts small enough to be encoded and held at a time.
+
+Sizes are told before anything is encoded, from characters. Knows nothing of tokenizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+WINDOW_ITEMS = 4096
+WINDOW_CHARS = 4_000_000
+"""A window ends at either; ids count as characters."""
+
+
+def windows(piece: Mapping[int, Any]) -> Iterator[dict[int, Any]]:
+    """Consecutive parts of `piece`, each within the limits or one larger item alone."""
+    window: dict[int, Any] = {}
+    room = WINDOW_CHARS
+    for i, conversation in piece.items():
+        size = _size(conversation)
+        if window and (size > room or len(window) == WINDOW_ITEMS):
+            yield window
+            window, room = {}, WINDOW_CHARS
+        window[i] = conversation
+        room -= size
+    if window:
+        yield window
+
+
+def _size(value: Any) -> int:
+    """Characters of text and ids of arrays in a conversation, whatever its form."""
+    if isinstance(value, Mapping):
+        return sum(len(text) for text in value.values() if isinstance(text, str))
+    if isinstance(value, list | tuple) and value and not isinstance(value[0], int | float):
+        return sum(_size(part) for part in value)
+    return len(value) if hasattr(value, "__len__") else 1
