@@ -47,7 +47,9 @@ def _serve(schema: ServeDeploySchema, address: str, timeout: float) -> None:
     import ray
 
     from cluster.serving.deploy import check_resources, deploy, wait_until_running
+    from cluster.serving.http.proxy import set_proxy_errors
 
+    set_proxy_errors()
     ray.init(address=address, include_dashboard=False if address == "local" else None)
     try:
         check_resources(schema)

@@ -62,6 +62,8 @@ INGRESS_OPTIONS: dict[str, Any] = {
     # Serve calls `reconfigure` with it; `deploy` puts the keys here.
     "user_config": {},
 }
+DRAIN_S = 10.0
+"""Seconds beyond the longest request for its answer to leave."""
 
 QUIET = {"enable_access_log": False}
 """A log line for each of thousands of batches says less than the metrics."""
@@ -106,7 +108,14 @@ def assemble(
     )
     options = {**BATCHER_OPTIONS, **quiet, **(batcher_options or {})}
     batcher = _deployment(Batcher, BATCHER, options).bind(replicas, config)
-    return _deployment(Ingress, INGRESS, INGRESS_OPTIONS | quiet).bind(batcher, config)
+    options = {**ingress_options(config), **quiet}
+    return _deployment(Ingress, INGRESS, options).bind(batcher, config)
+
+
+def ingress_options(config: ClusterConfig) -> dict[str, Any]:
+    """A draining Ingress finishes the longest request that it may hold."""
+    longest_s = config.http.deadline_s + DRAIN_S
+    return {**INGRESS_OPTIONS, "graceful_shutdown_timeout_s": longest_s}
 
 
 def _deployment(cls: type, name: str, options: Mapping[str, Any]) -> serve.Deployment:

@@ -18,6 +18,7 @@ from cluster.config import ClusterConfig
 from cluster.serving.app import assemble
 from cluster.serving.backends import BackendFactory
 from cluster.serving.client import RewardClient, connect
+from cluster.serving.http.proxy import set_proxy_errors
 from cluster.serving.names import APP
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def local_ray(
 ) -> Iterator[None]:
     """A Ray instance of one's own with Serve in it, without a dashboard."""
     level = logging.INFO if verbose else logging.ERROR
+    set_proxy_errors()
     ray.init(
         address="local",
         include_dashboard=False,

@@ -13,6 +13,7 @@ from ray import serve
 from ray.cluster_utils import Cluster
 
 from cluster.config import ClusterConfig, parse_config
+from cluster.serving.http.proxy import set_proxy_errors
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m['role'] }}<|end_header_id|>\n\n"
@@ -56,6 +57,7 @@ def http_port() -> int:
 @pytest.fixture(scope="session")
 def ray_cluster(http_port: int) -> Iterator[Cluster]:
     """A head node of its own with Serve; tests may add nodes and kill processes."""
+    set_proxy_errors()
     head = {"num_cpus": 8, "include_dashboard": False, "object_store_memory": 200 * 2**20}
     cluster: Any = Cluster(initialize_head=True, head_node_args=head)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
