@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pairs": ("cluster.cli.pairs:pairs", "Annotated rows to preference pairs for DPO."),
     "rewardbench": ("cluster.cli.rewardbench:rewardbench", "RewardBench 1 and 2."),
     "train": ("cluster.cli.train:train", "Train a reward model on preference pairs."),
+    "chaos": ("cluster.cli.chaos:chaos", "Break a service everywhere and check every answer."),
     "bench": ("cluster.cli.bench:bench", "Measure speed against plain transformers."),
 }
 """name -> (module:attribute, help)."""

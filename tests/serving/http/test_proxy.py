@@ -64,7 +64,7 @@ def test_an_ingress_killed_under_load_answers_503_and_is_replaced(
     ):
         until(lambda: http.get("/readyz").status_code == 200)
 
-        def score(ids: list[np.ndarray]) -> httpx.Response:  # type: ignore[type-arg]
+        def score(ids: list[np.ndarray]) -> httpx.Response:
             items = [{"ids": each.tolist()} for each in ids]
             return http.post("/v1/score", json={"conversations": items})
 

@@ -1,0 +1,1 @@
+"""A soak of a running service: everything breaks, nothing may be lost or wrong."""

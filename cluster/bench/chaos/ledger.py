@@ -1,0 +1,133 @@
+"""What was asked of the service, what came back, and what must never be seen.
+
+Invariants checked: every item that was asked is answered exactly once; every reward is, bit for
+bit, the one that the engine gives offline for the revision it names; between two rolls no other
+revision than the current one answers. Knows no Ray. One lock; many callers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from cluster.errors import RewardError
+from cluster.types import Score
+
+Truth = Mapping[str, Sequence[float]]
+"""Revision -> rewards of the conversations, by their number."""
+MAX_TOLD = 20
+
+
+class Serving(NamedTuple):
+    """What all replicas of an app serve between two rolls. epoch: number of the roll before."""
+
+    epoch: int
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One call. items: numbers of its conversations. serving: at its start, None during a roll.
+    must_fail: indices whose answer must be an error."""
+
+    kind: str
+    app: str
+    items: Sequence[int]
+    serving: Serving | None = None
+    must_fail: Collection[int] = ()
+
+
+@dataclass
+class Row:
+    """One kind of call: items asked, answered, and of these the errors that were expected."""
+
+    calls: int = 0
+    asked: int = 0
+    answered: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+
+class Ledger:
+    """truth: by application."""
+
+    def __init__(self, truth: Mapping[str, Truth]) -> None:
+        self.rows: dict[str, Row] = {}
+        self.violations: list[str] = []
+        self.n_violations = 0
+        self._truth = truth
+        self._open: dict[int, Ask] = {}
+        self._lock = threading.Lock()
+
+    def asked(self, ask: Ask) -> None:
+        """To be called before the call is made."""
+        with self._lock:
+            row = self.rows.setdefault(f"{ask.app}: {ask.kind}", Row())
+            row.calls += 1
+            row.asked += len(ask.items)
+            self._open[id(ask)] = ask
+
+    def answered(self, ask: Ask, answers: Sequence[Any], serving: Serving | None) -> None:
+        """All answers of a call, in order. serving: at its end."""
+        with self._lock:
+            self._open.pop(id(ask), None)
+            if len(answers) != len(ask.items):
+                self._violate(ask, f"{len(ask.items)} items asked, {len(answers)} answered")
+                return
+            only = serving.revision if serving is not None and serving == ask.serving else None
+            for i, answer in enumerate(answers):
+                self._check(ask, i, answer, only)
+
+    def abandoned(self, ask: Ask, answers: Mapping[int, Any]) -> None:
+        """A call whose caller left early: what it got must be right, the rest is not owed."""
+        with self._lock:
+            self._open.pop(id(ask), None)
+            self.rows[f"{ask.app}: {ask.kind}"].asked -= len(ask.items) - len(answers)
+            for i, answer in answers.items():
+                self._check(ask, i, answer, None)
+
+    def broke(self, ask: Ask, error: BaseException) -> None:
+        """A call that ended with an exception instead of answers."""
+        with self._lock:
+            self._open.pop(id(ask), None)
+            self._violate(ask, f"the whole call failed: {type(error).__name__}: {error}")
+
+    def violate(self, message: str) -> None:
+        """Anything else that must never be."""
+        with self._lock:
+            self._told(message)
+
+    def close(self) -> None:
+        """Everything that is still open hangs."""
+        with self._lock:
+            for ask in self._open.values():
+                self._violate(ask, f"{len(ask.items)} items are never answered")
+            self._open.clear()
+
+    def _check(self, ask: Ask, i: int, answer: Any, only: str | None) -> None:
+        row = self.rows[f"{ask.app}: {ask.kind}"]
+        row.answered += 1
+        if isinstance(answer, RewardError):
+            row.errors[answer.code] += 1
+            if i not in ask.must_fail:
+                self._violate(ask, f"item {i} failed: {answer}")
+            return
+        if i in ask.must_fail or not isinstance(answer, Score):
+            self._violate(ask, f"item {i} must be an error and is {answer!r}")
+            return
+        known = self._truth[ask.app].get(answer.revision)
+        if known is None or (only is not None and answer.revision != only):
+            self._violate(ask, f"wrong revision {answer.revision}, {only or 'none such'} serves")
+        elif answer.reward != known[ask.items[i]]:
+            right = known[ask.items[i]]
+            self._violate(ask, f"wrong reward {answer.reward!r}, the engine says {right!r}")
+
+    def _violate(self, ask: Ask, message: str) -> None:
+        self._told(f"{ask.app}: {ask.kind}: {message}")
+
+    def _told(self, message: str) -> None:
+        self.n_violations += 1
+        if len(self.violations) < MAX_TOLD:
+            self.violations.append(message)

@@ -1,0 +1,100 @@
+"""The service's processes: found below this one by the titles that Ray gives them.
+
+A frozen process answers no call, so they are never asked who they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections import defaultdict
+
+import psutil
+
+ROLES = {
+    "Replica": "ray::ServeReplica:{app}:Replica",
+    "Batcher": "ray::ServeReplica:{app}:Batcher",
+    "Ingress": "ray::ServeReplica:{app}:Ingress",
+    "Client": "ray::RewardClient",
+    "Controller": "ray::ServeController",
+    "Proxy": "ray::ProxyActor",
+}
+MIB = 2**20
+GROWTH_MIB = 48.0
+"""Of a role's largest process, from the second third of a soak to the last: more is a leak."""
+JUDGED_FROM = 60
+"""Looks, one a second, below which growth is warm-up and is only shown."""
+
+
+def pids(role: str, app: str = "") -> list[int]:
+    """Of the living processes in that role."""
+    title = ROLES[role].format(app=app)
+    return [each.pid for each in _below() if _title(each).startswith(title)]
+
+
+def send(pid: int, number: signal.Signals) -> bool:
+    """Whether the process was still there."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+        return True
+    return False
+
+
+class Memory:
+    """Unshared memory of the largest process in each role, look by look, in MiB."""
+
+    def __init__(self, apps: list[str]) -> None:
+        self._titles = {
+            f"{app}: {role}" if "{app}" in title else role: title.format(app=app)
+            for app in apps
+            for role, title in ROLES.items()
+        }
+        self.looks: dict[str, list[float]] = defaultdict(list)
+
+    def look(self) -> None:
+        """Take one look at every process."""
+        largest: dict[str, float] = {}
+        for process in _below():
+            title = _title(process)
+            for role, start in self._titles.items():
+                if title.startswith(start):
+                    largest[role] = max(largest.get(role, 0.0), _own_mib(process))
+        for role, size in largest.items():
+            self.looks[role].append(size)
+
+    def thirds(self, role: str) -> tuple[float, float, float]:
+        """The largest in each third of the soak."""
+        looks = self.looks[role]
+        cut = max(1, len(looks) // 3)
+        parts = looks[:cut], looks[cut : 2 * cut] or looks, looks[2 * cut :] or looks
+        return max(parts[0]), max(parts[1]), max(parts[2])
+
+    def grown(self) -> list[str]:
+        """Roles whose memory has not stayed flat."""
+        judged = [role for role, looks in self.looks.items() if len(looks) >= JUDGED_FROM]
+        thirds = {role: self.thirds(role) for role in judged}
+        return [
+            f"memory of {role} grew from {second:.0f} to {last:.0f} MiB"
+            for role, (_, second, last) in thirds.items()
+            if last - second > GROWTH_MIB
+        ]
+
+
+def _below() -> list[psutil.Process]:
+    found: list[psutil.Process] = psutil.Process().children(recursive=True)
+    return found
+
+
+def _title(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def _own_mib(process: psutil.Process) -> float:
+    """Without what it shares, such as the object store."""
+    with contextlib.suppress(psutil.Error):
+        memory = process.memory_info()
+        return float(memory.rss - memory.shared) / MIB
+    return 0.0
