@@ -64,6 +64,7 @@ class ModelInfo:
     encoder: `ChatEncoder.fingerprint` of what turns conversations into this model's ids; "" where
         any ids are taken (the `sleep` backend).
     load_error: why the weights that were asked for last are not these; None where they are.
+    hardware: kind of the device, on which bits depend; "" where the backend does not tell.
     """
 
     model: str
@@ -78,6 +79,7 @@ class ModelInfo:
     n_parameters: int
     encoder: str = ""
     load_error: str | None = None
+    hardware: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,13 @@ class Engine:
         )
 
 
+def hardware(device: torch.device) -> str:
+    """Kind of `device`, as far as the bits of a reward depend on it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} {torch.backends.cpu.get_cpu_capability()}"
+
+
 def forward_tokens(config: EngineConfig, device: torch.device) -> int:
     """Most unique tokens of a forward on `device`."""
     if device.type == "cpu":
@@ -208,6 +215,7 @@ def _model_info(model: PackedRewardModel, encoder: ChatEncoder, config: EngineCo
         dtype=config.dtype,
         compute_dtype=str(compute_dtype(config, model.device)).removeprefix("torch."),
         device=str(model.device),
+        hardware=hardware(model.device),
         numerics=config.numerics,
         vocab_size=encoder.vocab_size,
         max_tokens=encoder.max_tokens,

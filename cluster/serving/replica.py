@@ -151,7 +151,8 @@ class Replica:
             stats = prompt_stats(self._loaded.backend)
             if self._prompts is not None:
                 self._prompts.show(stats)
-            result = BatchResult.from_scores(scores, self._loaded.load)
+            arithmetic = self._loaded.source.arithmetic
+            result = BatchResult.from_scores(scores, self._loaded.load, arithmetic)
             computed = stats.computed_tokens - before
             return replace(result, wall_s=wall_s, computed_tokens=computed)
         except Exception as error:

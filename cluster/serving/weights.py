@@ -34,7 +34,8 @@ class Loaded:
     def source(self) -> Source:
         """What its rewards name."""
         info = self.backend.info
-        return Source(info.model, info.revision, info.numerics)
+        arithmetic = f"{info.hardware} {info.compute_dtype}"
+        return Source(info.model, info.revision, info.numerics, arithmetic)
 
 
 def engine_of(engine: EngineConfig, weights: WeightsConfig) -> EngineConfig:

@@ -22,11 +22,15 @@ Floats = npt.NDArray[np.float64]
 
 
 class Source(NamedTuple):
-    """What made a reward; two rewards compare bit for bit only where these are equal."""
+    """What made a reward; two rewards compare bit for bit only where these are equal.
+
+    arithmetic: kind of device and dtype of the computation, "" where the backend does not tell.
+    """
 
     model: str
     revision: str
     numerics: Numerics
+    arithmetic: str = ""
 
 
 class ItemResult(NamedTuple):
@@ -88,9 +92,11 @@ class BatchResult:
         return cls(rewards, queue, forward, source_N, tuple(sources), errors, load)
 
     @classmethod
-    def from_scores(cls, scores: Sequence[Score | RewardError], load: str = "") -> BatchResult:
-        """A backend's answer; the inverse of `scores`."""
-        return cls.from_items([_item(score) for score in scores], load)
+    def from_scores(
+        cls, scores: Sequence[Score | RewardError], load: str = "", arithmetic: str = ""
+    ) -> BatchResult:
+        """A backend's answer; the inverse of `scores`. arithmetic: see `Source`."""
+        return cls.from_items([_item(score, arithmetic) for score in scores], load)
 
     def items(self) -> list[ItemResult | RewardError]:
         """The results one by one; the inverse of `from_items`."""
@@ -120,7 +126,9 @@ class BatchResult:
                 encoding.truncated,
                 item.queue_s,
                 item.forward_s,
-                *item.source,
+                item.source.model,
+                item.source.revision,
+                item.source.numerics,
             )
             for encoding, item in zip(encodings, self.items(), strict=True)
         ]
@@ -129,8 +137,8 @@ class BatchResult:
         return len(self.rewards_N)
 
 
-def _item(score: Score | RewardError) -> ItemResult | RewardError:
+def _item(score: Score | RewardError, arithmetic: str) -> ItemResult | RewardError:
     if isinstance(score, RewardError):
         return score
-    source = Source(score.model, score.revision, score.numerics)
+    source = Source(score.model, score.revision, score.numerics, arithmetic)
     return ItemResult(score.reward, score.queue_s, score.forward_s, source)
