@@ -63,7 +63,7 @@ class EngineConfig:
     runs a batch in forwards of at most 2,048."""
     min_shared_tokens: Count = 16
     """`fast` shares a prefix only from this many tokens on."""
-    prompt_cache_mib: int | None = None
+    prompt_cache_mib: Annotated[int, Ge(0)] | None = None
     """Memory of the device in which keys and values of prompts are kept between batches, in MiB
     (128 KiB a token for Llama-3-8B); None is 4,096 on a GPU and 256 on a CPU, 0 keeps none.
     `reference` never does."""
