@@ -67,6 +67,9 @@ class EngineConfig:
     """Memory of the device in which keys and values of prompts are kept between batches, in MiB
     (128 KiB a token for Llama-3-8B); None is 4,096 on a GPU and 256 on a CPU, 0 keeps none.
     `reference` never does."""
+    fuse_layers: bool = False
+    """Compile the layers' norms, rotary, SiLU and residuals into few kernels (torch.compile): less
+    memory traffic, a slow start. Off until it is measured on a GPU. `reference` never does."""
     trust_remote_code: bool = False
     """Run Python from the checkpoint. Off unless you have read it."""
     verify_at_start: bool = False

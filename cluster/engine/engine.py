@@ -18,6 +18,7 @@ from cluster.config import EngineConfig
 from cluster.engine.chat import ChatEncoder
 from cluster.engine.checkpoint import revision
 from cluster.engine.cublas import forbid_split_k
+from cluster.engine.fused import fuse, keeps_bits, unfuse
 from cluster.engine.model import PackedRewardModel, compute_dtype
 from cluster.engine.packing import Batch, pack, plan
 from cluster.engine.prefix_cache import CachedForward, PromptCache
@@ -58,6 +59,8 @@ class Engine:
         refuse_unsafe_padding(model, encoder)
         tune(model, forward_tokens(config, model.device))
         engine = cls(model, encoder, config)
+        if config.fuse_layers and config.numerics != "reference":
+            engine._fuse()
         engine.warm_up()
         engine._prove_prompts()
         return engine
@@ -71,6 +74,16 @@ class Engine:
         result = self.score([self.encoder.encode(chat)])[0]
         if isinstance(result, RewardError):
             raise ModelRefused(f"the model cannot score a one-word chat: {result}")
+
+    def _fuse(self) -> None:
+        """Compile the layers, unless `invariant` would lose its bits by it."""
+        module = self.model.module
+        fuse(module)
+        if self.config.numerics != "invariant" or self._alone:
+            return
+        if not keeps_bits(self.score, self.encoder.vocab_size, self.encoder.max_tokens):
+            log.warning("compiled layers let a chat's bits follow its batch: they are left as is")
+            unfuse(module)
 
     def _prove_prompts(self) -> None:
         """Start with an empty prompt cache, or with none where a hit is no miss."""

@@ -1,0 +1,92 @@
+"""Compiled layers: the same numbers, compiled once for all batches, and only where bits hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch._dynamo.backends.debugging import aot_eager
+
+from cluster.config import EngineConfig
+from cluster.engine import engine as engine_module
+from cluster.engine.engine import Engine
+from cluster.engine.fused import fuse, keeps_bits, unfuse
+from cluster.types import Encoding, Score
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def batches() -> list[list[Encoding]]:
+    """Calls of different sizes, shared prompts among them; none has as many rows as the layers
+    have columns, which the compiler would take for a rule."""
+    rng = np.random.default_rng(0)
+    found = []
+    for n_prompt, n, n_own in ((700, 1, 20), (50, 2, 90), (30, 3, 70), (20, 5, 60), (33, 3, 50)):
+        prompt = rng.integers(0, 250, n_prompt, dtype=np.int32)
+        own = rng.integers(0, 250, (n, n_own), dtype=np.int32)
+        found.append([Encoding(np.concatenate([prompt, row]), n_prompt) for row in own])
+    return found
+
+
+def rewards(engine: Engine, encodings: Sequence[Encoding]) -> list[float]:
+    return [s.reward for s in engine.score(encodings) if isinstance(s, Score)]
+
+
+@pytest.mark.parametrize("numerics", ["invariant", "fast"])
+def test_compiled_layers_give_the_same_bits_and_are_compiled_once_for_all_batches(
+    random_checkpoint: Path, numerics: Any
+) -> None:
+    config = EngineConfig(model=str(random_checkpoint), numerics=numerics, prompt_cache_mib=0)
+    engine = Engine.load(config)
+    calls = batches()
+    plain = [rewards(engine, call) for call in calls]
+    compiled = 0
+
+    def counting(graph: Any, inputs: Any) -> Any:
+        nonlocal compiled
+        compiled += 1
+        return aot_eager(graph, inputs)  # type: ignore[no-untyped-call]
+
+    fuse(engine.model.module, counting)
+    assert rewards(engine, calls[0]) == plain[0]
+    first = compiled
+    assert first > 0
+    assert [rewards(engine, call) for call in calls[1:]] == plain[1:]
+    assert compiled == first
+    unfuse(engine.model.module)
+    assert [rewards(engine, call) for call in calls] == plain
+    assert compiled == first
+
+
+def test_a_layer_whose_bits_follow_its_batch_is_found_out(random_checkpoint: Path) -> None:
+    engine = Engine.load(EngineConfig(model=str(random_checkpoint), head_dtype="float32"))
+    assert keeps_bits(engine.score, 250, 2048)
+
+    def by_rows(module: Any, args: Any, output: torch.Tensor) -> torch.Tensor:
+        return output * 1.01 if output.shape[1] > 500 else output
+
+    hook = engine.model.module.base_model.layers[0].mlp.register_forward_hook(by_rows)
+    assert not keeps_bits(engine.score, 250, 2048)
+    hook.remove()
+
+
+def test_layers_that_lose_bits_are_left_as_they_were(
+    random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engine_module, "fuse", lambda module: fuse(module, aot_eager))
+    config = EngineConfig(model=str(random_checkpoint), fuse_layers=True)
+    fused = Engine.load(config)
+    assert fused.model.module.base_model.layers[0]._compiled_call_impl is not None
+    monkeypatch.setattr(engine_module, "keeps_bits", lambda *_: False)
+    plain = Engine.load(config)
+    assert plain.model.module.base_model.layers[0]._compiled_call_impl is None
+    assert "left as is" in caplog.text
