@@ -29,7 +29,8 @@ def fuse(module: Any, backend: Any = "inductor") -> None:
     """Compile each decoder layer of `module`, whose attention is ours. Compiles at first use."""
     registry: Any = AttentionInterface
     attention = registry()[IMPLEMENTATION]
-    registry.register(OPAQUE, torch.compiler.disable(attention))
+    opaque = torch.compiler.disable(attention)  # type: ignore[no-untyped-call]
+    registry.register(OPAQUE, opaque)
     module.set_attn_implementation(OPAQUE)
     for layer in module.base_model.layers:
         layer.compile(dynamic=True, backend=backend)

@@ -54,7 +54,7 @@ def test_compiled_layers_give_the_same_bits_and_are_compiled_once_for_all_batche
     def counting(graph: Any, inputs: Any) -> Any:
         nonlocal compiled
         compiled += 1
-        return aot_eager(graph, inputs)  # type: ignore[no-untyped-call]
+        return aot_eager(graph, inputs)
 
     fuse(engine.model.module, counting)
     assert rewards(engine, calls[0]) == plain[0]
