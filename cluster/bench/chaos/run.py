@@ -20,6 +20,7 @@ from cluster.types import Conversation, Message
 
 N_CALLERS = 4
 LOOK_S = 1.0
+LOG_S = 30.0
 DRAIN_S = 30.0
 WORDS = ("why", "how", "the", "sea", "bread", "red", "small", "runs", "light", "seven", "never")
 
@@ -66,13 +67,14 @@ def _soak(
     threads = [
         threading.Thread(target=_guarded, args=(work, stop, ledger), daemon=True) for work in works
     ]
-    started = time.monotonic()
+    started, next_log = time.monotonic(), LOG_S
     for thread in threads:
         thread.start()
     while (seconds := time.monotonic() - started) < 60 * minutes:
         memory.look()
         time.sleep(LOOK_S)
-        if int(seconds) % 30 == 0:
+        if seconds >= next_log:
+            next_log += LOG_S
             log(
                 f"{seconds:.0f} s: {sum(faults.done.values())} faults, "
                 f"{sum(row.answered for row in ledger.rows.values()):,} items answered, "
