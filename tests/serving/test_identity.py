@@ -111,7 +111,7 @@ class Rolling:
         block = {"name": self.app, "route_prefix": None, "deployments": [replica], "args": args}
         block["import_path"] = "cluster.serving.app:build"
         deploy(ServeDeploySchema.model_validate({"applications": [block]}))
-        until(lambda: self.app in serve.status().applications)
+        until(lambda: self.app in serve.status().applications and self.status() != "DEPLOYING")
         until(lambda: self.info().model == model or model in str(self.info().load_error))
         until(lambda: self.status() != "DEPLOYING")
 
