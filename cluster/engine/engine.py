@@ -18,7 +18,7 @@ from cluster.config import EngineConfig
 from cluster.engine.chat import ChatEncoder
 from cluster.engine.checkpoint import revision
 from cluster.engine.cublas import forbid_split_k
-from cluster.engine.fused import fuse, keeps_bits, unfuse
+from cluster.engine.fused import fuse, has_compiler, keeps_bits, unfuse
 from cluster.engine.model import PackedRewardModel, compute_dtype
 from cluster.engine.packing import Batch, pack, plan
 from cluster.engine.prefix_cache import CachedForward, PromptCache
@@ -78,6 +78,9 @@ class Engine:
     def _fuse(self) -> None:
         """Compile the layers, unless `invariant` would lose its bits by it."""
         module = self.model.module
+        if not has_compiler(self.model.device):
+            log.warning("no C++ compiler is found for fuse_layers: the layers are left as they are")
+            return
         fuse(module)
         if self.config.numerics != "invariant" or self._alone:
             return

@@ -25,6 +25,20 @@ OPAQUE = "segments-opaque"
 ScoreFn = Callable[[Sequence[Encoding]], Sequence[Score | RewardError]]
 
 
+def has_compiler(device: torch.device) -> bool:
+    """Whether torch.compile finds the C++ compiler that it needs on a CPU."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    if device.type != "cpu":
+        return True
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return False
+    return True
+
+
 def fuse(module: Any, backend: Any = "inductor") -> None:
     """Compile each decoder layer of `module`, whose attention is ours. Compiles at first use."""
     registry: Any = AttentionInterface

@@ -70,12 +70,14 @@ def plan(
 ) -> list[list[int]]:
     """Cut `encodings` into groups of indices whose unique tokens stay within `token_budget`.
 
-    Neighbours that share a prefix stay together. A sequence longer than the budget is a group
-    of its own. cached: the prompts that need not be computed, where prompts are kept at all; then
-    those of earlier groups cost later ones nothing either.
+    Neighbours that share a prefix stay together. A sequence longer than the budget is a group of
+    its own, but for those that share a prefix with it: they join as long as what is beside that
+    prefix stays within the budget, as the prefix would else be computed again for each.
+    cached: the prompts that need not be computed, where prompts are kept at all; then those of
+    earlier groups cost later ones nothing either.
     """
     groups: list[list[int]] = []
-    room = 0
+    spent, oversize = 0, False
     known = set(cached or ())
     previous: DistinctSequence | None = None
     for sequence in _distinct(encodings, numerics):
@@ -84,12 +86,14 @@ def plan(
         cost = first.n_tokens - (first.prompt_len if key in known else 0)
         saved = _shared(previous, sequence, numerics, min_shared_tokens) if previous else 0
         more = min(cost, first.n_tokens - saved)
-        if previous is not None and more <= room:
+        uncharged = saved if oversize else 0
+        if previous is not None and spent - uncharged + more <= token_budget:
             groups[-1].extend(sequence.wanted_by)
-            room -= more
+            spent += more
         else:
             groups.append(list(sequence.wanted_by))
-            room = token_budget - cost
+            spent = cost
+            oversize = cost > token_budget and key not in known
         if key:
             known.add(key)
         previous = sequence

@@ -90,3 +90,15 @@ def test_layers_that_lose_bits_are_left_as_they_were(
     plain = Engine.load(config)
     assert plain.model.module.base_model.layers[0]._compiled_call_impl is None
     assert "left as is" in caplog.text
+
+
+def test_without_a_compiler_the_layers_are_left_as_they_are_and_the_log_says_so(
+    random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    engine = Engine.load(EngineConfig(model=str(random_checkpoint), fuse_layers=True))
+    layer = engine.model.module.base_model.layers[0]
+    assert layer._compiled_call_impl is None
+    assert sum("no C++ compiler" in record.message for record in caplog.records) == 1

@@ -77,8 +77,32 @@ def test_a_plan_covers_each_index_once_and_keeps_to_the_budget(
     assert sorted(i for group in groups for i in group) == list(range(len(mix)))
     for group in groups:
         batch = pack([mix[i] for i in group], numerics, 4)
-        distinct = {mix[i].input_ids.tobytes() for i in group}
-        assert batch.n_unique_tokens <= budget or len(distinct) == 1
+        longest = max(mix[i].n_tokens for i in group)
+        over = longest if longest > budget else 0
+        assert batch.n_unique_tokens <= budget + over
+
+
+@pytest.mark.parametrize("numerics", ["invariant", "fast"])
+def test_responses_to_a_prompt_longer_than_the_budget_share_it(numerics: Numerics) -> None:
+    rng = np.random.default_rng(0)
+    prompt = rng.integers(0, 1000, 2100, dtype=np.int32)
+    chats = [np.concatenate([prompt, rng.integers(0, 1000, 30, dtype=np.int32)]) for _ in range(8)]
+    encodings = [*(Encoding(ids, 2100) for ids in chats), Encoding(chats[0][1:])]
+    groups = plan(encodings, numerics, 2048)
+    batches = [pack([encodings[i] for i in group], numerics) for group in groups]
+    assert sorted(len(group) for group in groups) == [1, 8]
+    assert sum(b.n_unique_tokens for b in batches) <= 2100 + 8 * 30 + 2129
+
+
+def test_what_shares_little_with_a_long_sequence_does_not_join_it() -> None:
+    chats = [np.arange(300, dtype=np.int32), np.arange(20, dtype=np.int32) % 19 + 1]
+    assert len(plan([Encoding(ids) for ids in chats], "fast", 100)) == 2
+
+
+@pytest.mark.parametrize("numerics", NUMERICS)
+def test_without_a_budget_each_distinct_chat_is_alone(numerics: Numerics) -> None:
+    chats = [Encoding(np.array([*range(50), 60 + i], np.int32), 50) for i in range(4)]
+    assert sorted(map(len, plan(chats, numerics, 0))) == [1, 1, 1, 1]
 
 
 def test_a_shared_prompt_is_stored_once_for_all_its_responses() -> None:
