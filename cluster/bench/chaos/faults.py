@@ -21,8 +21,7 @@ PAUSE_S = (1.0, 4.0)
 FREEZE_S = (2.0, 6.0)
 KINDS = (
     *(f"kill {role}" for role in ("Replica", "Batcher", "Client", "Ingress", "Controller")),
-    "freeze Replica",
-    "freeze Replica",
+    *(f"freeze {role}" for role in ("Replica", "Batcher", "Client", "Ingress", "Controller")),
     "kill every Replica",
     "roll",
     "roll",
