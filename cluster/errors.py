@@ -4,6 +4,7 @@ RewardError
 ├── InvalidInput          400  the item is malformed; the message says how to mend it
 │   └── TooLong           413  more tokens (or bytes, or items) than is allowed
 ├── Unauthorized          401  no key, or a wrong one
+├── TooSlow               408  the request did not arrive in time
 ├── Overloaded            429  the queue is full; retry after `retry_after_s`
 ├── Cancelled             499  the caller gave up before the item was scored
 ├── NotFinite             500  the model answered NaN or infinity
@@ -62,6 +63,11 @@ class TooLong(InvalidInput):
 class Unauthorized(RewardError):
     code = "unauthorized"
     http_status = 401
+
+
+class TooSlow(RewardError):
+    code = "too_slow"
+    http_status = 408
 
 
 class Overloaded(RewardError):

@@ -19,7 +19,7 @@ from cluster import __version__
 from cluster.cli.group_options import OutFile, rejects_path
 from cluster.cli.options import engine_config, engine_options
 from cluster.cli.progress import TokenProgress
-from cluster.cli.scorers import refuse_beside_app
+from cluster.cli.scorers import join_service, refuse_beside_app
 from cluster.config import EngineConfig
 from cluster.errors import InvalidInput
 from cluster.files import atomic_writer, read_rows
@@ -84,7 +84,7 @@ def annotate(
     config = engine_config(**options)
     _check_model(config, app, options)
     data = sources.find(source).digest
-    with _ray(address, engines) as (n, gpus):
+    with _ray(address, engines, app) as (n, gpus):
         from cluster.rlhf.annotate import Pool, answering
 
         pool = Pool(config, n=n, gpus=gpus, app=app)
@@ -163,14 +163,16 @@ def _told(rejected: str) -> str:
 
 
 @contextmanager
-def _ray(address: str, engines: int | None) -> Iterator[tuple[int, float]]:
+def _ray(address: str, engines: int | None, app: str | None) -> Iterator[tuple[int, float]]:
     """A Ray to work in; the number of engines and the GPUs of each."""
     import ray
     import ray.data  # sets up its loggers, so it comes before the next line
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     own = not ray.is_initialized()
-    if own:
+    if app is not None:
+        join_service(app, None if address == "local" else address)
+    elif own:
         _start_ray(address, engines or 1)
     try:
         resources: Any = ray.cluster_resources  # untyped there

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cluster.cli.recipe import read_settings
-from cluster.cli.scorers import join_ray, refuse_beside_app
+from cluster.cli.scorers import join_service, refuse_beside_app
 
 if TYPE_CHECKING:
     from cluster.rlhf.ppo.config import PpoRun
@@ -125,7 +125,7 @@ def _client(settings: PpoRun, app: str | None) -> Iterator[Any]:
     from cluster.serving.local import local_service
 
     if app is not None:
-        join_ray()
+        join_service(app)
         yield connect(app)
         return
     with local_service(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Iterable
 
@@ -31,17 +30,17 @@ def _engine(config: EngineConfig) -> Scorer:
 
 
 def _service(app: str) -> Scorer:
-    """The service `app` of the Ray that runs here."""
+    """The service `app`, wherever it is found."""
     from cluster.serving.client import RewardService, connect
 
-    join_ray()
+    join_service(app)
     client = connect(app, name=f"command-{uuid.uuid4().hex[:8]}", detached=False)
     return RewardService(client=client).score
 
 
-def join_ray() -> None:
-    """Join the Ray that runs here, unless this process already has."""
-    import ray
+def join_service(app: str, address: str | None = None) -> None:
+    """Join the Ray that serves `app`. Raises NotReady where there is none, within seconds."""
+    from cluster.serving.ray_session import join, require_app
 
-    if not ray.is_initialized():
-        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+    join(address, app=app, quiet=True)
+    require_app(app)

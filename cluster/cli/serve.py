@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from ray.serve.schema import ServeDeploySchema
-
 
 @click.command()
-@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--local", is_flag=True, help="Without CONFIG: the built-in model, on this CPU.")
 @click.option("--check", is_flag=True, help="Only check the file; start nothing.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Instead of http_options.port.")
 @click.option(
     "--address",
     default=lambda: os.environ.get("RAY_ADDRESS", "local"),
@@ -26,45 +24,47 @@ if TYPE_CHECKING:
 @click.option(
     "--timeout", default=1800.0, show_default=True, help="Seconds to wait for the first replica."
 )
-def serve(config: Path, check: bool, address: str, timeout: float) -> None:
+@click.option(
+    "--drain",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Seconds for accepted work to end after SIGTERM or Ctrl-C.",
+)
+def serve(
+    config: Path | None,
+    local: bool,
+    check: bool,
+    port: int | None,
+    address: str,
+    timeout: float,
+    drain: float,
+) -> None:
     """Serve the applications of CONFIG, a Serve YAML file, until interrupted.
 
-    Unlike `serve run`, every unknown key is an error, and a deployment that can never start (no
-    GPU, refused model) ends the command with the reason.
+    Unlike `serve run`, every unknown key is an error, a port that is in use is refused, keys of
+    this process's environment (REWARD_CLUSTER_KEYS) lock the service wherever it runs, and a
+    deployment that can never start (no GPU, refused model) ends the command with the reason.
+    SIGTERM and Ctrl-C let accepted work end. Trainers and `status` on this machine find the
+    service by themselves.
 
     Exit status: 0 interrupted after serving, or the check passed; 2 the config cannot work.
     """
-    from cluster.serving.config_file import load_config_file
+    from cluster.serving.config_file import LOCAL, load_config_file
 
-    schema = load_config_file(config)
+    if local == (config is not None):
+        raise click.UsageError("give a CONFIG, or --local for the built-in model")
+    path = config or LOCAL
+    here = address in ("local", "auto")
+    schema = load_config_file(path, files_here=here or check)
+    if port is not None:
+        schema.http_options.port = port
     if check:
-        click.echo(f"{config}: every key is known and every value fits")
+        from cluster.serving.deploy import with_keys
+
+        _, access = with_keys(schema)
+        click.echo(f"{path}: every key is known and every value fits; {access}")
         return
-    _serve(schema, address, timeout)
+    from cluster.serving.foreground import serve_until_signalled
 
-
-def _serve(schema: ServeDeploySchema, address: str, timeout: float) -> None:
-    import ray
-
-    from cluster.serving.deploy import check_resources, deploy, wait_until_running
-    from cluster.serving.http.proxy import set_proxy_errors
-
-    set_proxy_errors()
-    ray.init(address=address, include_dashboard=False if address == "local" else None)
-    try:
-        check_resources(schema)
-        deploy(schema)
-        for line in wait_until_running(schema, timeout):
-            click.echo(line)
-        at = ray.get_runtime_context().gcs_address
-        click.echo(f"Serving {_http(schema)}, Ray at {at}. Ctrl-C ends it.")
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.pause()
-    finally:
-        ray.shutdown()
-
-
-def _http(schema: ServeDeploySchema) -> str:
-    if schema.proxy_location == "Disabled":
-        return "actor handles alone, without HTTP"
-    return f"on http://{schema.http_options.host}:{schema.http_options.port}"
+    serve_until_signalled(schema, address, timeout, drain, click.echo)

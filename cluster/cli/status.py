@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-
-from cluster.errors import NotReady
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--address",
     default=lambda: os.environ.get("RAY_ADDRESS", "auto"),
-    help="Ray cluster to look at. Default: RAY_ADDRESS, else the one running on this machine.",
+    help="Ray cluster to look at. Default: RAY_ADDRESS, else the one that serves on this machine.",
 )
 @click.option("--app", default="reward", show_default=True, help="Serve application.")
 @click.option("--once", is_flag=True, help="Print one table and end.")
@@ -42,9 +38,10 @@ def status(address: str, app: str, once: bool, as_json: bool, interval: float) -
 
     Exit status, with --once: 0 the application runs, 1 it does not; 2 there is no Ray cluster.
     """
+    from cluster.serving.ray_session import join
     from cluster.serving.status import snapshot, throughput
 
-    _connect(address)
+    join(address, app=app, quiet=True)
     before = snapshot(app)
     with _Screen(live=not (once or as_json)) as screen:
         while True:
@@ -137,31 +134,6 @@ def _table(*names: str) -> Table:
     from rich.table import Table
 
     return Table(*names, box=box.SIMPLE_HEAD, pad_edge=False)
-
-
-def _connect(address: str) -> None:
-    import logging
-
-    # A Ray that a program started wants the token it left here; who joins must be told to send it.
-    if (Path.home() / ".ray" / "auth_token").exists():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-    import ray
-
-    try:
-        _knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, ValueError) as error:
-        raise NotReady(
-            f"no Ray cluster answers at {address!r}: {error}. Start one with `reward-cluster serve`"
-        ) from None
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
-
-
-def _knock(address: str) -> None:
-    """Raises OSError where nobody listens; Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host.removeprefix("ray://"), int(port)), timeout=5).close()
 
 
 class _Screen:

@@ -24,6 +24,8 @@ from cluster.serving.autoscaling import TokenPolicy
 from cluster.serving.http.keys import KeyRing
 from cluster.serving.names import BATCHER, DEPLOYMENTS, INGRESS, REPLICA
 
+LOCAL = Path(__file__).parents[1] / "data" / "serve_config.local.yaml"
+"""The built-in model on a CPU; part of the package, and also linked from ops/."""
 BUILDER = "cluster.serving.app:build"
 POLICY = f"{TokenPolicy.__module__}:{TokenPolicy.__name__}"
 FREE_FORM: dict[str, type[BaseModel]] = {

@@ -14,7 +14,7 @@ from ray.serve.schema import ApplicationStatus, DeploymentSchema, ServeDeploySch
 from cluster.errors import ConfigError, NotReady
 from cluster.serving.config_file import own_apps
 from cluster.serving.http.keys import KeyRing
-from cluster.serving.names import INGRESS, REPLICA
+from cluster.serving.names import DRAINING, INGRESS, REPLICA
 
 FAILED = (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY)
 
@@ -52,6 +52,16 @@ def with_keys(schema: ServeDeploySchema) -> tuple[ServeDeploySchema, str]:
         block.user_config = keys.user_config()
         words.append(str(keys))
     return schema, ", ".join(dict.fromkeys(words))
+
+
+def draining(schema: ServeDeploySchema) -> ServeDeploySchema:
+    """`schema` whose HTTP side takes nothing new; see `Ingress.reconfigure`."""
+    schema = schema.model_copy(deep=True)
+    for app, _ in own_apps(schema):
+        for block in app.deployments:
+            if block.name == INGRESS:
+                block.user_config = _given_user_config(block) | {DRAINING: True}
+    return schema
 
 
 def _given_user_config(block: DeploymentSchema) -> dict[str, Any]:

@@ -8,5 +8,7 @@ REPLICA = "Replica"
 BATCHER = "Batcher"
 INGRESS = "Ingress"
 DEPLOYMENTS = (REPLICA, BATCHER, INGRESS)
+DRAINING = "draining"
+"""Of the Ingress's `user_config`: whether it refuses new requests."""
 NAMESPACE = "reward-cluster"
 """Ray namespace of the client actors, the same from every job."""

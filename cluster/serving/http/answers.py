@@ -13,9 +13,9 @@ from typing import Any
 from fastapi import Response
 from pydantic_core import to_json
 
-from cluster.errors import RewardError
+from cluster.errors import Overloaded, RewardError
 from cluster.serving.http.asks import Wanted
-from cluster.serving.http.errors import detail, error_response, worst
+from cluster.serving.http.errors import detail, error_response, retry_after, worst
 from cluster.types import Score
 
 Result = Score | RewardError
@@ -26,7 +26,7 @@ def score_response(
 ) -> Response:
     """Results in the order of the request."""
     entries = [_entry(w, r) for w, r in zip(wanted_N, results_N, strict=True)]
-    return _response("results", entries, results_N, request_id)
+    return _response("results", entries, wanted_N, results_N, request_id)
 
 
 def rank_response(
@@ -35,22 +35,32 @@ def rank_response(
     """Best first; equal rewards in the request's order; errors last."""
     order = sorted(range(len(results_N)), key=lambda i: _rank(results_N[i]))
     entries = [_entry(wanted_N[i], results_N[i]) for i in order]
-    return _response("ranking", entries, results_N, request_id)
+    return _response("ranking", entries, wanted_N, results_N, request_id)
 
 
 def _response(
-    name: str, entries: list[dict[str, Any]], results: Sequence[Result], request_id: str
+    name: str,
+    entries: list[dict[str, Any]],
+    wanted_N: Sequence[Wanted],
+    results: Sequence[Result],
+    request_id: str,
 ) -> Response:
-    errors = [result for result in results if isinstance(result, RewardError)]
+    errors = [
+        result.at(wanted.item)
+        for wanted, result in zip(wanted_N, results, strict=True)
+        if isinstance(result, RewardError)
+    ]
     if errors and len(errors) == len(results):
         return error_response(worst(errors), request_id, entries)
+    refused = next((error for error in errors if isinstance(error, Overloaded)), None)
+    headers = None if refused is None else retry_after(refused)
     scores = [result for result in results if isinstance(result, Score)]
     body = {
         "model": _common([score.model for score in scores]),
         "revision": _common([score.revision for score in scores]),
         name: entries,
     }
-    return Response(to_json(body), media_type="application/json")
+    return Response(to_json(body), headers=headers, media_type="application/json")
 
 
 def _entry(wanted: Wanted, result: Result) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from starlette.exceptions import HTTPException
 from cluster import __version__
 from cluster.config import HttpConfig
 from cluster.errors import RewardError
+from cluster.serving.http.body import BodyReader
+from cluster.serving.http.door import Door
 from cluster.serving.http.errors import error_response, http_response, request_id_of
 from cluster.serving.http.guard import Guard
 from cluster.serving.http.keys import KeyRing, load_keys
@@ -34,6 +36,7 @@ def build_http_app(
     metrics: ServingMetrics | None = None,
     *,
     keys: KeyRing | None = None,
+    door: Door | None = None,
     echo_request_id: bool = True,
 ) -> FastAPI:
     """The service's HTTP side over `scorer`.
@@ -42,8 +45,18 @@ def build_http_app(
     """
     metrics = metrics or ServingMetrics()
     keys = KeyRing.of(load_keys(config)) if keys is None else keys
-    app = FastAPI(title="reward-cluster", version=__version__, description=DESCRIPTION)
-    app.include_router(native_routes(Service(scorer, config, metrics), keys))
+    door = Door(config.max_requests) if door is None else door
+    # The interactive pages of FastAPI load scripts from a CDN; a slash more is no other place.
+    app = FastAPI(
+        title="reward-cluster",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    service = Service(scorer, config, metrics, keys, door, BodyReader(config))
+    app.include_router(native_routes(service))
     app.add_middleware(Guard, metrics=metrics, echo_id=echo_request_id)
     _handle_errors(app, metrics)
     _document_bodies(app)

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from cluster.config import MAX_PRIORITY, HttpConfig
 from cluster.engine.conversations import check_messages
 from cluster.errors import InvalidInput, TooLong
-from cluster.serving.http.limits import kind
+from cluster.serving.http.body import kind
 from cluster.types import Conversation
 
-MAX_PRIORITY = 1000
 FORMS = "{messages}, {prompt, response}, {prompt, responses}, {text} or {ids}"
 
 
@@ -42,7 +42,7 @@ class Ask:
     deadline_s: float
 
 
-def score_ask(body: Mapping[str, Any], max_items: int, max_deadline_s: float) -> Ask:
+def score_ask(body: Mapping[str, Any], limits: HttpConfig) -> Ask:
     """What a body of /v1/score asks. Raises InvalidInput or TooLong."""
     _known_keys(body, {"conversations", "priority", "deadline_s"})
     items = body.get("conversations")
@@ -51,33 +51,33 @@ def score_ask(body: Mapping[str, Any], max_items: int, max_deadline_s: float) ->
     wanted: list[Wanted] = []
     for index, item in enumerate(items):
         wanted.extend(_wanted(index, item))
-        if len(wanted) > max_items:
-            raise _too_many(max_items)
-    return _ask(body, wanted, max_deadline_s)
+        if len(wanted) > limits.max_items:
+            raise _too_many(limits.max_items)
+    return _ask(body, wanted, limits)
 
 
-def rank_ask(body: Mapping[str, Any], max_items: int, max_deadline_s: float) -> Ask:
+def rank_ask(body: Mapping[str, Any], limits: HttpConfig) -> Ask:
     """What a body of /v1/rank asks: one group. Raises InvalidInput or TooLong."""
     _known_keys(body, {"prompt", "responses", "priority", "deadline_s"})
     group = [Wanted(0, i, found) for i, found in enumerate(_group(body))]
-    if len(group) > max_items:
-        raise _too_many(max_items)
-    return _ask(body, group, max_deadline_s)
+    if len(group) > limits.max_items:
+        raise _too_many(limits.max_items)
+    return _ask(body, group, limits)
 
 
-def _ask(body: Mapping[str, Any], wanted: list[Wanted], max_deadline_s: float) -> Ask:
+def _ask(body: Mapping[str, Any], wanted: list[Wanted], limits: HttpConfig) -> Ask:
     priority, deadline_s = body.get("priority"), body.get("deadline_s")
     priority = 0 if priority is None else _whole(priority)
-    if priority is None or abs(priority) > MAX_PRIORITY:
+    if priority is None or not -MAX_PRIORITY <= priority <= limits.max_priority:
         raise InvalidInput(
-            f"`priority` must be a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}"
+            f"`priority` must be a whole number from -{MAX_PRIORITY} to {limits.max_priority}"
         )
     if deadline_s is None:
-        deadline_s = max_deadline_s
+        deadline_s = limits.deadline_s
     number = type(deadline_s) in (int, float)
     if not number or not deadline_s > 0 or deadline_s == math.inf:
         raise InvalidInput("`deadline_s` must be a number of seconds above 0")
-    return Ask(wanted, priority, float(min(deadline_s, max_deadline_s)))
+    return Ask(wanted, priority, float(min(deadline_s, limits.deadline_s)))
 
 
 def _wanted(index: int, item: Any) -> Iterator[Wanted]:

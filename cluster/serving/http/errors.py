@@ -20,6 +20,7 @@ from cluster.errors import Overloaded, RewardError, Unauthorized, all_error_clas
 MEANING = {
     400: "The body or an item is malformed; the message says how to mend it.",
     401: "No key, or a wrong one.",
+    408: "The request did not arrive in time.",
     413: "More tokens, bytes or items than is allowed.",
     429: "The queue is full. Retry after the seconds in `Retry-After`.",
     499: "The caller gave up first.",
@@ -28,6 +29,8 @@ MEANING = {
     504: "The deadline passed before everything was scored.",
 }
 """Every status of an error class, for the OpenAPI document."""
+UNREAD = (408, 413)
+"""After these a rest of the body may still come; the connection cannot be used again."""
 PASSING = (429, 503, 504)
 """Failures of the moment, not of the request: asking again may succeed."""
 
@@ -86,11 +89,18 @@ def request_id_of(request: Request) -> str:
     return request_id
 
 
+def retry_after(error: Overloaded) -> dict[str, str]:
+    """The header that says when to come back."""
+    return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+
+
 def _headers(error: RewardError) -> dict[str, str]:
     if isinstance(error, Overloaded):
-        return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+        return retry_after(error)
     if isinstance(error, Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
+    if error.http_status in UNREAD:
+        return {"Connection": "close"}
     return {}
 
 

@@ -19,10 +19,11 @@ from cluster.config import ClusterConfig
 from cluster.errors import ConfigError, InvalidInput, NotReady, RevisionChanged, RewardError
 from cluster.serving.config_checks import open_problem
 from cluster.serving.http.app import build_http_app
+from cluster.serving.http.door import Door
 from cluster.serving.http.keys import KeyDigest, KeyRing
 from cluster.serving.logs import event
 from cluster.serving.metrics import RaySink, ServingMetrics
-from cluster.serving.names import REPLICA
+from cluster.serving.names import DRAINING, REPLICA
 from cluster.serving.probe import ModelProbe
 from cluster.serving.scoring import ConversationScorer, Terms
 from cluster.serving.submit import Submitter
@@ -79,19 +80,27 @@ class Ingress:
         scorer = ServiceScorer(batcher.app_name, metrics)
         self._config = config
         self._keys = KeyRing([NOBODY])
+        self._door = Door(config.http.max_requests)
         self._app = build_http_app(
-            scorer, config.http, metrics, keys=self._keys, echo_request_id=False
+            scorer,
+            config.http,
+            metrics,
+            keys=self._keys,
+            door=self._door,
+            echo_request_id=False,
         )
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Take the keys that `user_config` carries; called by Serve before the first request, and
-        again when a deploy brings others. Raises ConfigError rather than open what was locked."""
+        """Take the keys that `user_config` carries, and whether nothing new is taken; called by
+        Serve before the first request and again at each deploy that changes it. Raises ConfigError
+        rather than open what was locked."""
         keys = KeyRing.from_user_config(user_config, self._config.http)
         client: Any = serve.context._get_global_client()
         host: str = client.http_config.host
         if problem := open_problem(self._config, host, len(keys)):
             raise ConfigError(problem)
         self._keys.replace(keys)
+        self._door.draining = bool(user_config.get(DRAINING))
         event("http_access", access=str(keys), host=host)
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -16,6 +16,8 @@ from cluster.serving.http import schemas
 from cluster.serving.http.answers import rank_response, score_response
 from cluster.serving.http.asks import Ask, rank_ask, score_ask
 from cluster.serving.http.auth import require_key
+from cluster.serving.http.body import BodyReader, parse_object
+from cluster.serving.http.door import Door
 from cluster.serving.http.errors import (
     MEANING,
     error_response,
@@ -23,7 +25,6 @@ from cluster.serving.http.errors import (
     request_id_of,
 )
 from cluster.serving.http.keys import KeyRing
-from cluster.serving.http.limits import parse_object, read_body
 from cluster.serving.http.scorer import Scorer
 from cluster.serving.metrics import ServingMetrics
 from cluster.types import ModelInfo, Score
@@ -36,13 +37,20 @@ class Service:
     scorer: Scorer
     config: HttpConfig
     metrics: ServingMetrics
+    keys: KeyRing
+    door: Door
+    bodies: BodyReader
 
     async def body(self, request: Request) -> dict[str, Any]:
         """The request's JSON object, within the limits."""
-        return parse_object(await read_body(request, self.config.max_body_bytes))
+        return parse_object(await self.bodies.read(request))
 
     async def results(self, ask: Ask) -> list[Score | RewardError]:
-        """A result for all that is wanted, in order."""
+        """A result for all that is wanted, in order. Raises where the door is shut."""
+        with self.door.passed():
+            return await self._results(ask)
+
+    async def _results(self, ask: Ask) -> list[Score | RewardError]:
         results: dict[int, Score | RewardError] = {}
         sound = {}
         for i, wanted in enumerate(ask.wanted):
@@ -59,17 +67,17 @@ class Service:
         return [results[i] for i in range(len(ask.wanted))]
 
 
-def native_routes(service: Service, keys: KeyRing) -> APIRouter:
+def native_routes(service: Service) -> APIRouter:
     """The routes under /v1, which want a key, and those for probes, which do not."""
     routes = APIRouter()
     routes.include_router(_health(service))
-    routes.include_router(_v1(service, keys))
+    routes.include_router(_v1(service))
     return routes
 
 
-def _v1(service: Service, keys: KeyRing) -> APIRouter:
+def _v1(service: Service) -> APIRouter:
     config = service.config
-    key = Depends(require_key(keys))
+    key = Depends(require_key(service.keys))
     routes = APIRouter(prefix="/v1", dependencies=[key], tags=["rewards"], responses=_failures())
 
     @routes.post(
@@ -82,7 +90,7 @@ def _v1(service: Service, keys: KeyRing) -> APIRouter:
         """A reward for every conversation, in order; an item that cannot be scored carries its
         error and harms no other. If nothing can be scored, the call fails with the error's status,
         the moment's (429, 503, 504) before the items' own, and lists every item's error."""
-        ask = score_ask(await service.body(request), config.max_items, config.deadline_s)
+        ask = score_ask(await service.body(request), config)
         results = await service.results(ask)
         return score_response(ask.wanted, results, request_id_of(request))
 
@@ -94,7 +102,7 @@ def _v1(service: Service, keys: KeyRing) -> APIRouter:
     )
     async def rank(request: Request) -> Response:
         """The responses best first; of equal rewards the one given first; errors last."""
-        ask = rank_ask(await service.body(request), config.max_items, config.deadline_s)
+        ask = rank_ask(await service.body(request), config)
         results = await service.results(ask)
         return rank_response(ask.wanted, results, request_id_of(request))
 
@@ -109,11 +117,13 @@ def _v1(service: Service, keys: KeyRing) -> APIRouter:
 def _health(service: Service) -> APIRouter:
     routes = APIRouter(tags=["health"])
 
+    @routes.head("/healthz", include_in_schema=False, response_model=None)
     @routes.get("/healthz", summary="The process answers")
     async def healthz() -> schemas.Health:
         """200 as long as this process runs."""
         return schemas.Health(status="ok")
 
+    @routes.head("/readyz", include_in_schema=False, response_model=None)
     @routes.get(
         "/readyz",
         summary="A replica serves",
@@ -121,8 +131,9 @@ def _health(service: Service) -> APIRouter:
         responses=_failures(503),
     )
     async def readyz(request: Request) -> Response | schemas.Health:
-        """200 once a replica can score, 503 until then and whenever there is none."""
-        if await service.scorer.ready():
+        """200 once a replica can score, 503 until then, whenever there is none, and once the
+        service is about to end."""
+        if not service.door.draining and await service.scorer.ready():
             return schemas.Health(status="ready")
         # Answered, not raised: an orchestrator's probes are no errors to count.
         no_replica = NotReady("no replica serves yet; wait, or see the replicas' log")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 from pydantic.json_schema import models_json_schema
 
-from cluster.serving.http.asks import MAX_PRIORITY
+from cluster.config import MAX_PRIORITY
 from cluster.types import Numerics
 
 REFERENCE = "#/components/schemas/{model}"

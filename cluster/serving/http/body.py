@@ -1,0 +1,137 @@
+"""From bytes to a JSON object, within limits of size and time.
+
+A body that trickles in holds a place among `http.max_slow_bodies` and never longer than
+`http.body_timeout_s`, so that slow senders keep out nobody but one another. All unfinished bodies
+together hold at most `UNREAD_BODIES` times the largest one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from fastapi import Request
+
+from cluster.config import HttpConfig
+from cluster.errors import InvalidInput, Overloaded, TooLong, TooSlow
+
+QUICK_S = 1.0
+"""Seconds that a body may take without counting as slow."""
+UNREAD_BODIES = 32
+"""The unfinished bodies of all requests together hold as many times `max_body_bytes` at most."""
+
+
+class BodyReader:
+    """Reads the bodies of one process; everything runs on one event loop."""
+
+    def __init__(self, config: HttpConfig, quick_s: float = QUICK_S) -> None:
+        self._config = config
+        self._quick_s = quick_s
+        self._n_slow = 0
+        self._held_bytes = 0
+
+    async def read(self, request: Request) -> bytes:
+        """The body. Raises TooLong as soon as it is known to be longer than `max_body_bytes`,
+        TooSlow where it takes too long, Overloaded where too much is on its way already."""
+        max_bytes = self._config.max_body_bytes
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared[:20]) > max_bytes:
+            raise _too_long(max_bytes)
+        body = bytearray()
+        try:
+            with self._timed() as limit:
+                async with limit:
+                    async for chunk in request.stream():
+                        if len(body) + len(chunk) > max_bytes:
+                            raise _too_long(max_bytes)
+                        self._hold(len(chunk))
+                        body += chunk
+        except TimeoutError:
+            seconds = self._config.body_timeout_s
+            raise TooSlow(
+                f"the body did not arrive within {seconds:g} s, or {self._config.max_slow_bodies} "
+                "others were as slow; send it at once"
+            ) from None
+        finally:
+            self._held_bytes -= len(body)
+        return bytes(body)
+
+    def _hold(self, n_bytes: int) -> None:
+        self._held_bytes += n_bytes
+        if self._held_bytes > UNREAD_BODIES * self._config.max_body_bytes:
+            self._held_bytes -= n_bytes
+            raise Overloaded("too many bodies are on their way at once", retry_after_s=1.0)
+
+    @contextmanager
+    def _timed(self) -> Iterator[asyncio.Timeout]:
+        """A time limit that ends early where there is no place for another slow body."""
+        loop = asyncio.get_running_loop()
+        limit = asyncio.timeout(self._config.body_timeout_s)
+        slow = False
+
+        def grow_slow() -> None:
+            nonlocal slow
+            if self._n_slow >= self._config.max_slow_bodies:
+                limit.reschedule(loop.time())
+                return
+            slow = True
+            self._n_slow += 1
+
+        timer = loop.call_later(self._quick_s, grow_slow)
+        try:
+            yield limit
+        finally:
+            timer.cancel()
+            self._n_slow -= slow
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`, every key of every object given once. Raises InvalidInput.
+
+    The standard parser: with its hook it takes 23 ms for 4.6 MB of chats (measured); that of
+    pydantic-core takes 15 ms and cannot see a key twice.
+    """
+    value = _parsed(body)
+    if not isinstance(value, dict):
+        raise InvalidInput(f"the body must be a JSON object, not {kind(value)}")
+    return value
+
+
+def kind(value: object) -> str:
+    """What JSON calls the type of `value`."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
+    return "null" if value is None else names.get(type(value), "a number")
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body.decode(), parse_constant=_refuse, object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
+    except RecursionError:
+        raise InvalidInput("the body is nested too deeply") from None
+    except ValueError as error:
+        raise InvalidInput(f"the body is not JSON: {error}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice[:40]!a} stands twice in one object")
+    return made
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _too_long(max_bytes: int) -> TooLong:
+    return TooLong(
+        f"the body has more than {max_bytes} bytes; send fewer conversations a request, "
+        "or raise http.max_body_bytes"
+    )

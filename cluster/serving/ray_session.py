@@ -1,0 +1,158 @@
+"""Joining the Ray that carries a service: one way for trainers, commands and scripts.
+
+Looked for in this order: the address given, RAY_ADDRESS, a service that `reward-cluster serve` runs
+here, the Ray that `ray start` started here. Whether that Ray wants a token is asked of it, so that
+nothing needs to be exported; what cannot be joined is told within seconds, in one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import Any
+
+import grpc
+import ray
+from ray import serve
+
+from cluster.errors import NotReady
+from cluster.serving import address_book
+from cluster.serving.names import APP
+
+ANSWER_S = 5.0
+"""Seconds that a Ray has to answer at all."""
+REMEDY = "start one with `reward-cluster serve`, or name its Ray in RAY_ADDRESS"
+
+
+def join(address: str | None = None, *, app: str | None = None, quiet: bool = False) -> None:
+    """Join the Ray that carries a service, unless this process is in a Ray already.
+
+    address: None or `auto` looks for one. app: rather a service that has this application.
+    quiet: workers' output and Ray's own log lines stay out of this process's.
+    Raises NotReady where there is none.
+    """
+    if ray.is_initialized():
+        return
+    found = find_address(address, app)
+    if not found.startswith("ray://"):
+        use_auth_mode(auth_mode(found))
+    options: dict[str, Any] = {}
+    if quiet:
+        options = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        ray.init(address=found, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise NotReady(f"the Ray at {found} cannot be joined: {error}") from None
+    if quiet:
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
+
+
+def require_app(app: str = APP) -> None:
+    """Raises NotReady where the Ray that this process is in has no application `app`."""
+    applications = serve.status().applications
+    if app not in applications:
+        there = ", ".join(applications) or "nothing"
+        at = ray.get_runtime_context().gcs_address
+        raise NotReady(f"no application {app!r} at {at}, which serves {there}; {REMEDY}")
+
+
+def find_address(address: str | None = None, app: str | None = None) -> str:
+    """Where to join, see the module. Raises NotReady."""
+    given = address if address not in (None, "", "auto") else os.environ.get("RAY_ADDRESS")
+    if given and given != "auto":
+        return given
+    every = address_book.running()
+    services = [entry for entry in every if app in entry.apps] or every
+    if len(services) > 1:
+        several = "; ".join(f"{entry}, RAY_ADDRESS={entry.address}" for entry in services)
+        raise NotReady(f"several services run here, name one in RAY_ADDRESS: {several}")
+    if services:
+        return services[0].address
+    return _started_here()
+
+
+def auth_mode(address: str) -> str:
+    """`token` or `disabled`: what the Ray at `address` wants. Raises NotReady if none answers."""
+    _knock(address)
+    if _asks(address, []) != grpc.StatusCode.UNAUTHENTICATED:
+        return "disabled"
+    token = _token()
+    if token is None:
+        raise NotReady(
+            f"the Ray at {address} wants a token and there is none here: copy ~/.ray/auth_token of "
+            "the user who started it, or set RAY_AUTH_TOKEN"
+        )
+    if _asks(address, [("authorization", f"Bearer {token}")]) == grpc.StatusCode.UNAUTHENTICATED:
+        raise NotReady(
+            f"the Ray at {address} refuses the token of this process (RAY_AUTH_TOKEN, "
+            "RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token): it was started with another"
+        )
+    return "token"
+
+
+def use_auth_mode(mode: str) -> None:
+    """For this process and its children, also after ray was imported."""
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    if os.environ.get("RAY_AUTH_MODE") != mode:
+        os.environ["RAY_AUTH_MODE"] = mode
+        Config.initialize("")
+        AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _started_here() -> str:
+    from ray._private import services
+
+    latest = services.find_bootstrap_address(None)
+    rays = sorted(services.find_gcs_addresses())
+    if latest in rays:
+        return str(latest)
+    if len(rays) == 1:
+        return str(rays[0])
+    if rays:
+        raise NotReady(f"several Rays run here, name one in RAY_ADDRESS: {', '.join(rays)}")
+    raise NotReady(f"no Ray runs here; {REMEDY}")
+
+
+def _token() -> str | None:
+    from ray._raylet import AuthenticationTokenLoader
+
+    loader = AuthenticationTokenLoader.instance()
+    loader.reset_cache()
+    if not loader.has_token(ignore_auth_mode=True):
+        return None
+    return str(loader.get_raw_token(ignore_auth_mode=True))
+
+
+def _knock(address: str) -> None:
+    """Ray itself would try for minutes where nobody listens."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+    except (OSError, ValueError) as error:
+        raise NotReady(f"no Ray answers at {address!r}: {error}; {REMEDY}") from None
+
+
+def _asks(address: str, metadata: list[tuple[str, str]]) -> grpc.StatusCode:
+    """What a Ray says to the smallest question, asked with `metadata`. Raises NotReady."""
+    from ray._common.tls_utils import load_certs_from_env
+    from ray.core.generated import gcs_service_pb2 as messages
+    from ray.core.generated import gcs_service_pb2_grpc as services
+
+    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+        chain, key, authority = load_certs_from_env()
+        credentials = grpc.ssl_channel_credentials(authority, key, chain)
+        channel = grpc.secure_channel(address, credentials)
+    else:
+        channel = grpc.insecure_channel(address)
+    with channel:
+        stub = services.NodeInfoGcsServiceStub(channel)
+        try:
+            stub.CheckAlive(messages.CheckAliveRequest(), timeout=ANSWER_S, metadata=metadata)
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            if code == grpc.StatusCode.UNAUTHENTICATED:
+                return code
+            raise NotReady(f"no Ray answers at {address!r}: {code.name}; {REMEDY}") from None
+    return grpc.StatusCode.OK
