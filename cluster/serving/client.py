@@ -22,6 +22,7 @@ from cluster.serving.client_actor import Item, RewardClient
 from cluster.serving.deadline import Deadline
 from cluster.serving.job_watch import current_job
 from cluster.serving.names import APP, NAMESPACE
+from cluster.serving.ray_session import join, require_app
 from cluster.serving.retry import LOST, pause_s, plain
 from cluster.types import Conversation, Score
 
@@ -38,15 +39,26 @@ MAX_DEATHS = 5
 
 
 def connect(
-    app: str = APP, *, name: str | None = None, per_node: bool = False, detached: bool = False
+    app: str = APP,
+    *,
+    name: str | None = None,
+    per_node: bool = False,
+    detached: bool = False,
+    wait: bool = False,
 ) -> ActorHandle[RewardClient]:
     """Find or create a client actor of `app`, in namespace `NAMESPACE`, from any process of a job.
 
+    A process that is in no Ray joins the one that serves, see `ray_session`. Raises NotReady
+    where there is no such Ray, or no such app in it.
+    wait: the app may be deployed later; calls wait for it.
     name: None is the actor of this Ray job; any job that gives a name gets the actor of that name.
     per_node: an actor for the caller's node, so that no actor is a single bottleneck.
     detached: lives until `disconnect`; otherwise it ends with the job that created it, a few
         seconds later.
     """
+    join(app=app)
+    if not wait:
+        require_app(app)
     job = current_job()
     options: dict[str, Any] = {"name": _actor_name(app, name, per_node)}
     if per_node:

@@ -33,6 +33,7 @@ def join(address: str | None = None, *, app: str | None = None, quiet: bool = Fa
     Raises NotReady where there is none.
     """
     if ray.is_initialized():
+        _check_same(address)
         return
     found = find_address(address, app)
     if not found.startswith("ray://"):
@@ -49,7 +50,13 @@ def join(address: str | None = None, *, app: str | None = None, quiet: bool = Fa
 
 
 def require_app(app: str = APP) -> None:
-    """Raises NotReady where the Ray that this process is in has no application `app`."""
+    """Raises NotReady where the Ray that this process is in has no application `app`.
+
+    One that is starting is there; it is only looked for from a driver, whose user reads the error.
+    """
+    context = ray.get_runtime_context()
+    if context.get_task_id() is not None or context.get_actor_id() is not None:
+        return
     applications = serve.status().applications
     if app not in applications:
         there = ", ".join(applications) or "nothing"
@@ -93,19 +100,34 @@ def auth_mode(address: str) -> str:
 
 def use_auth_mode(mode: str) -> None:
     """For this process and its children, also after ray was imported."""
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray import _raylet
 
     if os.environ.get("RAY_AUTH_MODE") != mode:
         os.environ["RAY_AUTH_MODE"] = mode
-        Config.initialize("")
-        AuthenticationTokenLoader.instance().reset_cache()
+        untyped: Any = _raylet
+        untyped.Config.initialize("")
+        _token_loader().reset_cache()
+
+
+def _check_same(address: str | None) -> None:
+    """Raises NotReady where this process is in another Ray than the one asked for."""
+    if address is None or address in ("", "auto") or address.startswith("ray://"):
+        return
+    _knock(address)
+    from ray._private import services
+
+    untyped: Any = services
+    here = ray.get_runtime_context().gcs_address
+    if untyped.canonicalize_bootstrap_address(address) != here:
+        raise NotReady(f"this process is in the Ray at {here} and cannot join {address} as well")
 
 
 def _started_here() -> str:
     from ray._private import services
 
-    latest = services.find_bootstrap_address(None)
-    rays = sorted(services.find_gcs_addresses())
+    untyped: Any = services
+    latest = untyped.find_bootstrap_address(None)
+    rays = sorted(untyped.find_gcs_addresses())
     if latest in rays:
         return str(latest)
     if len(rays) == 1:
@@ -116,13 +138,18 @@ def _started_here() -> str:
 
 
 def _token() -> str | None:
-    from ray._raylet import AuthenticationTokenLoader
-
-    loader = AuthenticationTokenLoader.instance()
+    loader = _token_loader()
     loader.reset_cache()
     if not loader.has_token(ignore_auth_mode=True):
         return None
     return str(loader.get_raw_token(ignore_auth_mode=True))
+
+
+def _token_loader() -> Any:
+    from ray import _raylet
+
+    untyped: Any = _raylet
+    return untyped.AuthenticationTokenLoader.instance()
 
 
 def _knock(address: str) -> None:
@@ -136,17 +163,11 @@ def _knock(address: str) -> None:
 
 def _asks(address: str, metadata: list[tuple[str, str]]) -> grpc.StatusCode:
     """What a Ray says to the smallest question, asked with `metadata`. Raises NotReady."""
-    from ray._common.tls_utils import load_certs_from_env
-    from ray.core.generated import gcs_service_pb2 as messages
-    from ray.core.generated import gcs_service_pb2_grpc as services
+    from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
-    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
-        chain, key, authority = load_certs_from_env()
-        credentials = grpc.ssl_channel_credentials(authority, key, chain)
-        channel = grpc.secure_channel(address, credentials)
-    else:
-        channel = grpc.insecure_channel(address)
-    with channel:
+    messages: Any = gcs_service_pb2  # generated and untyped, both
+    services: Any = gcs_service_pb2_grpc
+    with _channel(address) as channel:
         stub = services.NodeInfoGcsServiceStub(channel)
         try:
             stub.CheckAlive(messages.CheckAliveRequest(), timeout=ANSWER_S, metadata=metadata)
@@ -156,3 +177,13 @@ def _asks(address: str, metadata: list[tuple[str, str]]) -> grpc.StatusCode:
                 return code
             raise NotReady(f"no Ray answers at {address!r}: {code.name}; {REMEDY}") from None
     return grpc.StatusCode.OK
+
+
+def _channel(address: str) -> Any:
+    if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
+        return grpc.insecure_channel(address)
+    from ray._common import tls_utils
+
+    load: Any = tls_utils.load_certs_from_env  # untyped
+    chain, key, authority = load()
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(authority, key, chain))

@@ -24,6 +24,7 @@ from cluster.errors import DeadlineExceeded, EncoderChanged, RevisionChanged, Re
 from cluster.serving.retry import pause_s
 from cluster.serving.served_encoder import ServedEncoder
 from cluster.serving.submit import Submitter
+from cluster.serving.token_limit import CallTokens
 from cluster.serving.windows import windows
 from cluster.types import Encoding, Score
 
@@ -52,8 +53,10 @@ class Terms:
 class ConversationScorer:
     """Scores conversations through `submitter`; one serves many calls at once."""
 
-    def __init__(self, submitter: Submitter) -> None:
+    def __init__(self, submitter: Submitter, max_tokens: int | None = None) -> None:
+        """max_tokens: of one call; more of them fail the whole call with TooLong."""
         self._submitter = submitter
+        self._max_tokens = max_tokens
         self.encoder = ServedEncoder(submitter.served)
         self._room: dict[int, asyncio.Semaphore] = {}
 
@@ -92,6 +95,7 @@ class ConversationScorer:
     ) -> None:
         """Emit a result for each of the n items, exactly once."""
         missing = set(range(n))
+        tokens = CallTokens(self._max_tokens)
 
         def once(i: int, item: Item) -> None:
             if i in missing:
@@ -103,8 +107,10 @@ class ConversationScorer:
         async def window(items: Mapping[int, Any]) -> None:
             try:
                 async with self._turn(terms):
-                    await self._window(dict(items), terms, once, stream)
+                    await self._window(dict(items), terms, once, stream, tokens)
             except RewardError as error:
+                if error is tokens.too_many:
+                    raise
                 for i in items:
                     once(i, error)
             finally:
@@ -139,7 +145,7 @@ class ConversationScorer:
             room.release()
 
     async def _window(
-        self, pending: dict[int, Any], terms: Terms, emit: Emit, stream: bool
+        self, pending: dict[int, Any], terms: Terms, emit: Emit, stream: bool, tokens: CallTokens
     ) -> None:
         encoder = await self.encoder.get(terms.deadline)
         for attempt in itertools.count():
@@ -151,6 +157,8 @@ class ConversationScorer:
             for i, error in bad.items():
                 emit(i, error)
             sound = {i: e for i, e in encoded.items() if isinstance(e, Encoding)}
+            if attempt == 0:
+                tokens.add(sum(encoding.n_tokens for encoding in sound.values()))
             stale: dict[int, EncoderChanged] = {}
             results = self._submitter.results(sound, terms.priority, terms.deadline, stream)
             async for i, item in results:

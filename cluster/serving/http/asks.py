@@ -9,7 +9,7 @@ encoder's to judge.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,11 @@ from cluster.config import MAX_PRIORITY, HttpConfig
 from cluster.engine.conversations import check_messages
 from cluster.errors import InvalidInput, TooLong
 from cluster.serving.http.body import kind
+from cluster.serving.token_limit import too_many_tokens
 from cluster.types import Conversation
 
+CHARS_PER_TOKEN = 16
+"""No tokenizer's tokens are longer on the average of a text (English: 4 to 5)."""
 FORMS = "{messages}, {prompt, response}, {prompt, responses}, {text} or {ids}"
 
 
@@ -66,6 +69,8 @@ def rank_ask(body: Mapping[str, Any], limits: HttpConfig) -> Ask:
 
 
 def _ask(body: Mapping[str, Any], wanted: list[Wanted], limits: HttpConfig) -> Ask:
+    if least_tokens(wanted) > limits.max_tokens_per_request:
+        raise too_many_tokens(limits.max_tokens_per_request)
     priority, deadline_s = body.get("priority"), body.get("deadline_s")
     priority = 0 if priority is None else _whole(priority)
     if priority is None or not -MAX_PRIORITY <= priority <= limits.max_priority:
@@ -78,6 +83,33 @@ def _ask(body: Mapping[str, Any], wanted: list[Wanted], limits: HttpConfig) -> A
     if not number or not deadline_s > 0 or deadline_s == math.inf:
         raise InvalidInput("`deadline_s` must be a number of seconds above 0")
     return Ask(wanted, priority, float(min(deadline_s, limits.deadline_s)))
+
+
+def least_tokens(wanted: Sequence[Wanted]) -> int:
+    """So many tokens the request has at least, told without a tokenizer: a small body may ask for
+    millions, since every response of a group brings the whole prompt with it."""
+    known: dict[int, int] = {}  # by identity: the responses of a group share one prompt
+    total = 0
+    for each in wanted:
+        found = each.conversation
+        if isinstance(found, InvalidInput):
+            continue
+        if isinstance(found, tuple):
+            if id(found[0]) not in known:
+                known[id(found[0])] = _least(found[0])
+            total += known[id(found[0])] + _least(found[1])
+        else:
+            total += _least(found)
+    return total
+
+
+def _least(part: Any) -> int:
+    if isinstance(part, np.ndarray):
+        return len(part)
+    if isinstance(part, str):
+        return len(part) // CHARS_PER_TOKEN
+    contents = (m.get("content") for m in part if isinstance(m, dict))
+    return len(part) + sum(len(c) for c in contents if isinstance(c, str)) // CHARS_PER_TOKEN
 
 
 def _wanted(index: int, item: Any) -> Iterator[Wanted]:

@@ -36,8 +36,9 @@ NOBODY = KeyDigest(b"", b"")
 class ServiceScorer:
     """A `Scorer` over the app's batcher, from within the app."""
 
-    def __init__(self, app: str, metrics: ServingMetrics) -> None:
-        self._scorer = ConversationScorer(Submitter(app, patient=False))
+    def __init__(self, app: str, max_tokens: int, metrics: ServingMetrics) -> None:
+        """max_tokens: of one request."""
+        self._scorer = ConversationScorer(Submitter(app, patient=False), max_tokens)
         self._metrics = metrics
         self._probe = ModelProbe(serve.get_deployment_handle(REPLICA, app))
 
@@ -77,7 +78,7 @@ class Ingress:
     def __init__(self, batcher: DeploymentHandle[Any], config: ClusterConfig) -> None:
         """Loads no tokenizer: the first request takes that of the model that serves."""
         metrics = ServingMetrics(RaySink())
-        scorer = ServiceScorer(batcher.app_name, metrics)
+        scorer = ServiceScorer(batcher.app_name, config.http.max_tokens_per_request, metrics)
         self._config = config
         self._keys = KeyRing([NOBODY])
         self._door = Door(config.http.max_requests)
