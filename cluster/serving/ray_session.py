@@ -54,8 +54,8 @@ def require_app(app: str = APP) -> None:
 
     One that is starting is there; it is only looked for from a driver, whose user reads the error.
     """
-    context = ray.get_runtime_context()
-    if context.get_task_id() is not None or context.get_actor_id() is not None:
+    context: Any = ray.get_runtime_context()
+    if context.worker.mode != ray.SCRIPT_MODE:
         return
     applications = serve.status().applications
     if app not in applications:

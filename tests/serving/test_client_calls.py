@@ -128,7 +128,7 @@ def test_a_string_prompt_is_one_user_message(client: Any) -> None:
 
 
 def test_an_app_that_is_not_there_holds_up_nobody_who_has_a_deadline(ray_cluster: Cluster) -> None:
-    client: Any = connect("no-such-app", name="waiting")
+    client: Any = connect("no-such-app", name="waiting", wait=True)
     patient = client.score.remote(["a"])
     assert codes(get(client.score.remote(["a"], deadline_s=1.0))) == ["deadline_exceeded"]
     with pytest.raises(DeadlineExceeded):

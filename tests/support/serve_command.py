@@ -1,0 +1,80 @@
+"""`reward-cluster serve` as its user runs it: a process, with tokens on, in a home of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+PATIENCE_S = 120.0
+COMMAND = [sys.executable, "-c", "from cluster.cli import main; main()"]
+
+
+def free_port() -> int:
+    """On loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def own_environment(folder: Path) -> dict[str, str]:
+    """Of somebody who has set nothing: the token lies in this home, services are told here."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    (folder / "tmp").mkdir(exist_ok=True)
+    return env | {"HOME": str(folder), "TMPDIR": str(folder / "tmp"), "RAY_TMPDIR": "/tmp/ray"}
+
+
+def run(
+    arguments: Sequence[str | Path], env: dict[str, str], *, program: Sequence[str] = COMMAND
+) -> subprocess.CompletedProcess[str]:
+    """One command to its end, which comes soon."""
+    return subprocess.run(
+        [*program, *map(str, arguments)],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+
+
+class Serving:
+    """A service that a test may end. log: what it has said so far."""
+
+    def __init__(self, process: subprocess.Popen[str], out: Path) -> None:
+        self.process = process
+        self._out = out
+
+    @property
+    def log(self) -> str:
+        return self._out.read_text()
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Exit status after the signal `number`."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE_S)
+
+
+@contextmanager
+def serving(arguments: Sequence[str | Path], env: dict[str, str], out: Path) -> Iterator[Serving]:
+    """A service that has said that it serves; ended with the block."""
+    with out.open("w") as sink:
+        command = [*COMMAND, "serve", *map(str, arguments)]
+        process = subprocess.Popen(command, env=env, stdout=sink, stderr=sink, text=True)
+        made = Serving(process, out)
+        try:
+            end = time.monotonic() + PATIENCE_S
+            while "\nServing " not in made.log:
+                assert process.poll() is None, made.log
+                assert time.monotonic() < end, made.log
+                time.sleep(0.1)
+            yield made
+        finally:
+            if process.poll() is None:
+                made.end()
