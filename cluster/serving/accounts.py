@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from cluster.serving.calls import Ticket
 from cluster.serving.load import ReplicaRate
 from cluster.serving.metrics import ServingMetrics
-from cluster.serving.rate import Rate
 from cluster.serving.wire import BatchResult
 
 
@@ -25,7 +24,6 @@ class Accounts:
     def __init__(self, metrics: ServingMetrics, token_budget: int, share_prompts: bool) -> None:
         self.running_tokens = 0
         self.rate, self.speed = ReplicaRate(), ReplicaRate()
-        self._answered = Rate(window_s=10.0)
         self._metrics = metrics
         self._token_budget = token_budget
         self._share_prompts = share_prompts
@@ -49,7 +47,6 @@ class Accounts:
         now = time.monotonic()
         self.rate.add(unique, forward_s)
         self.speed.add(result.computed_tokens or unique, forward_s)
-        self._answered.add(unique, now)
         self._metrics.batch_done(
             sum(tickets[i].encoding.n_tokens for i in scored),
             max(0.0, now - min(t.entered for t in tickets) - forward_s),
@@ -57,9 +54,12 @@ class Accounts:
             result.rewards_N[scored].tolist(),
         )
 
-    def tokens_per_s(self, now: float) -> float:
-        """Unique tokens that all replicas together answered a second, lately."""
-        return self._answered.per_s(now)
+    def drain_tokens_per_s(self, n_replicas: int) -> float:
+        """Unique tokens that so many replicas score a second when they have work, 0 if unknown.
+
+        Capacity, not what was answered lately: after a quiet moment that is a trickle.
+        """
+        return n_replicas * self.rate.tokens_per_s
 
     def lost(self) -> None:
         """It will be tried again."""

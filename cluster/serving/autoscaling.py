@@ -39,7 +39,7 @@ class LoadUnknown(Exception):
 class Load:
     """Of all batchers together.
 
-    waiting_tokens: unique tokens queued and running.
+    waiting_tokens: unique tokens queued and running, and tokens in line for the queue.
     tokens_per_s: unique tokens a second of one replica's forward, None until measured.
     busy_replicas: forward seconds a second, so how many were computing on average.
     """
@@ -52,7 +52,7 @@ class Load:
 def autoscaling_stats(state: QueueState, forward_s: float) -> dict[str, float]:
     """What the batcher reports. forward_s: seconds of all forwards since it started."""
     return {
-        WAITING: float(state.queued_tokens + state.running_tokens),
+        WAITING: float(state.waiting_tokens + state.queued_tokens + state.running_tokens),
         RATE: float(state.replica_tokens_per_s),
         FORWARD: float(forward_s),
     }

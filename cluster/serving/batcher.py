@@ -1,8 +1,8 @@
 """The batching deployment: an asyncio shell round the pure scheduler.
 
-A call's items become tickets (`calls`), the scheduler decides who goes next (`scheduler`), lanes
-carry batches to replicas (`lanes`). Every admitted item is answered: with its reward, or with the
-error that says why not. Knows nothing of models, tokenizers or HTTP.
+A call's items get into the queue (`admission`) as tickets (`calls`), the scheduler decides who goes
+next (`scheduler`), lanes carry batches to replicas (`lanes`). Every admitted item is answered: with
+its reward, or with the error that says why not. Knows nothing of models, tokenizers or HTTP.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 
 from cluster.config import ClusterConfig
-from cluster.errors import DeadlineExceeded, Overloaded, RewardError
+from cluster.errors import DeadlineExceeded, RewardError
 from cluster.serving.accounts import Accounts
+from cluster.serving.admission import Admission
 from cluster.serving.affinity import PromptHomes
 from cluster.serving.autoscaling import autoscaling_stats
 from cluster.serving.calls import Book, Call, Result, Ticket
+from cluster.serving.deadline import Deadline, receive
+from cluster.serving.job_calls import JobCalls
 from cluster.serving.lanes import Lanes
 from cluster.serving.load import QueueState
 from cluster.serving.metrics import RaySink, ServingMetrics, Totals
 from cluster.serving.probe import ModelProbe
 from cluster.serving.scheduler import Scheduler
+from cluster.serving.terms import check_terms
 from cluster.serving.watchdog import Watchdog
 from cluster.serving.wire import BatchResult, ServedModel, Source
 from cluster.types import EncodedBatch, ModelInfo
@@ -45,6 +49,8 @@ class Batcher:
         self._scheduler: Scheduler[Ticket] = Scheduler(
             config.scheduler, config.engine.token_budget, share_prompts
         )
+        self._admission = Admission(config.scheduler, self._scheduler, self._book)
+        self._jobs = JobCalls()
         self._accounts = Accounts(self._metrics, config.engine.token_budget, share_prompts)
         keeps = share_prompts and config.engine.prompt_cache_mib != 0
         self._homes = PromptHomes(keeps)
@@ -61,29 +67,43 @@ class Batcher:
         self._running: asyncio.Task[None] | None = None
 
     async def score_batch(
-        self, batch: EncodedBatch, priority: int = 0, deadline_s: float | None = None
+        self,
+        batch: EncodedBatch,
+        priority: int = 0,
+        deadline: Deadline | float | None = None,
+        wait: bool = False,
+        job: str | None = None,
     ) -> BatchResult:
         """Score all items; a failed item is an error in the result.
 
-        priority: higher is sooner. deadline_s: from now; what is not scored by then is
-        DeadlineExceeded. Raises Overloaded where the queue has no room for the call.
+        priority: higher is sooner. deadline: see `cluster.serving.deadline`; what is not scored by
+        then is DeadlineExceeded. wait: keep a place in line while the queue has no room for the
+        call, which else raises Overloaded. job: the caller's Ray job, after whose end its calls are
+        dropped. Raises InvalidInput for terms that are none.
         """
-        call = self._enter(batch, priority, deadline_s)
+        call = self._enter(batch, priority, deadline, wait)
         try:
-            async for _ in call.parts():
-                pass
+            with self._jobs.running(job, call):
+                async for _ in call.parts():
+                    pass
         finally:
             self._leave(call)
         return BatchResult.from_items(call.finished())
 
     async def score_stream(
-        self, batch: EncodedBatch, priority: int = 0, deadline_s: float | None = None
+        self,
+        batch: EncodedBatch,
+        priority: int = 0,
+        deadline: Deadline | float | None = None,
+        wait: bool = False,
+        job: str | None = None,
     ) -> AsyncIterator[tuple[list[int], BatchResult]]:
         """As `score_batch`, in parts (indices, their results) as batches complete."""
-        call = self._enter(batch, priority, deadline_s)
+        call = self._enter(batch, priority, deadline, wait)
         try:
-            async for index in call.parts():
-                yield index, BatchResult.from_items(call.answered(index))
+            with self._jobs.running(job, call):
+                async for index in call.parts():
+                    yield index, BatchResult.from_items(call.answered(index))
         finally:
             self._leave(call)
 
@@ -102,6 +122,7 @@ class Batcher:
             oldest_s=self._book.oldest_s(now),
             since_dispatch_s=now - self._lanes.sent_at,
             struck=tuple(self._lanes.roster.struck()),
+            waiting_tokens=self._admission.waiting_tokens,
         )
 
     async def totals(self) -> Totals:
@@ -134,27 +155,35 @@ class Batcher:
         """Called by a replica before the first reward of new weights. loads: see `Book.loaded`."""
         self._book.loaded(loads, source)
 
-    def _enter(self, batch: EncodedBatch, priority: int, deadline_s: float | None) -> Call:
-        """Register a call and schedule what is new in it; all or, when Overloaded, nothing."""
+    def _enter(
+        self, batch: EncodedBatch, priority: int, deadline: Deadline | float | None, wait: bool
+    ) -> Call:
+        """Register a call and let in what is new in it; all of that or, on any error, nothing."""
+        check_terms(priority)
         now = time.monotonic()
-        call = Call(len(batch), None if deadline_s is None else now + deadline_s)
-        new = self._book.enter(call, batch.encodings(), priority, now)
+        call = Call(len(batch), receive(deadline), now)
+        items = dict(enumerate(batch.encodings()))
+        tokens_per_s = self._accounts.drain_tokens_per_s(max(1, self._lanes.roster.n_busy()))
         try:
-            self._scheduler.add(new, now, self._accounts.tokens_per_s(now))
-        except Overloaded:
-            self._metrics.error(Overloaded.code)
-            self._book.leave(call)
+            self._admission.enter(call, items, priority, now, wait=wait, tokens_per_s=tokens_per_s)
+        except RewardError as error:
+            self._metrics.error(error.code)
             raise
-        if new:
-            self._lanes.wake()
-            self._show_queue()
+        self._move()
         if self._running is None:
             self._running = asyncio.create_task(self._lanes.run())
         return call
 
     def _leave(self, call: Call) -> None:
-        for ticket in self._book.leave(call):
-            self._scheduler.cancel(ticket)
+        self._admission.leave(call)
+        self._admission.refill(time.monotonic())
+        self._move()
+
+    def _move(self) -> None:
+        """Something may have come into the queue, or gone."""
+        if len(self._scheduler):
+            self._lanes.wake()
+        self._show_queue()
 
     def _wish(self) -> Collection[str]:
         """The replicas that hold the prompt of who is next."""
@@ -163,12 +192,15 @@ class Batcher:
 
     def _take(self, replica_id: str | None) -> list[Ticket]:
         """Cut the next batch, for that replica. What has expired never gets that far."""
-        for ticket in self._scheduler.expire(time.monotonic()):
+        now = time.monotonic()
+        for ticket in self._scheduler.expire(now):
             self._settle(ticket, DeadlineExceeded("the deadline passed before a device was free"))
+        self._admission.refill(now)
         held = () if replica_id is None else self._homes.held_by(replica_id)
         batch = self._scheduler.take(held)
         if replica_id is not None:
             self._homes.sent(replica_id, [ticket.encoding for ticket in batch])
+        self._admission.refill(now)
         self._show_queue()
         return batch
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cluster.errors import DeadlineExceeded, RewardError
@@ -47,12 +47,13 @@ class Ticket:
 
 
 class Call:
-    """One caller's wait for N items."""
+    """One caller's wait for N items. entered: when it came."""
 
-    def __init__(self, n: int, deadline: float | None) -> None:
+    def __init__(self, n: int, deadline: float | None, entered: float = 0.0) -> None:
         self.results: list[Result | None] = [None] * n
         self.tickets: list[Ticket | None] = [None] * n
         self.deadline = deadline
+        self.entered = entered
         self._left = n
         self._fresh: list[int] = []
         self._changed = asyncio.Event()
@@ -72,7 +73,7 @@ class Call:
                 async with asyncio.timeout_at(self.deadline):
                     await self._changed.wait()
             except TimeoutError:
-                self._expire()
+                self.end(DeadlineExceeded("the deadline passed before the item was scored"))
             self._changed.clear()
             fresh, self._fresh = self._fresh, []
             yield fresh
@@ -87,10 +88,11 @@ class Call:
         assert len(results) == len(self.results), "asked before the call was finished"
         return results
 
-    def _expire(self) -> None:
+    def end(self, error: RewardError) -> None:
+        """`error` for every item that has no result yet."""
         for i, result in enumerate(self.results):
             if result is None:
-                self.put(i, DeadlineExceeded("the deadline passed before the item was scored"))
+                self.put(i, error)
 
 
 class Book:
@@ -104,19 +106,22 @@ class Book:
         self._loads: OrderedDict[str, None] = OrderedDict()
 
     def enter(
-        self, call: Call, encodings: Sequence[Encoding], priority: int, now: float
+        self, call: Call, items: Mapping[int, Encoding], priority: int, now: float
     ) -> list[Ticket]:
-        """Answer what is known, join what is open; returns the new tickets, to be scheduled."""
+        """Answer what is known, join what is open; returns the new tickets, to be scheduled.
+
+        items: some or all of the call's, by index.
+        """
         self._forget(now)
         new = []
-        for i, encoding in enumerate(encodings):
+        for i, encoding in items.items():
             key = sequence_key(encoding)
             if (known := self._answers.get(key)) is not None:
-                call.put(i, known[1])
+                call.put(i, known[1]._replace(queue_s=0.0, forward_s=0.0))  # waited for nothing
                 continue
             ticket = self._open.get(key)
             if ticket is None or not ticket.serves(priority, call.deadline):
-                ticket = Ticket(encoding, key, priority, call.deadline, now)
+                ticket = Ticket(encoding, key, priority, call.deadline, call.entered)
                 self._open[key] = ticket
                 new.append(ticket)
             ticket.waiters.append((call, i))
@@ -128,7 +133,7 @@ class Book:
         self._close(ticket)
         waiters, ticket.waiters = ticket.waiters, []
         for call, i in waiters:
-            call.put(i, result)
+            call.put(i, _for(call, result, now))
         if not isinstance(result, ItemResult):
             return
         if result.load not in self._loads:
@@ -173,6 +178,14 @@ class Book:
         answers = self._answers
         while answers and (len(answers) > MAX_ANSWERS or next(iter(answers.values()))[0] <= now):
             answers.popitem(last=False)
+
+
+def _for(call: Call, result: Result, now: float) -> Result:
+    """`result` as one of its callers sees it: who joined late has waited for less."""
+    if not isinstance(result, ItemResult):
+        return result
+    waited = max(0.0, now - call.entered - result.forward_s)
+    return result._replace(queue_s=min(result.queue_s, waited))
 
 
 def sequence_key(encoding: Encoding) -> Key:

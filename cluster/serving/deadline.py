@@ -12,12 +12,18 @@ way, 2 x `SKEW_S` at most. Clocks further apart move deadlines by the excess: ru
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import NamedTuple
+from collections.abc import Awaitable
+from typing import NamedTuple, TypeVar
 
-from cluster.errors import InvalidInput
+from cluster.errors import DeadlineExceeded, InvalidInput
 from cluster.serving.terms import check_terms
 
+T = TypeVar("T")
+
+GRACE_S = 1.0
+"""Seconds after a deadline in which the batcher's own word that it has passed may still arrive."""
 SKEW_S = 1.0
 """Seconds by which the clocks of two machines may differ; NTP keeps them within a tenth."""
 
@@ -59,3 +65,33 @@ def receive(deadline: Deadline | float | None) -> float | None:
         return time.monotonic() + deadline.left(time.time())
     check_terms(0, deadline)
     return time.monotonic() + deadline - time.time()
+
+
+async def within(call: Awaitable[T], deadline: float | None) -> T:
+    """Await a Serve response until shortly after `deadline`, then cancel it.
+
+    The batcher itself answers at the deadline; the grace is for its answer to arrive.
+    """
+    timeout = None if deadline is None else max(0.0, deadline - time.monotonic()) + GRACE_S
+    try:
+        return await asyncio.wait_for(_awaited(call), timeout)
+    except (TimeoutError, asyncio.CancelledError) as error:
+        cancel = getattr(call, "cancel", None)
+        if cancel is not None:
+            cancel()
+        if isinstance(error, TimeoutError):
+            raise DeadlineExceeded("the service did not answer in time") from None
+        raise
+
+
+async def _awaited(call: Awaitable[T]) -> T:
+    return await call
+
+
+async def pause(seconds: float, deadline: float | None) -> bool:
+    """Sleep, at most until `deadline`; False where it has passed already."""
+    left = seconds if deadline is None else min(seconds, deadline - time.monotonic())
+    if left <= 0:
+        return False
+    await asyncio.sleep(left)
+    return True

@@ -14,6 +14,7 @@ class QueueState:
     oldest_s: age of the oldest item that is not answered yet, 0 where there is none.
     since_dispatch_s: since a batch was last sent to a replica, or since the start.
     struck: replicas that get nothing because they do not answer.
+    waiting_tokens: of calls in line for room in the queue.
     """
 
     queued_items: int
@@ -23,6 +24,7 @@ class QueueState:
     oldest_s: float = 0.0
     since_dispatch_s: float = 0.0
     struck: tuple[str, ...] = ()
+    waiting_tokens: int = 0
 
 
 class ReplicaRate:

@@ -69,6 +69,10 @@ class Roster:
         """Whether it may be sent a batch now."""
         return self._load(replica_id) < DEPTH
 
+    def n_busy(self) -> int:
+        """Replicas that hold a batch: all of them, while more waits than they can take."""
+        return len(self._n_sent)
+
     def idle(self) -> list[str]:
         """Replicas that have room, as far as is known."""
         return [replica_id for replica_id in self._known if self.has_room(replica_id)]

@@ -9,7 +9,9 @@ property test:
   by the line; the rest may serve requests further back under a prompt already taken, or one that
   the device is known to hold. One that does not fit keeps its place, and a few behind it are
   looked at to fill the batch;
-- what has expired or been cancelled is never in a batch.
+- what has expired or been cancelled is never in a batch;
+- no more than `max_queued_tokens` wait, a quarter more for what stands ahead of all that does, so
+  that the urgent get in however full the queue is of others. An empty queue takes any call.
 
 The line: a request ages by one priority level in `ageing_s`, so it stands at
 `entered - priority x ageing_s`. Two requests age alike, so their order never changes and a plain
@@ -25,7 +27,7 @@ from itertools import count
 from typing import Generic, Protocol, TypeVar
 
 from cluster.config import SchedulerConfig
-from cluster.errors import Overloaded
+from cluster.errors import MAX_RETRY_AFTER_S, Overloaded
 from cluster.serving.affinity import Prompt, prompt_id
 from cluster.types import Encoding
 
@@ -98,24 +100,37 @@ class Scheduler(Generic[R]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, requests: Sequence[R], now: float, tokens_per_s: float = 0.0) -> None:
-        """Put `requests` in line. tokens_per_s: how fast the line is drained now, 0 if unknown.
+    def place(self, priority: int, entered: float) -> float:
+        """Of a request that entered then, in any line; smaller is sooner."""
+        return entered - priority * self._config.ageing_s
 
-        All or nothing: raises Overloaded, with the seconds in which the line will have drained, if
-        the queue would hold more than `max_queued_tokens`. An empty queue takes any call.
+    def room(self, place: float) -> int:
+        """Tokens that a call with this place may add now; below 0 where too many wait already."""
+        limit = self._config.max_queued_tokens
+        if self._first() is not None and place < self._line[0][0]:
+            limit += limit // 4
+        return limit - self.queued_tokens
+
+    def add(self, requests: Sequence[R], entered: float, tokens_per_s: float = 0.0) -> None:
+        """Put `requests` in line. tokens_per_s: how fast the replicas drain it, 0 if unknown.
+
+        All or nothing: raises Overloaded, with the seconds in which there will be room, if there is
+        none now.
         """
         entries = [self._entry(request) for request in requests]
         more = self._cost(entries, self._groups)
-        limit = self._config.max_queued_tokens
-        if self._entries and self.queued_tokens + more > limit:
-            wait = self.queued_tokens / tokens_per_s if tokens_per_s > 0 else 1.0
+        place = min((self.place(r.priority, entered) for r in requests), default=0.0)
+        over = more - self.room(place)
+        if self._entries and more and over > 0:
+            drained = over / tokens_per_s if tokens_per_s > 0 else 1.0
+            wait = min(MAX_RETRY_AFTER_S, drained)
             raise Overloaded(
                 f"{self.queued_tokens} tokens are waiting and {more} more exceed the queue's "
-                f"{limit}; retry in {wait:.1f} s, or send less at once",
+                f"{self._config.max_queued_tokens}; retry in {wait:.1f} s, or send less at once",
                 retry_after_s=wait,
             )
         for entry in entries:
-            self._enter(entry, now)
+            self._enter(entry, entered)
 
     def cancel(self, request: R) -> bool:
         """Drop a waiting request; False if it is not waiting any more."""
@@ -180,12 +195,12 @@ class Scheduler(Generic[R]):
         prompt = id(request) if shared is None else shared
         return _Entry(request, next(self._serial), prompt, split, encoding.n_tokens - split)
 
-    def _enter(self, entry: _Entry[R], now: float) -> None:
+    def _enter(self, entry: _Entry[R], entered: float) -> None:
         request, serial = entry.request, entry.serial
+        place = self.place(request.priority, entered)
         self.queued_tokens += self._cost([entry], self._groups)
         self._entries[id(request)] = entry
         self._groups.setdefault(entry.prompt, {})[serial] = entry
-        place = now - request.priority * self._config.ageing_s
         heapq.heappush(self._line, (place, serial, entry))
         if request.deadline is not None:
             heapq.heappush(self._deadlines, (request.deadline, serial, entry))

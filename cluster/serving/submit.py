@@ -12,14 +12,17 @@ import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from cluster.errors import DeadlineExceeded, RewardError, ScoringFailed
+from cluster.serving.deadline import Deadline, pause, within
 from cluster.serving.names import BATCHER
-from cluster.serving.retry import is_retryable, pause_s, plain
+from cluster.serving.retry import AnswerIncomplete, being_cancelled, is_retryable, pause_s, plain
 from cluster.serving.wire import BatchResult, ServedModel
 from cluster.types import EncodedBatch, Encoding, ModelInfo, Score
 
@@ -28,9 +31,21 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Indexed = tuple[int, Score | RewardError]
 
-GRACE_S = 1.0
+COMPLAIN_S = 10.0
+ENDED: RewardError = ScoringFailed("the call was ended before it was answered")
 CHUNK_TOKENS = 500_000
-"""A call is sent in pieces of at most this many tokens, so that one may wait while others run."""
+"""A patient call is sent in pieces of at most this many tokens, so that one may wait while others
+run. An impatient one goes in one piece: it is let in whole, or refused whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """Of one call. deadline: on `time.monotonic`."""
+
+    priority: int
+    deadline: float | None
+    stream: bool
+    job: str | None
 
 
 class Submitter:
@@ -49,15 +64,18 @@ class Submitter:
         priority: int,
         deadline: float | None,
         stream: bool = False,
+        job: str | None = None,
     ) -> AsyncIterator[Indexed]:
         """(index, result) for every key of `encodings`, as the pieces complete.
 
-        deadline: on `time.monotonic`. stream: results come as each batch completes.
+        deadline: on `time.monotonic`. stream: results come as each batch completes. job: the Ray
+        job that asks; the batcher drops its calls once it has finished.
         """
         results: asyncio.Queue[Indexed] = asyncio.Queue()
+        options = CallOptions(priority, deadline, stream, job)
         tasks = [
-            asyncio.create_task(self._finish(chunk, priority, deadline, stream, results.put_nowait))
-            for chunk in chunks(encodings, CHUNK_TOKENS)
+            asyncio.create_task(self._finish(chunk, options, results.put_nowait))
+            for chunk in (chunks(encodings, CHUNK_TOKENS) if self._patient else [dict(encodings)])
         ]
         try:
             for _ in range(len(encodings)):
@@ -75,55 +93,66 @@ class Submitter:
         return await self._until(deadline, lambda h: h.served.remote())
 
     async def _finish(
-        self,
-        pending: dict[int, Encoding],
-        priority: int,
-        deadline: float | None,
-        stream: bool,
-        emit: Callable[[Indexed], None],
+        self, pending: dict[int, Encoding], options: CallOptions, emit: Callable[[Indexed], None]
     ) -> None:
-        """Ask until every item of `pending` has been emitted, with an error if need be."""
+        """Every item of `pending` is emitted, whatever ends this task."""
+        last = ENDED
+        try:
+            last = await self._ask_until(pending, options, emit)
+        except Exception as error:
+            last = _failed(error)
+        finally:
+            for i in pending:
+                emit((i, last.at(i)))
+
+    async def _ask_until(
+        self, pending: dict[int, Encoding], options: CallOptions, emit: Callable[[Indexed], None]
+    ) -> RewardError:
+        """Ask until nothing is pending or asking is of no use; returns why it is of none."""
+        in_vain = 0
         for attempt in itertools.count():
-            why: BaseException | None = None
+            why: BaseException = AnswerIncomplete("the answer lacks items")
+            n_asked = len(pending)
             try:
-                async for i, item in self._ask(dict(pending), priority, deadline, stream):
+                async for i, item in self._ask(dict(pending), options):
                     if isinstance(item, RewardError) and item.retryable:
                         why = item
                     else:
                         del pending[i]
                         emit((i, item.at(i) if isinstance(item, RewardError) else item))
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if being_cancelled():
+                    raise
                 why = plain(error)
             if not pending:
-                return
-            assert why is not None, "an answer holds every item of its question"
-            if not self._patient and isinstance(why, RewardError):
-                for i in pending:
-                    emit((i, why.at(i)))
-                return
-            if not is_retryable(why) or not await _pause(pause_s(why, attempt), deadline):
-                for i in pending:
-                    emit((i, _given_up(why, i)))
-                return
+                return ENDED
+            final = isinstance(why, RewardError) and not self._patient
+            if final or not is_retryable(why, in_vain):
+                return _failed(why)
+            in_vain = 0 if len(pending) < n_asked else in_vain + 1
+            if not await pause(pause_s(why, attempt), options.deadline):
+                return _too_late(why)
             logger.info("%d items are asked again: %s", len(pending), why)
+        raise AssertionError("unreachable")
 
     async def _ask(
-        self, pending: Mapping[int, Encoding], priority: int, deadline: float | None, stream: bool
+        self, pending: Mapping[int, Encoding], options: CallOptions
     ) -> AsyncIterator[Indexed]:
         """One call for `pending`; yields what it answers under the same keys."""
         keys, encodings = list(pending), list(pending.values())
         batch = EncodedBatch.from_encodings(encodings)
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not stream:
-            response = self._batcher().score_batch.remote(batch, priority, left)
-            result: BatchResult = await _within(response, deadline)
+        deadline, until = options.deadline, Deadline.of(options.deadline)
+        ask = (batch, options.priority, until, self._patient, options.job)
+        if not options.stream:
+            response = self._batcher().score_batch.remote(*ask)
+            result: BatchResult = await within(response, deadline)
             for i, item in zip(keys, result.scores(encodings), strict=True):
                 yield i, item
             return
-        parts: Any = self._batcher().options(stream=True).score_stream.remote(batch, priority, left)
+        parts: Any = self._batcher().options(stream=True).score_stream.remote(*ask)
         try:
             while True:
-                index, part = await _within(anext(parts), deadline)
+                index, part = await within(anext(parts), deadline)
                 of_part = [encodings[k] for k in index]
                 for k, item in zip(index, part.scores(of_part), strict=True):
                     yield keys[k], item
@@ -135,14 +164,41 @@ class Submitter:
     async def _until(
         self, deadline: float | None, call: Callable[[DeploymentHandle[Any]], Awaitable[T]]
     ) -> T:
-        for attempt in itertools.count():
-            try:
-                return await _within(call(self._batcher()), deadline)
-            except Exception as error:
-                why = plain(error)
-                if not is_retryable(why) or not await _pause(pause_s(why, attempt), deadline):
-                    raise _given_up(why, None) from error
+        """A small question, asked until it is answered."""
+        with self._complaining():
+            for attempt in itertools.count():
+                try:
+                    return await within(call(self._batcher()), deadline)
+                except (Exception, asyncio.CancelledError) as error:
+                    if being_cancelled():
+                        raise
+                    why = plain(error)
+                if not is_retryable(why, attempt):
+                    raise _failed(why) from why
+                if not await pause(pause_s(why, attempt), deadline):
+                    raise _too_late(why) from why
         raise AssertionError("unreachable")
+
+    @contextmanager
+    def _complaining(self) -> Iterator[None]:
+        """Within it, a WARNING every `COMPLAIN_S`: a batcher answers small questions at once."""
+        loop, started = asyncio.get_running_loop(), time.monotonic()
+
+        def complain() -> None:
+            nonlocal timer
+            logger.warning(
+                "app %r has not answered for %.0f s; is it deployed, under this name, and does a "
+                "replica serve? Waiting for it",
+                self._app,
+                time.monotonic() - started,
+            )
+            timer = loop.call_later(COMPLAIN_S, complain)
+
+        timer = loop.call_later(COMPLAIN_S, complain)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _batcher(self) -> DeploymentHandle[Any]:
         """Made at the first call: the app may start after this process."""
@@ -165,40 +221,13 @@ def chunks(encodings: Mapping[int, Encoding], max_tokens: int) -> Iterator[dict[
         yield chunk
 
 
-async def _within(call: Awaitable[T], deadline: float | None) -> T:
-    """Await a Serve response until shortly after `deadline`, then cancel it.
-
-    The batcher itself answers at the deadline; the grace is for its answer to arrive.
-    """
-    timeout = None if deadline is None else max(0.0, deadline - time.monotonic()) + GRACE_S
-    try:
-        return await asyncio.wait_for(_awaited(call), timeout)
-    except (TimeoutError, asyncio.CancelledError) as error:
-        cancel = getattr(call, "cancel", None)
-        if cancel is not None:
-            cancel()
-        if isinstance(error, TimeoutError):
-            raise DeadlineExceeded("the service did not answer in time") from None
-        raise
-
-
-async def _awaited(call: Awaitable[T]) -> T:
-    return await call
-
-
-async def _pause(seconds: float, deadline: float | None) -> bool:
-    """Sleep, at most until `deadline`; False where it has passed already."""
-    left = seconds if deadline is None else min(seconds, deadline - time.monotonic())
-    if left <= 0:
-        return False
-    await asyncio.sleep(left)
-    return True
-
-
-def _given_up(why: BaseException, item: int | None) -> RewardError:
-    if isinstance(why, RewardError) and not why.retryable:
-        return why if item is None else why.at(item)
-    if is_retryable(why):
-        return DeadlineExceeded(f"not scored in time; the last attempt ended with: {why}", item)
+def _failed(why: BaseException) -> RewardError:
+    """Why asking again is of no use. What nobody foresaw is for the log, not for the caller."""
+    if isinstance(why, RewardError):
+        return why
     logger.error("a call to the batcher failed", exc_info=why)
-    return ScoringFailed(f"the service failed: {type(why).__name__}; its log says more", item)
+    return ScoringFailed(f"the service failed: {type(why).__name__}; its log says more")
+
+
+def _too_late(why: BaseException) -> RewardError:
+    return DeadlineExceeded(f"not scored in time; the last attempt ended with: {why}")

@@ -13,6 +13,7 @@ from support.replicas import Replicas, answer
 from cluster.config import ClusterConfig, EngineConfig, SchedulerConfig
 from cluster.errors import DeadlineExceeded, Overloaded
 from cluster.serving.batcher import Batcher
+from cluster.serving.deadline import Deadline
 from cluster.serving.wire import BatchResult
 from cluster.types import EncodedBatch, Encoding
 
@@ -116,7 +117,7 @@ def test_past_its_deadline_a_call_is_answered_while_the_replica_still_works() ->
     async def run() -> BatchResult:
         gate = Gate()
         service = batcher(gate.replicas)
-        return await service.score_batch(question(1, 2), deadline_s=0.01)
+        return await service.score_batch(question(1, 2), deadline=Deadline.after(0.01))
 
     result = asyncio.run(run())
     assert all(isinstance(result.errors[i], DeadlineExceeded) for i in range(2))

@@ -30,8 +30,8 @@ def enter(
     deadline: float | None = None,
     now: float = 0.0,
 ) -> tuple[Call, list[Ticket]]:
-    call = Call(len(encodings), deadline)
-    return call, book.enter(call, encodings, priority, now)
+    call = Call(len(encodings), deadline, now)
+    return call, book.enter(call, dict(enumerate(encodings)), priority, now)
 
 
 def test_equal_sequences_of_many_calls_are_one_ticket_with_one_answer_for_all() -> None:
@@ -69,6 +69,16 @@ def test_a_retry_finds_the_answer_until_it_is_forgotten() -> None:
     assert (retry.finished(), new) == ([reward(1.0)], [])
     _, new = enter(book, encoding(1), now=60)
     assert len(new) == 1
+
+
+def test_each_caller_is_told_its_own_wait_and_a_kept_answer_cost_it_none() -> None:
+    book = Book(dedupe_s=60)
+    first, (ticket,) = enter(book, encoding(1), now=0)
+    joined, _ = enter(book, encoding(1), now=8)
+    book.settle(ticket, reward(1.0)._replace(queue_s=9.0, forward_s=1.0), now=10)
+    kept, _ = enter(book, encoding(1), now=11)
+    times = [(r.queue_s, r.forward_s) for call in (first, joined, kept) for r in call.finished()]  # type: ignore[union-attr]
+    assert times == [(9.0, 1.0), (1.0, 1.0), (0.0, 0.0)]
 
 
 def test_an_error_is_not_remembered() -> None:

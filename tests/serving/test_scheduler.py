@@ -14,13 +14,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cluster.config import SchedulerConfig
 from cluster.engine.packing import pack
-from cluster.errors import Overloaded
+from cluster.errors import MAX_RETRY_AFTER_S, Overloaded
 from cluster.serving.affinity import prompt_id
 from cluster.serving.scheduler import LOOK_PAST, Scheduler
 from cluster.types import Encoding
 
 BUDGET = 100
 AGEING_S = 10.0
+LIMIT = 1500
 
 
 @dataclass(eq=False)
@@ -68,7 +69,7 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.scheduler = scheduler(max_queued_tokens=1500)
+        self.scheduler = scheduler(max_queued_tokens=LIMIT)
         self.waiting: list[Ask] = []
         self.gone: set[int] = set()
         self.kept: list[Ask] = []  # keeps ids from being used again
@@ -85,6 +86,9 @@ class Life(RuleBasedStateMachine):
             assert self.waiting, "an empty queue takes any call"
             assert self.scheduler.queued_tokens == before
         else:
+            ahead = not before or min(map(place, new)) < min(map(place, self.waiting))
+            limit = LIMIT * 5 // 4 if ahead else LIMIT
+            assert not self.waiting or self.scheduler.queued_tokens <= max(limit, before)
             self.waiting += new
             self.kept += new
 
@@ -287,10 +291,39 @@ def test_a_level_of_priority_is_worth_its_seconds_of_waiting() -> None:
 def test_overloaded_says_when_to_come_back_and_admits_nothing() -> None:
     s = scheduler(max_queued_tokens=50)
     s.add([ask(1, 0, 500)], 0.0)
-    with pytest.raises(Overloaded, match=r"retry in 5\.0 s") as raised:
+    with pytest.raises(Overloaded, match=r"retry in 4\.5 s") as raised:
         s.add([ask(2, 0, 1), ask(3, 0, 1)], 0.0, tokens_per_s=100.0)
-    assert raised.value.retry_after_s == 5.0
+    assert raised.value.retry_after_s == pytest.approx(4.52)
     assert len(s) == 1
+
+
+def test_a_trickle_or_no_rate_at_all_never_means_hours() -> None:
+    s = scheduler(max_queued_tokens=50)
+    s.add([ask(1, 0, 5000)], 0.0)
+    for rate in (0.0, 0.001, 1.0):
+        with pytest.raises(Overloaded) as raised:
+            s.add([ask(2, 0, 1)], 0.0, tokens_per_s=rate)
+        assert 0 < raised.value.retry_after_s <= MAX_RETRY_AFTER_S
+
+
+def test_what_stands_ahead_of_all_that_waits_gets_into_a_full_queue() -> None:
+    s = scheduler(max_queued_tokens=100)
+    s.add([ask(1, 0, 100)], 0.0)
+    urgent, late = ask(2, 0, 20, priority=1), ask(3, 0, 20)
+    with pytest.raises(Overloaded):
+        s.add([late], 1.0)
+    s.add([urgent], 1.0)
+    with pytest.raises(Overloaded):
+        s.add([ask(4, 0, 6, priority=5)], 1.0)
+    assert s.take() == [urgent]
+
+
+def test_an_add_that_fails_half_way_books_nothing_for_the_one_that_failed() -> None:
+    s = scheduler()
+    bad = ask(1, 0, 10, priority=10**400)
+    with pytest.raises(OverflowError):
+        s.add([bad], 0.0)
+    assert s.queued_tokens == len(s) == 0
 
 
 def test_without_sharing_every_prompt_is_paid_for() -> None:

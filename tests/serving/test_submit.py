@@ -12,6 +12,7 @@ import pytest
 from ray.exceptions import ActorDiedError
 
 from cluster.errors import DeadlineExceeded, NotFinite, Overloaded, RewardError, ScoringFailed
+from cluster.serving import deadline
 from cluster.serving import submit as module
 from cluster.serving.submit import Submitter, chunks
 from cluster.serving.wire import BatchResult, ItemResult, Source
@@ -41,7 +42,7 @@ class Batcher:
         self.score_batch = self
         self._behave = behave
 
-    def remote(self, batch: EncodedBatch, priority: int, left: float | None) -> Any:
+    def remote(self, batch: EncodedBatch, *terms: Any) -> Any:
         self.n_calls += 1
         return self._behave(self.n_calls, batch)
 
@@ -107,7 +108,7 @@ def test_past_the_deadline_an_error_says_what_stood_in_the_way() -> None:
 def test_a_service_that_does_not_answer_ends_at_the_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "GRACE_S", 0.01)
+    monkeypatch.setattr(deadline, "GRACE_S", 0.01)
 
     async def behave(call: int, batch: EncodedBatch) -> BatchResult:
         await asyncio.Event().wait()
