@@ -183,6 +183,7 @@ class Submitter:
     def _complaining(self) -> Iterator[None]:
         """Within it, a WARNING every `COMPLAIN_S`: a batcher answers small questions at once."""
         loop, started = asyncio.get_running_loop(), time.monotonic()
+        timer: asyncio.TimerHandle
 
         def complain() -> None:
             nonlocal timer
