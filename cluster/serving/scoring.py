@@ -160,7 +160,9 @@ class ConversationScorer:
             if attempt == 0:
                 tokens.add(sum(encoding.n_tokens for encoding in sound.values()))
             stale: dict[int, EncoderChanged] = {}
-            results = self._submitter.results(sound, terms.priority, terms.deadline, stream)
+            results = self._submitter.results(
+                sound, terms.priority, terms.deadline, stream, terms.job
+            )
             async for i, item in results:
                 if isinstance(item, EncoderChanged):
                     stale[i] = item
