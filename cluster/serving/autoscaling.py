@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,11 +77,37 @@ def target_replicas(load: Load, held: int, target_drain_s: float, tokens_per_s: 
     return max(1, at_work, desired_replicas(load.waiting_tokens, target_drain_s, rate))
 
 
-def read_load(batcher: Any, stale_s: float) -> Load:
+class Freshness:
+    """How long ago each batcher's newest report came, on the controller's clock alone.
+
+    A report bears the time of its batcher's node, whose clock may differ by any amount. So a report
+    is as old as the moment at which its stamp was first seen here; the stamps are compared with one
+    another only. What the first look finds counts as new: the controller looks many times a second
+    and keeps no reports from before its own start.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[Any, tuple[float, float]] = {}
+
+    def age_s(self, batcher: Any, stamp: float, now: float) -> float:
+        """stamp: of the newest report, on the batcher's clock. now: on the controller's."""
+        known, since = self._seen.get(batcher, (None, now))
+        if known != stamp:
+            since = now
+        self._seen[batcher] = (stamp, since)
+        return now - since
+
+    def keep(self, batchers: Collection[Any]) -> None:
+        """Forget all others."""
+        self._seen = {key: seen for key, seen in self._seen.items() if key in batchers}
+
+
+def read_load(batcher: Any, stale_s: float, freshness: Freshness) -> Load:
     """The newest reports of all running batchers, from their AutoscalingContext.
 
     Raises LoadUnknown where one has not reported, or not for `stale_s`.
     """
+    freshness.keep(batcher.running_replicas)
     reports: Mapping[str, Mapping[Any, Any]] = batcher.raw_metrics or {}
     waiting, rates, busy = 0.0, list[float](), 0.0
     for replica in batcher.running_replicas:
@@ -91,7 +117,7 @@ def read_load(batcher: Any, stale_s: float) -> Load:
             raise LoadUnknown(
                 f"batcher {replica.unique_id} has not reported its load yet"
             ) from None
-        age = batcher.current_time - points[-1].timestamp
+        age = freshness.age_s(replica, points[-1].timestamp, batcher.current_time)
         if age > stale_s:
             told = f"the last report of batcher {replica.unique_id}"
             raise LoadUnknown(f"{told} is {age:.0f} s old")
@@ -121,6 +147,7 @@ class TokenPolicy:
         self._target_drain_s = target_drain_s
         self._tokens_per_s = tokens_per_s
         self._stale_s = stale_s
+        self._freshness = Freshness()
         self._complained = False
 
     def __call__(
@@ -145,7 +172,7 @@ class TokenPolicy:
     def _load(self, contexts: Mapping[Any, Any]) -> Load:
         for ctx in contexts.values():
             if ctx.deployment_name == BATCHER:
-                return read_load(ctx, self._stale_s)
+                return read_load(ctx, self._stale_s, self._freshness)
         raise LoadUnknown(f"{BATCHER} reports nothing: give it an autoscaling_config as well")
 
     def _complain(self, held: int, error: Exception) -> None:

@@ -130,6 +130,21 @@ def test_an_unknown_failure_ends_every_item_and_tells_the_caller_no_details() ->
     assert isinstance(found[10], ScoringFailed)
 
 
+def test_items_whose_task_is_ended_from_outside_are_answered() -> None:
+    """Half of the call is still at the batcher when its task dies; nobody waits for ever."""
+
+    async def behave(call: int, batch: EncodedBatch) -> BatchResult:
+        if call == 1:
+            return answered(batch, {2: Overloaded("full"), 3: Overloaded("full")})
+        (task,) = (t for t in asyncio.all_tasks() if t.get_coro().__name__ == "_finish")  # type: ignore[union-attr]
+        task.cancel()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    found = results(Batcher(behave), encodings(1, 2, 3), deadline_s=None)
+    assert codes(found) == {10: 1.0, 20: "scoring_failed", 30: "scoring_failed"}
+
+
 def test_a_large_call_goes_in_pieces_that_keep_order_and_lose_nothing() -> None:
     asked = {i: Encoding(np.zeros(n, np.int32)) for i, n in enumerate([3, 3, 3, 9, 1, 1])}
     pieces = list(chunks(asked, max_tokens=6))
