@@ -65,6 +65,13 @@ def test_what_another_model_was_encoded_for_is_encoded_again_and_never_a_number(
     assert (old.n_calls, new.n_calls) == (2, 1)
 
 
+def test_the_terms_of_a_call_reach_the_batcher_with_the_job_that_asks() -> None:
+    service, deadline = Service(), time.monotonic() + 30
+    terms = Terms(priority=3, deadline=deadline, job="0100")
+    asyncio.run(scorer(service).score(1, known({0: "a"}), terms))
+    assert service.terms == [(3, deadline, False, "0100")]
+
+
 def test_an_encoder_that_stays_stale_ends_with_the_error_at_the_deadline() -> None:
     service = Service("f1")
     made = scorer(service)

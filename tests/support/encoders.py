@@ -52,6 +52,7 @@ class Service:
         self.serves = served(fingerprint)
         self.revisions = list(revisions)
         self.asked: list[list[int]] = []
+        self.terms: list[tuple[Any, ...]] = []
 
     async def served(self, deadline: float | None) -> ServedModel:
         return self.serves
@@ -61,6 +62,7 @@ class Service:
     ) -> AsyncIterator[tuple[int, Score | RewardError]]:
         revision = self.revisions.pop(0) if len(self.revisions) > 1 else self.revisions[0]
         self.asked.append(list(encodings))
+        self.terms.append(terms)
         for i, encoding in encodings.items():
             if encoding.fingerprint != self.serves.info.encoder:
                 yield i, EncoderChanged("another encoder", i)
