@@ -16,6 +16,8 @@ TokenIds = npt.NDArray[np.int32]
 
 Numerics = Literal["reference", "invariant", "fast"]
 BosPolicy = Literal["tokenizer", "one", "none"]
+ForwardPath = Literal["packed", "own"]
+"""All chats of a batch in one forward without padding, or the model's own forward chat by chat."""
 Truncation = Literal["error", "left"]
 
 
@@ -65,6 +67,7 @@ class ModelInfo:
         any ids are taken (the `sleep` backend).
     load_error: why the weights that were asked for last are not these; None where they are.
     hardware: kind of the device, on which bits depend; "" where the backend does not tell.
+    forward: how chats are run; `own` for `reference` and where packing is not proven right.
     """
 
     model: str
@@ -80,6 +83,7 @@ class ModelInfo:
     encoder: str = ""
     load_error: str | None = None
     hardware: str = ""
+    forward: ForwardPath = "packed"
 
 
 @dataclass(frozen=True, slots=True)

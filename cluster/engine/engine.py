@@ -23,6 +23,7 @@ from cluster.engine.model import PackedRewardModel, compute_dtype
 from cluster.engine.packing import Batch, pack, plan
 from cluster.engine.prefix_cache import CachedForward, PromptCache
 from cluster.engine.prefix_proof import prove
+from cluster.engine.proof import settle
 from cluster.engine.tuning import tune
 from cluster.errors import ModelRefused, NotFinite, RewardError, ScoringFailed
 from cluster.types import Encoding, Message, ModelInfo, PromptCacheStats, Score
@@ -44,7 +45,9 @@ class Engine:
         self.encoder = encoder
         self.config = config
         self.info = _model_info(model, encoder, config)
-        self.prompts = PromptCache(0 if self._alone else prompt_cache_bytes(config, model.device))
+        self.prompts = PromptCache(0)
+        if not self._alone and model.numerics != "reference":
+            self.prompts = PromptCache(prompt_cache_bytes(config, model.device))
 
     @classmethod
     def load(cls, config: EngineConfig) -> Engine:
@@ -57,9 +60,10 @@ class Engine:
         encoder = ChatEncoder.load(config)
         model = PackedRewardModel.load(config)
         refuse_unsafe_padding(model, encoder)
+        settle(model, encoder.max_tokens)
         tune(model, forward_tokens(config, model.device))
         engine = cls(model, encoder, config)
-        if config.fuse_layers and config.numerics != "reference":
+        if config.fuse_layers and model.numerics != "reference":
             engine._fuse()
         engine.warm_up()
         engine._prove_prompts()
@@ -82,7 +86,7 @@ class Engine:
             log.warning("no C++ compiler is found for fuse_layers: the layers are left as they are")
             return
         fuse(module)
-        if self.config.numerics != "invariant" or self._alone:
+        if self.model.numerics != "invariant" or self._alone:
             return
         if not keeps_bits(self.score, self.encoder.vocab_size, self.encoder.max_tokens):
             log.warning("compiled layers let a chat's bits follow its batch: they are left as is")
@@ -104,7 +108,7 @@ class Engine:
         config = self.config
         budget = 0 if self._alone else forward_tokens(config, self.model.device)
         known = self.prompts.lengths(encodings) if self.prompts.max_bytes else None
-        todo = plan(encodings, config.numerics, budget, config.min_shared_tokens, known)
+        todo = plan(encodings, self.model.numerics, budget, config.min_shared_tokens, known)
         todo.reverse()
         while todo:
             indices = todo.pop()
@@ -126,7 +130,7 @@ class Engine:
 
     def _score_batch(self, encodings: list[Encoding]) -> list[Score | RewardError]:
         known = self.prompts.lengths(encodings)
-        batch = pack(encodings, self.config.numerics, self.config.min_shared_tokens, known)
+        batch = pack(encodings, self.model.numerics, self.config.min_shared_tokens, known)
         forward = self.prompts.begin(batch, encodings)
         started = time.perf_counter()
         rewards = self.rewards(batch, forward)
@@ -140,7 +144,7 @@ class Engine:
     @property
     def _alone(self) -> bool:
         """Whether `invariant` can only be kept by one chat a forward on this device."""
-        return self.config.numerics == "invariant" and not self.model.row_sizes
+        return self.model.numerics == "invariant" and not self.model.row_sizes
 
     @torch.inference_mode()
     def rewards(self, batch: Batch, forward: CachedForward | None = None) -> list[float]:
@@ -237,4 +241,5 @@ def _model_info(model: PackedRewardModel, encoder: ChatEncoder, config: EngineCo
         max_tokens=encoder.max_tokens,
         n_parameters=sum(p.numel() for p in model.module.parameters()),
         encoder=encoder.fingerprint,
+        forward="own" if model.numerics == "reference" else "packed",
     )

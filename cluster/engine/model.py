@@ -11,13 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cluster.config import EngineConfig
-from cluster.engine.attention import IMPLEMENTATION, AttentionFn, load_backend, training_backend
+from cluster.engine.attention import (
+    IMPLEMENTATION,
+    AttentionFn,
+    ancestry,
+    load_backend,
+    training_backend,
+)
 from cluster.engine.checkpoint import load_config, locate, pretrained_options
 from cluster.engine.packing import Batch
+from cluster.engine.rope import forget_growth
 from cluster.engine.rows import pad_rows
 from cluster.errors import ModelRefused
 from cluster.types import Numerics
@@ -50,9 +58,12 @@ class PackedRewardModel(nn.Module):
         self.head_dtype = (
             torch.float32 if head_dtype == "float32" else checkpoint_dtype or self.dtype
         )
+        self.attention = attention
         self.backend = load_backend(attention, self.device)
         self.row_sizes: tuple[int, ...] = ()
-        module.set_attn_implementation("sdpa" if numerics == "reference" else IMPLEMENTATION)
+        self.own_attention = _own_attention(module)
+        own = numerics == "reference"
+        module.set_attn_implementation(self.own_attention if own else IMPLEMENTATION)
 
     @classmethod
     def load(cls, config: EngineConfig) -> PackedRewardModel:
@@ -80,6 +91,12 @@ class PackedRewardModel(nn.Module):
         module.eval().requires_grad_(False)
         return cls(module, config.numerics, config.head_dtype, config.attention, dtype)
 
+    def use_own_forward(self) -> None:
+        """From now on as `reference`: the model's own attention, a sequence at a time."""
+        self.numerics = "reference"
+        self.row_sizes = ()
+        self.module.set_attn_implementation(self.own_attention)
+
     @property
     def device(self) -> torch.device:
         return self.module.score.weight.device  # type: ignore[no-any-return]
@@ -97,9 +114,15 @@ class PackedRewardModel(nn.Module):
         """
         if self.numerics == "reference":
             return self._reference(batch)
+        return self.head(self.pooled(batch, wrap))
+
+    def pooled(
+        self, batch: Batch, wrap: Callable[[AttentionFn], AttentionFn] | None = None
+    ) -> Tensor:
+        """hidden_ND at each sequence's last token, from one packed forward."""
         hidden_TD = self._hidden(pad_rows(batch, self.row_sizes), wrap)
         last_N = torch.from_numpy(batch.last_token_N).to(self.device)
-        return self._head(hidden_TD.index_select(0, last_N))
+        return hidden_TD.index_select(0, last_N)
 
     def _hidden(
         self, batch: Batch, wrap: Callable[[AttentionFn], AttentionFn] | None = None
@@ -117,7 +140,7 @@ class PackedRewardModel(nn.Module):
         hidden: Tensor = output.last_hidden_state[0]
         return hidden
 
-    def _head(self, pooled_ND: Tensor) -> Tensor:
+    def head(self, pooled_ND: Tensor) -> Tensor:
         """The scalar head on the grid of `head_dtype`.
 
         A product and a sum in float32 rather than a matmul: its rows do not see each other, and
@@ -133,22 +156,30 @@ class PackedRewardModel(nn.Module):
 
     def _reference(self, batch: Batch) -> Tensor:
         """Each sequence alone through the model's own attention and head, as in the pipeline."""
-        rewards_S = []
-        for segment in batch.segments:
-            ids_T = torch.from_numpy(batch.input_ids_T[segment.start : segment.end]).to(self.device)
+        rewards_N = []
+        for last in batch.last_token_N.tolist():
+            segment = next(s for s in batch.segments if s.start <= last < s.end)
+            runs = [batch.input_ids_T[a:b] for a, b in ancestry(batch.segments, segment)]
+            ids_T = torch.from_numpy(np.concatenate(runs)).to(self.device)
+            forget_growth(self.module)
             hidden = self.module.base_model(input_ids=ids_T[None].long(), use_cache=False)
-            logits_T = self._reference_head(hidden.last_hidden_state[0])
-            rewards_S.append(logits_T[-1])
-        ends = {segment.end - 1: index for index, segment in enumerate(batch.segments)}
-        order_N = [ends[last] for last in batch.last_token_N.tolist()]
-        return torch.stack(rewards_S)[order_N].float()
+            rewards_N.append(self._reference_head(hidden.last_hidden_state[0])[-1])
+        return torch.stack(rewards_N).float()
 
     def _reference_head(self, hidden_TD: Tensor) -> Tensor:
         """The head over all positions, as transformers applies it: the kernel follows the shape."""
         if self.head_dtype is not self.dtype:
-            return self._head(hidden_TD)
+            return self.head(hidden_TD)
         logits: Tensor = self.module.score(hidden_TD)
         return logits[:, 0]
+
+
+def _own_attention(module: Any) -> str:
+    """The attention that transformers chose for `module`; the best it has where it was ours."""
+    chosen: str = module.config._attn_implementation
+    if chosen == IMPLEMENTATION:
+        return "sdpa" if getattr(module, "_supports_sdpa", False) else "eager"
+    return chosen
 
 
 def resolve_device(device: str) -> torch.device:
