@@ -19,7 +19,7 @@ from cluster.engine import proof, twin
 from cluster.engine.checkpoint import locate
 from cluster.engine.engine import Engine
 from cluster.engine.model import PackedRewardModel
-from cluster.engine.packing import Batch
+from cluster.engine.packing import Batch, pack
 from cluster.engine.proof import PROMPT_TOKENS, why_not_packed
 from cluster.engine.rope import rope_switch
 from cluster.errors import ModelRefused
@@ -150,7 +150,7 @@ def test_an_architecture_is_scored_as_by_transformers(
     assert spread > 0.01
     for numerics in ("invariant", "fast"):
         caplog.clear()
-        config = EngineConfig(model=str(folder), dtype="float32", numerics=numerics)  # type: ignore[arg-type]
+        config = EngineConfig(model=str(folder), dtype="float32", numerics=numerics)
         with caplog.at_level(logging.WARNING, "cluster.engine.proof"):
             engine = Engine.load(config)
         assert engine.info.forward == forward, caplog.text
@@ -183,7 +183,7 @@ def test_a_right_model_is_proven_and_left_as_it_was(model: PackedRewardModel) ->
 def test_a_position_off_by_one_is_seen(
     model: PackedRewardModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = proof.pack
+    original = pack
 
     def shifted(*args: Any) -> Batch:
         batch = original(*args)
@@ -198,7 +198,7 @@ def test_a_position_off_by_one_is_seen(
 def test_the_last_token_of_a_prompt_unseen_is_seen(
     model: PackedRewardModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = proof.pack
+    original = pack
 
     def blind(*args: Any) -> Batch:
         batch = original(*args)
@@ -240,7 +240,7 @@ def test_a_model_that_fails_by_itself_is_refused(
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(type(model.module), "forward", broken)
-    with pytest.raises(ModelRefused, match="LlamaForSequenceClassification fails.*no such kernel"):
+    with pytest.raises(ModelRefused, match=r"LlamaForSequenceClassification fails.*no such kernel"):
         why_not_packed(model, 2048)
 
 
@@ -261,7 +261,9 @@ def test_a_head_that_is_more_than_linear_is_refused(
 
 def test_the_switch_of_a_rope_is_found() -> None:
     make: Any = transformers.Phi3Config
-    config = make(rope_parameters=LONGROPE, original_max_position_embeddings=48)
+    config = make(
+        **SMALL, pad_token_id=0, rope_parameters=LONGROPE, original_max_position_embeddings=48
+    )
     assert rope_switch(config) == 48
     make = transformers.LlamaConfig
     assert rope_switch(make(rope_parameters=DYNAMIC, max_position_embeddings=64)) == 64
