@@ -40,7 +40,7 @@ def _table(report: VerifyReport) -> Table:
     info = report.info
     table = Table(
         title=f"{info.model} @ {info.revision}: {info.numerics}, weights {info.dtype}, "
-        f"arithmetic {info.compute_dtype}, {info.device}"
+        f"arithmetic {info.compute_dtype}, {info.device}, {info.forward} forward"
     )
     table.add_column("chat")
     for name in ("tokens", "same ids", "pipeline", "engine", "difference"):

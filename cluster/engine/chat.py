@@ -72,10 +72,9 @@ class ChatEncoder:
                 f"the tokenizer of {config.model!r} has no chat template; set "
                 "tokenizer.chat_template to the one the model was trained with and save it"
             )
-        limit = min(
-            config.max_tokens or found.max_position_embeddings, found.max_position_embeddings
+        return cls(
+            tokenizer, found.vocab_size, _longest(config, found), config.bos, config.truncate
         )
-        return cls(tokenizer, found.vocab_size, limit, config.bos, config.truncate)
 
     def encode(self, conversation: Conversation) -> Encoding:
         """One conversation. Raises InvalidInput or TooLong."""
@@ -170,6 +169,18 @@ class ChatEncoder:
         if isinstance(ids, InvalidInput):
             raise ModelRefused(f"the chat template cannot render one user message: {ids}")
         return int(ids[-1])
+
+
+def _longest(config: EngineConfig, found: Any) -> int:
+    """Tokens of the longest conversation; ALiBi models (Bloom) may name none themselves."""
+    limits = [config.max_tokens, getattr(found, "max_position_embeddings", None)]
+    named = [limit for limit in limits if limit]
+    if not named:
+        raise ModelRefused(
+            f"the config of {config.model!r} names no longest conversation "
+            "(max_position_embeddings); set max_tokens"
+        )
+    return min(named)
 
 
 def _bos_ids(tokenizer: Any, policy: BosPolicy) -> list[int]:

@@ -130,8 +130,9 @@ def plain_rewards(folder: Path, encodings: list[Encoding]) -> list[float]:
     """transformers, one chat at a time, by a model that has met no other chat."""
     auto: Any = AutoModelForSequenceClassification
     rewards = []
+    loaded = auto.from_pretrained(folder, dtype=torch.float32).eval()
     for encoding in encodings:
-        module = auto.from_pretrained(folder, dtype=torch.float32).eval()
+        module = copy.deepcopy(loaded)
         ids = torch.from_numpy(encoding.input_ids).long()[None]
         with torch.inference_mode():
             rewards.append(float(module(input_ids=ids, use_cache=False).logits[0, 0]))
@@ -268,3 +269,16 @@ def test_the_switch_of_a_rope_is_found() -> None:
     make = transformers.LlamaConfig
     assert rope_switch(make(rope_parameters=DYNAMIC, max_position_embeddings=64)) == 64
     assert rope_switch(make()) is None
+
+
+def test_a_config_without_a_longest_conversation_wants_max_tokens(tmp_path: Path) -> None:
+    extra = {"n_head": 4, "n_layer": 2, "max_position_embeddings": None}
+    folder = save(tmp_path, "BloomConfig", extra)
+    config = EngineConfig(model=str(folder), dtype="float32")
+    with pytest.raises(ModelRefused, match="set max_tokens"):
+        Engine.load(config)
+    engine = Engine.load(replace(config, max_tokens=256))
+    assert engine.info.forward == "own"
+    encodings = chats(120)
+    found = [r.reward for r in engine.score(encodings) if isinstance(r, Score)]
+    np.testing.assert_allclose(found, plain_rewards(folder, encodings), rtol=0, atol=1e-5)
