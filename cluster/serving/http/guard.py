@@ -6,20 +6,16 @@ Pure ASGI. Never reads a body and never logs a path's variable part, a query or 
 from __future__ import annotations
 
 import logging
-import re
 import time
-import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.errors import RewardError
 from cluster.serving.http.errors import internal_response
+from cluster.serving.http.request_id import HEADER, sound_id
 from cluster.serving.logs import LOGGER, event
 from cluster.serving.metrics import ServingMetrics
-
-HEADER = "X-Request-Id"
-_VALID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 
 class Guard:
@@ -35,8 +31,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(HEADER, "")
-        request_id = given if _VALID.fullmatch(given) else uuid.uuid4().hex
+        request_id = sound_id(Headers(scope=scope))
         scope.setdefault("state", {})["request_id"] = request_id
         started, status = time.perf_counter(), 0
 

@@ -1,16 +1,16 @@
-"""What Serve's own HTTP proxy says when the Ingress cannot: 503 in the JSON contract.
+"""What Serve's own HTTP proxy does beside the Ingress: 503 in the JSON contract, sound request ids.
 
 When an Ingress process dies, its proxy has nothing to pass on and the caller would get a bare text
-`500`. This middleware runs inside the proxy. Serve takes it from an environment variable of the
-node that the proxy runs on, so it is set before Ray starts there: `set_proxy_errors` does for a Ray
-that this process starts, `ray start` needs `export {VARIABLE}={MIDDLEWARES}`.
+`500`; a request id that is no text would be a `500` as well, and any other strange one would be
+echoed as it came. This middleware runs inside the proxy and before it. Serve takes it from an
+environment variable of the node that the proxy runs on, so it is set before Ray starts there:
+`set_proxy_errors` does for a Ray that this process starts, `ray start` needs
+`export {VARIABLE}={MIDDLEWARES}`.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import uuid
 
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -19,12 +19,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.errors import NotReady
 from cluster.serving.http.errors import error_response
+from cluster.serving.http.request_id import sound_id, with_id
 
 VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 MIDDLEWARES = "cluster.serving.http.proxy:middlewares"
 OF_THE_PROXY = (408, 503)
 """Statuses that Serve's proxy answers by itself, as text."""
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 
 class ProxyErrors:
@@ -38,6 +38,8 @@ class ProxyErrors:
             await self._app(scope, receive, send)
             return
         started = replaced = False
+        request_id = sound_id(Headers(scope=scope))
+        scope = scope | {"headers": with_id(scope["headers"], request_id)}
 
         async def outward(message: Message) -> None:
             nonlocal started, replaced
@@ -49,7 +51,7 @@ class ProxyErrors:
 
         await self._app(scope, receive, outward)
         if replaced or not started:
-            await _unavailable(Headers(scope=scope))(scope, receive, send)
+            await _unavailable(request_id)(scope, receive, send)
 
 
 def middlewares() -> list[Middleware]:
@@ -67,9 +69,8 @@ def _is_proxys_own(start: Message) -> bool:
     return start["status"] in OF_THE_PROXY and not kind.startswith("application/json")
 
 
-def _unavailable(asked: Headers) -> Response:
+def _unavailable(request_id: str) -> Response:
     error = NotReady("the process that was answering is gone or not there yet; ask again")
-    request_id = asked.get("x-request-id", "")
-    answer = error_response(error, request_id if _ID.fullmatch(request_id) else uuid.uuid4().hex)
+    answer = error_response(error, request_id)
     answer.headers["Retry-After"] = "1"
     return answer

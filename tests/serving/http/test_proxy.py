@@ -50,6 +50,20 @@ def test_the_apps_own_answers_pass_unchanged() -> None:
     assert (answer.status_code, answer.json()) == (503, {})
 
 
+@pytest.mark.parametrize("given", [b"\xff\xfe", b"x" * 129, b"<script>", b""])
+def test_a_strange_request_id_gives_way_to_one_that_all_use(given: bytes) -> None:
+    seen: list[bytes] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.extend(value for name, value in scope["headers"] if name == b"x-request-id")
+        await text_503(scope, receive, send)
+
+    answer = TestClient(ProxyErrors(app)).get("/x", headers=[(b"X-Request-Id", given)])
+    (used,) = seen
+    assert used != given
+    assert answer.json()["request_id"] == used.decode()
+
+
 @pytest.mark.ray
 def test_an_ingress_killed_under_load_answers_503_and_is_replaced(
     ray_cluster: Cluster, configure: Callable[..., ClusterConfig], http_port: int
