@@ -114,8 +114,10 @@ class HttpConfig:
     """Requests scored at once; another one gets 429. Probes are never refused."""
     max_items: Count = 4096
     """Most conversations in one request."""
-    max_tokens_per_request: Count = 2_000_000
-    """Most tokens in one request, a shared prompt counted for each of its responses."""
+    max_tokens_per_request: Count = 4_000_000
+    """Most tokens in one request, a shared prompt counted for each of its responses. With
+    `max_body_bytes` it bounds what a request takes of the Ingress's memory: 256 MiB at the
+    defaults, and 32 times the body for chats that share nothing."""
     max_priority: Annotated[int, Interval(ge=0, le=MAX_PRIORITY)] = MAX_PRIORITY
     """Highest priority that a request may ask for; trainers' own calls go up to 1000."""
     deadline_s: Positive = 300.0

@@ -45,7 +45,7 @@ def build_http_app(
     """
     metrics = metrics or ServingMetrics()
     keys = KeyRing.of(load_keys(config)) if keys is None else keys
-    door = Door(config.max_requests) if door is None else door
+    door = Door(config) if door is None else door
     # The interactive pages of FastAPI load scripts from a CDN; a slash more is no other place.
     app = FastAPI(
         title="reward-cluster",

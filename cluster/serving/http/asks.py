@@ -38,9 +38,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A whole request. deadline_s: from now."""
+    """A whole request. least_tokens: that it holds at least. deadline_s: from now."""
 
     wanted: list[Wanted]
+    least_tokens: int
     priority: int
     deadline_s: float
 
@@ -69,7 +70,8 @@ def rank_ask(body: Mapping[str, Any], limits: HttpConfig) -> Ask:
 
 
 def _ask(body: Mapping[str, Any], wanted: list[Wanted], limits: HttpConfig) -> Ask:
-    if least_tokens(wanted) > limits.max_tokens_per_request:
+    least = least_tokens(wanted)
+    if least > limits.max_tokens_per_request:
         raise too_many_tokens(limits.max_tokens_per_request)
     priority, deadline_s = body.get("priority"), body.get("deadline_s")
     priority = 0 if priority is None else _whole(priority)
@@ -82,7 +84,7 @@ def _ask(body: Mapping[str, Any], wanted: list[Wanted], limits: HttpConfig) -> A
     number = type(deadline_s) in (int, float)
     if not number or not deadline_s > 0 or deadline_s == math.inf:
         raise InvalidInput("`deadline_s` must be a number of seconds above 0")
-    return Ask(wanted, priority, float(min(deadline_s, limits.deadline_s)))
+    return Ask(wanted, least, priority, float(min(deadline_s, limits.deadline_s)))
 
 
 def least_tokens(wanted: Sequence[Wanted]) -> int:

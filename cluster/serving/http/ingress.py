@@ -81,7 +81,7 @@ class Ingress:
         scorer = ServiceScorer(batcher.app_name, config.http.max_tokens_per_request, metrics)
         self._config = config
         self._keys = KeyRing([NOBODY])
-        self._door = Door(config.http.max_requests)
+        self._door = Door(config.http)
         self._app = build_http_app(
             scorer,
             config.http,

@@ -47,7 +47,7 @@ class Service:
 
     async def results(self, ask: Ask) -> list[Score | RewardError]:
         """A result for all that is wanted, in order. Raises where the door is shut."""
-        with self.door.passed():
+        with self.door.passed(ask.least_tokens):
             return await self._results(ask)
 
     async def _results(self, ask: Ask) -> list[Score | RewardError]:

@@ -15,6 +15,7 @@ from support.http import FakeScorer, made_score
 
 from cluster.config import HttpConfig
 from cluster.errors import InvalidInput, NotReady, Overloaded, TooLong, TooSlow
+from cluster.serving.http.asks import score_ask
 from cluster.serving.http.body import UNREAD_BODIES, BodyReader, parse_object
 from cluster.serving.http.door import Door
 
@@ -148,14 +149,39 @@ def test_the_same_key_in_different_objects_is_no_matter() -> None:
 
 
 def test_so_many_requests_pass_the_door_and_no_more() -> None:
-    door = Door(1)
-    with door.passed(), pytest.raises(Overloaded, match="max_requests"), door.passed():
+    door = Door(HttpConfig(max_requests=1))
+    with door.passed(1), pytest.raises(Overloaded, match="max_requests"), door.passed(1):
         pass
-    with door.passed():
+    with door.passed(1):
         pass
     door.draining = True
-    with pytest.raises(NotReady), door.passed():
+    with pytest.raises(NotReady), door.passed(1):
         pass
+
+
+def test_requests_together_hold_as_many_tokens_as_one_may() -> None:
+    door = Door(HttpConfig(max_tokens_per_request=10))
+    with door.passed(6):
+        with door.passed(4):
+            pass
+        with pytest.raises(Overloaded), door.passed(5):
+            pass
+    with door.passed(10):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("body", "n"),
+    [
+        ({"conversations": [{"ids": [1] * 7}, {"text": "x" * 32}]}, 9),
+        ({"conversations": [{"prompt": "x" * 160, "responses": ["a", "b", "y" * 16]}]}, 34),
+        ({"conversations": [{"messages": [{"role": "user", "content": 3}]}, {"text": 3}]}, 1),
+    ],
+)
+def test_the_tokens_that_a_request_holds_at_least_are_told_from_its_characters(
+    body: dict[str, Any], n: int
+) -> None:
+    assert score_ask(body, HttpConfig()).least_tokens == n
 
 
 BODY = {"conversations": [{"ids": [1, 2, 3]}]}

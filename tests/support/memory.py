@@ -1,0 +1,128 @@
+"""Run as a program: how far one request of a kind lets this process grow.
+
+    python -m support.memory KIND    prints {"status", "body_bytes", "grown_bytes"}
+
+The HTTP app and the encoding are the service's own; the batcher is replaced by a pure function.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from support.http import INFO, score_of
+
+from cluster.config import EngineConfig, HttpConfig
+from cluster.errors import RewardError
+from cluster.serving.http.app import build_http_app
+from cluster.serving.scoring import ConversationScorer, Terms
+from cluster.serving.wire import ServedModel
+from cluster.types import Conversation, EncodedBatch, Encoding, ModelInfo, Score
+
+WORDS = "the quick brown fox jumps over the lazy dog again "
+PIECE = 65536
+KINDS: dict[str, Any] = {
+    # Half a megabyte that asks for 500 million tokens: the finding.
+    "long prompt, 4000 responses": lambda: {
+        "prompt": WORDS * 10_000,
+        "responses": [f"r{i}" for i in range(4000)],
+    },
+    # As many tokens as are encoded before the limit is found: the worst.
+    "prompt, 4000 long responses": lambda: {
+        "prompt": WORDS * 28,
+        "responses": [f"r{i} {WORDS * 20}" for i in range(4000)],
+    },
+    "150000 messages, 1000 responses": lambda: {
+        "prompt": [{"role": "user", "content": ""}] * 150_000,
+        "responses": [f"r{i}" for i in range(1000)],
+    },
+}
+
+
+class Submitter:
+    """Builds what would be sent to the batcher, and answers itself."""
+
+    async def served(self, deadline: float | None) -> ServedModel:
+        return ServedModel(INFO, EngineConfig())
+
+    async def results(
+        self, encodings: Mapping[int, Encoding], *rest: Any
+    ) -> AsyncIterator[tuple[int, Score | RewardError]]:
+        batch = EncodedBatch.from_encodings(list(encodings.values()))
+        await asyncio.sleep(0.01)
+        del batch
+        for i, encoding in encodings.items():
+            yield i, score_of(encoding)
+
+
+class Scorer:
+    """As the Ingress has it."""
+
+    def __init__(self, config: HttpConfig) -> None:
+        submitter: Any = Submitter()
+        self._scorer = ConversationScorer(submitter, config.max_tokens_per_request)
+
+    async def score(
+        self, conversations: Sequence[Conversation], *, priority: int, deadline_s: float
+    ) -> list[Score | RewardError]:
+        async def at_once() -> AsyncIterator[Mapping[int, Any]]:
+            yield dict(enumerate(conversations))
+
+        terms = Terms(priority, time.monotonic() + deadline_s)
+        return await self._scorer.score(len(conversations), at_once(), terms)
+
+    async def info(self) -> ModelInfo:
+        return INFO
+
+    async def ready(self) -> bool:
+        return True
+
+
+async def status_of(app: Any, path: str, body: bytes) -> int:
+    """Of a POST whose body arrives in pieces."""
+    pieces = iter(range(0, len(body), PIECE))
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        start = next(pieces)
+        more = start + PIECE < len(body)
+        return {"type": "http.request", "body": body[start : start + PIECE], "more_body": more}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
+    await app(scope, receive, send)
+    return int(sent[0]["status"])
+
+
+def peak_bytes() -> int:
+    """The most that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def chats() -> dict[str, Any]:
+    """As many and as long as the default limits let in."""
+    pairs = ((f"{i} {WORDS * 20}", WORDS * 18) for i in range(4096))
+    return {"conversations": [{"prompt": prompt, "response": said} for prompt, said in pairs]}
+
+
+async def measured(kind: str) -> dict[str, int]:
+    """The status and the growth."""
+    app = build_http_app(Scorer(HttpConfig()), HttpConfig())
+    await status_of(app, "/v1/rank", b'{"prompt": "a", "responses": ["b"]}')  # loads the tokenizer
+    path, made = ("/v1/score", chats()) if kind == "chats" else ("/v1/rank", KINDS[kind]())
+    body = json.dumps(made).encode()
+    del made
+    before = peak_bytes()
+    status = await status_of(app, path, body)
+    return {"status": status, "body_bytes": len(body), "grown_bytes": peak_bytes() - before}
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(measured(sys.argv[1]))))
