@@ -126,9 +126,9 @@ class ChatEncoder:
     def _chat(self, messages: list[Message], ids: TokenIds) -> Encoding | RewardError:
         if messages[-1]["role"] != "assistant" and not self._warned:
             self._warned = True
+            # Without the role: it is the caller's text, and logs hold none of that.
             log.warning(
-                "a conversation ends on a %s turn; reward models judge the assistant's last turn",
-                messages[-1]["role"],
+                "a conversation does not end on an assistant turn, which reward models judge"
             )
         try:
             return self._finish(np.concatenate([self._bos, ids]))

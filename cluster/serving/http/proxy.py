@@ -39,7 +39,7 @@ class ProxyErrors:
             return
         started = replaced = False
         request_id = sound_id(Headers(scope=scope))
-        scope = scope | {"headers": with_id(scope["headers"], request_id)}
+        scope = {**scope, "headers": with_id(scope["headers"], request_id)}
 
         async def outward(message: Message) -> None:
             nonlocal started, replaced
