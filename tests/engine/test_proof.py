@@ -70,6 +70,14 @@ LONGROPE = {
 }
 DYNAMIC = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
 
+JAMBA = {
+    "num_experts": 2,
+    "attn_layer_period": 2,
+    "attn_layer_offset": 1,
+    "mamba_d_state": 4,
+    "use_mamba_kernels": False,
+}
+
 CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "llama": ("LlamaConfig", {}, "packed"),
     "qwen2": ("Qwen2Config", {}, "packed"),
@@ -97,6 +105,10 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
         {"rope_parameters": DYNAMIC, "max_position_embeddings": 64},
         "packed",
     ),
+    "gptj": ("GPTJConfig", {"n_embd": 32, "n_head": 4, "n_layer": 2, "rotary_dim": 4}, "packed"),
+    "mixtral": ("MixtralConfig", {}, "packed"),
+    "gemma3": ("Gemma3TextConfig", {"head_dim": 8, "sliding_window": 32}, "packed"),
+    "jamba": ("JambaConfig", JAMBA, "own"),
 }
 
 
