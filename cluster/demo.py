@@ -19,7 +19,8 @@ from rich.table import Table
 
 from cluster.config import ClusterConfig, EngineConfig
 from cluster.errors import InvalidInput, RewardError
-from cluster.files import BrokenRow, read_rows
+from cluster.files import BrokenRow
+from cluster.reader import read_rows
 from cluster.serving.local import local_service
 from cluster.types import Chat, Score
 

@@ -1,7 +1,9 @@
 """A row of a data file -> the conversations it asks to score -> the row with its rewards.
 
 Invariant: every row comes out once, in order, its other fields untouched, carrying either its
-rewards or an `error`, never both and never neither. Formats, the first that fits:
+rewards or an `error`, never both and never neither. Of several `responses` those that cannot be
+scored have null among the rewards and say why in `reward_errors`; a row none of whose responses can
+be scored has an `error`. Formats, the first that fits:
 
     chosen + rejected (+ prompt)            -> chosen_reward, rejected_reward
     input + output_1 + output_2 + label     -> chosen_reward, rejected_reward   (LLMBar)
@@ -16,7 +18,8 @@ stripped; an empty assistant turn that ends a prompt is dropped. Any other strin
 whole conversation is text that is already templated. A list of messages beside a prompt is the
 whole conversation where it begins with the prompt, else what follows the prompt. LLMBar's label
 1 or 2 names the output that is chosen. A row scored without the start of a conversation says so
-with `reward_truncated`. Rewards and errors of an earlier run are replaced.
+with `reward_truncated`. Rewards and errors of an earlier run are replaced; a column `error` of the
+user's own stays, and the row's error is then called `reward_error`.
 
 Knows nothing of models: the scoring function is passed in.
 """
@@ -42,6 +45,9 @@ _FORMATS = (
     "`chosen` + `rejected`, or `input` + `output_1` + `output_2` + `label`"
 )
 _CUT = "reward_truncated"
+_UNSCORED = "reward_errors"
+_OURS = (_CUT, _UNSCORED)
+_REPORT = {"line", "item", "code", "message"}
 _PAIR = ("chosen_reward", "rejected_reward")
 
 
@@ -57,8 +63,8 @@ class Ask:
     conversations: tuple[Conversation, ...]
     keys: tuple[str, ...]
 
-    def answers(self, rewards: Sequence[float]) -> dict[str, Any]:
-        """`rewards`, one a conversation, as fields of the row."""
+    def answers(self, rewards: Sequence[float | None]) -> dict[str, Any]:
+        """`rewards`, one per conversation, as fields of the row."""
         if self.keys == ("rewards",):
             return {"rewards": list(rewards)}
         return dict(zip(self.keys, rewards, strict=True))
@@ -66,11 +72,21 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class ScoredRow:
-    """A row on its way out. error: why it has no rewards, None where it has."""
+    """A row on its way out.
+
+    error: why it has no rewards, None where it has.  unscored: the errors of those of its responses
+    that have none, each message naming the response.
+    """
 
     number: int
     value: dict[str, Any]
     error: RewardError | None = None
+    unscored: tuple[RewardError, ...] = ()
+
+    @property
+    def errors(self) -> tuple[RewardError, ...]:
+        """Everything that went wrong in the row."""
+        return self.unscored if self.error is None else (self.error,)
 
 
 def score_rows(
@@ -199,23 +215,56 @@ def _score_window(
 
 
 def _finished(row: Row, ask: Ask, results: Sequence[Score | RewardError]) -> ScoredRow:
-    scores = []
-    for field, result in zip(ask.fields, results, strict=True):
-        if isinstance(result, RewardError):
-            return _failed(row, result, field, ask.keys)
-        scores.append(result)
-    kept = {key: value for key, value in row.value.items() if key not in ("error", _CUT)}
-    answers = ask.answers([score.reward for score in scores])
-    flag = {_CUT: True} if any(score.truncated for score in scores) else {}
-    return ScoredRow(row.number, kept | answers | flag)
+    named = list(zip(ask.fields, results, strict=True))
+    failed = [(field, result) for field, result in named if isinstance(result, RewardError)]
+    if failed and (ask.keys != ("rewards",) or len(failed) == len(results)):
+        field, error = failed[0]
+        return _failed(row, error, field, ask.keys)
+    kept = {key: value for key, value in _without_report(row.value).items() if key not in _OURS}
+    answers = ask.answers([r.reward if isinstance(r, Score) else None for r in results])
+    if any(isinstance(r, Score) and r.truncated for r in results):
+        answers[_CUT] = True
+    if failed:
+        answers[_UNSCORED] = [_report(row.number, error, field) for field, error in failed]
+    return ScoredRow(row.number, kept | answers, None, tuple(_named(f, e) for f, e in failed))
 
 
 def _failed(
     row: Row | BrokenRow, error: RewardError, field: str | None, stale: Sequence[str]
 ) -> ScoredRow:
-    """The row with `error`; rewards of an earlier run must not stand beside it."""
+    """The row with its error; rewards of an earlier run must not stand beside it."""
     value = {"text": row.text} if isinstance(row, BrokenRow) else row.value
-    kept = {key: kept for key, kept in value.items() if key not in (*stale, _CUT)}
-    named = error.message if field is None else f"{field}: {error.message}"
-    report = {"line": row.number, "item": field, "code": error.code, "message": error.message}
-    return ScoredRow(row.number, kept | {"error": report}, type(error)(named))
+    kept = {key: kept for key, kept in value.items() if key not in (*stale, *_OURS)}
+    report = _report(row.number, error, field)
+    return ScoredRow(row.number, with_report(kept, report), _named(field, error))
+
+
+def with_report(row: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
+    """`row` with its error's report: as `error`, or `reward_error` beside an `error` of its own."""
+    sound = _without_report(row)
+    return sound | {"reward_error" if "error" in sound else "error": dict(report)}
+
+
+def report_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The report that `with_report` put there, None where there is none."""
+    found = (row.get(name) for name in ("reward_error", "error"))
+    return next((one for one in found if _is_report(one)), None)
+
+
+def _without_report(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Without an earlier run's report; a user's own `error` is none."""
+    named = ("error", "reward_error")
+    return {key: value for key, value in row.items() if key not in named or not _is_report(value)}
+
+
+def _is_report(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == _REPORT
+
+
+def _report(number: int, error: RewardError, field: str | None) -> dict[str, Any]:
+    return {"line": number, "item": field, "code": error.code, "message": error.message}
+
+
+def _named(field: str | None, error: RewardError) -> RewardError:
+    """`error` naming its field in the message."""
+    return type(error)(error.message if field is None else f"{field}: {error.message}")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from cluster.errors import InvalidInput
-from cluster.files import BrokenRow, Row, atomic_writer, read_rows, to_json_line, write_rows
+from cluster.files import BrokenRow, Row, atomic_writer, to_json_line, write_rows
+from cluster.reader import read_rows
 
 
 def test_rows_keep_their_line_numbers_past_blank_lines(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cluster"
-BASE = {"types", "errors", "config", "files", "rows"}
+BASE = {"types", "errors", "config", "files", "input_files", "reader", "rows", "lock"}
 LAYERS = (
     BASE,
     {"engine"},

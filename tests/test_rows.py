@@ -134,18 +134,38 @@ def test_rewards_stand_beside_the_fields_of_their_rows() -> None:
     ]
 
 
-def test_one_bad_response_is_named_and_leaves_its_row_without_rewards() -> None:
-    [row] = scored({"prompt": "hi", "responses": ["ok", "bad"], "rewards": [1, 2]})
-    assert row == {
-        "prompt": "hi",
-        "responses": ["ok", "bad"],
-        "error": {
-            "line": 1,
-            "item": "responses[1]",
-            "code": "too_long",
-            "message": "9 tokens are more than 4",
-        },
+REPORT = {"line": 1, "code": "too_long", "message": "9 tokens are more than 4"}
+
+
+def test_one_bad_response_is_named_and_costs_the_others_nothing() -> None:
+    row = {"prompt": "hi", "responses": ["ok", "bad"], "rewards": [1, 2]}
+    [found] = score_rows([Row(1, row)], Scorer())
+    [good] = scored({"prompt": "hi", "response": "ok"})
+    assert found.value == row | {
+        "rewards": [good["reward"], None],
+        "reward_errors": [REPORT | {"item": "responses[1]"}],
     }
+    assert found.error is None
+    assert [str(error) for error in found.errors] == ["responses[1]: 9 tokens are more than 4"]
+
+
+def test_a_row_none_of_whose_responses_can_be_scored_has_an_error_and_no_rewards() -> None:
+    [row] = scored({"prompt": "hi", "responses": ["bad"], "rewards": [1]})
+    error = REPORT | {"item": "responses[0]"}
+    assert row == {"prompt": "hi", "responses": ["bad"], "error": error}
+
+
+def test_a_column_error_of_the_users_own_stays_beside_rewards_and_errors() -> None:
+    for mine in ("wrong chosen answer", {"code": 5}, None):
+        sound, broken = scored(
+            {"prompt": "hi", "response": "yes", "error": mine},
+            {"prompt": "hi", "response": "bad", "error": mine},
+        )
+        assert sound["error"] == broken["error"] == mine
+        assert "reward" in sound
+        assert broken["reward_error"] == REPORT | {"line": 2, "item": "response"}
+        [again] = scored(broken | {"response": "yes"})
+        assert again.keys() == {"prompt", "response", "error", "reward"}
 
 
 def test_a_broken_line_is_kept_as_text_with_its_error() -> None:

@@ -16,7 +16,8 @@ import click
 
 from cluster.cli.options import engine_config, engine_options
 from cluster.cli.progress import TokenProgress
-from cluster.files import STDIO, atomic_writer, read_rows, to_json_line
+from cluster.files import STDIO, atomic_writer, to_json_line
+from cluster.reader import read_rows
 from cluster.rows import ScoredRow, score_rows
 
 if TYPE_CHECKING:

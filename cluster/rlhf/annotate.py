@@ -13,19 +13,17 @@ Needs a Ray that is initialised; knows nothing of output files.
 
 from __future__ import annotations
 
-import json
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.config import EngineConfig
 from cluster.engine.checkpoint import load_config, revision
 from cluster.errors import ConfigError, InvalidInput, RewardError
-from cluster.files import BrokenRow, Row, read_rows, to_json_line
-from cluster.rlhf import sources
+from cluster.files import BrokenRow, Row, to_json_line
+from cluster.reader import parse_text, read_texts
+from cluster.rlhf.reward_service import service_scorer
 from cluster.rlhf.scored_by import identity, scored_by
 from cluster.rows import ScoredRow, Scorer, score_rows
 from cluster.types import Conversation, Score
@@ -35,16 +33,20 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 ROWS_A_BLOCK = 64
-_TEXT = "__line__"
-"""Column of lines yet to be parsed; no column of a table is called so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Annotated:
-    """One finished row. line: its JSON; error: why it is rejected, None where it has rewards."""
+    """One finished row.
+
+    line: its JSON.  rewards: of what was scored.  errors: a message for each failure in it.
+    rejected: whether nothing of it was scored.
+    """
 
     line: str
-    error: str | None
+    rewards: list[float]
+    errors: list[str]
+    rejected: bool
     n_tokens: int
 
 
@@ -60,15 +62,16 @@ class Pool:
     n: int = 1
     gpus: float = 0.0
     app: str | None = None
+    patience_s: float = 600.0
+    """Seconds for which a service that does not answer is waited for."""
 
 
 def annotate(source: str, pool: Pool, skip: int = 0) -> Iterator[Annotated]:
     """The rows of `source` from row `skip` on, scored, in order.
 
-    source: a .jsonl or .json file (.gz too), a .parquet file, a folder of either, or a URL of one,
-    such as s3://bucket/rows.jsonl. Raises InvalidInput for a source that is not there, ConfigError
-    where another model answers than `pool.made_by`, and the RewardError of an item that a retry may
-    mend; ask again from the last row that came.
+    source: see `cluster.input_files.find_input`. Raises InvalidInput for a source that is not
+    there, ConfigError where another model answers than `pool.made_by`, and the RewardError of an
+    item that a retry may fix; ask again from the last row that came.
     """
     import ray.data
     from ray.data import ActorPoolStrategy
@@ -77,10 +80,7 @@ def annotate(source: str, pool: Pool, skip: int = 0) -> Iterator[Annotated]:
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    blocks = _blocks(source, skip)
-    if blocks is None:
-        return
-    scored = blocks.map_batches(
+    scored = _blocks(source, skip).map_batches(
         _Worker,
         fn_constructor_args=(pool,),
         batch_size=ROWS_A_BLOCK,
@@ -90,8 +90,8 @@ def annotate(source: str, pool: Pool, skip: int = 0) -> Iterator[Annotated]:
         num_cpus=0 if pool.app else 1,
     )
     try:
-        for number, row in enumerate(scored.iter_rows(), skip + 1):
-            yield Annotated(_numbered(row, number), row["error"] or None, row["n_tokens"])
+        for row in scored.iter_rows():
+            yield Annotated(**row)
     except RayTaskError as error:
         raise _cause(error) from None
 
@@ -102,17 +102,20 @@ class _Worker:
     def __init__(self, pool: Pool) -> None:
         self._n_tokens = 0
         self._made_by = pool.made_by
-        self._score = self._engine(pool) if pool.app is None else _service(pool.app)
+        self._score = _scorer(pool)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         import pyarrow as pa
 
         rows = list(score_rows(_rows(block), self._checked))
         n_tokens, self._n_tokens = self._n_tokens, 0
+        texts = pa.list_(pa.large_string())
         return pa.table(
             {
                 "line": pa.array([to_json_line(row.value) for row in rows], pa.large_string()),
-                "error": pa.array([_reason(row) for row in rows], pa.large_string()),
+                "rewards": pa.array([_rewards(row) for row in rows], pa.list_(pa.float64())),
+                "errors": pa.array([_told(row) for row in rows], texts),
+                "rejected": [row.error is not None for row in rows],
                 "n_tokens": pa.array([n_tokens] + [0] * (len(rows) - 1), pa.int64()),
             }
         )
@@ -133,83 +136,59 @@ class _Worker:
                 f"the rewards are of {dict(answered)} now; the run began with {dict(self._made_by)}"
             )
 
-    def _engine(self, pool: Pool) -> Scorer:
-        from cluster.engine.offline import OfflineScorer
-
-        return OfflineScorer.load(pool.config).score
-
 
 def answering(pool: Pool) -> dict[str, str]:
     """The `made_by` of `pool`: by the checkpoint's files, or by asking the service."""
     if pool.app is not None:
-        return scored_by(_service(pool.app))
+        return scored_by(_scorer(pool))
     found = revision(pool.config, getattr(load_config(pool.config), "_commit_hash", None))
     return {"model": pool.config.model, "revision": found, "numerics": pool.config.numerics}
 
 
-def _service(app: str) -> Scorer:
-    from cluster.serving.client import RewardService, connect
+def _scorer(pool: Pool) -> Scorer:
+    if pool.app is not None:
+        return service_scorer(pool.app, pool.patience_s)
+    from cluster.engine.offline import OfflineScorer
 
-    client = connect(app, name=f"annotate-{uuid.uuid4().hex[:8]}", detached=False)
-    return RewardService(client=client).score
+    return OfflineScorer.load(pool.config).score
 
 
-def _blocks(source: str, skip: int) -> Dataset | None:
-    """The input as a data set of blocks, None where nothing is left of it."""
+def _blocks(source: str, skip: int) -> Dataset:
+    """The input as a data set of blocks, read as they are wanted and in order."""
     import ray.data
+    from ray.data.block import BlockMetadata
+    from ray.data.datasource import Datasource, ReadTask
 
-    found = sources.find(source)
-    local = Path(source)
-    if local.is_file() and not found.is_parquet:  # line by line, and JSON arrays
-        refs: list[Any] = [ray.put(t) for t in _tables(islice(read_rows(local), skip, None))]
-        return ray.data.from_arrow_refs(refs) if refs else None
-    read = ray.data.read_parquet if found.is_parquet else ray.data.read_text
-    data = read(list(found.paths), filesystem=found.filesystem)
-    if not found.is_parquet:
-        data = data.rename_columns({"text": _TEXT})
-    left = data.split_at_indices([skip])[1] if skip else data
-    return left if left.take(1) else None
+    class Rows(Datasource):
+        def estimate_inmemory_data_size(self) -> None:
+            return None
+
+        def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
+            return [ReadTask(lambda: _tables(source, skip), BlockMetadata(None, None, None))]
+
+    make: Any = Rows  # its base is untyped
+    rows: Dataset = ray.data.read_datasource(make(), override_num_blocks=1)
+    return rows
 
 
-def _tables(rows: Iterable[Row | BrokenRow]) -> Iterator[pa.Table]:
+def _tables(source: str, skip: int) -> Iterator[pa.Table]:
+    """Blocks of (number, text, reason), at least one, which may be empty."""
     import pyarrow as pa
 
-    rows = iter(rows)
+    fields = [("number", pa.int64()), ("text", pa.large_string()), ("reason", pa.large_string())]
+    rows = read_texts(source, skip)
     while block := list(islice(rows, ROWS_A_BLOCK)):
-        texts = [r.text if isinstance(r, BrokenRow) else to_json_line(r.value) for r in block]
-        reasons = [r.reason if isinstance(r, BrokenRow) else "" for r in block]
-        numbers = [r.number for r in block]
-        schema = {"number": pa.int64(), _TEXT: pa.large_string(), "reason": pa.large_string()}
-        yield pa.table([numbers, texts, reasons], schema=pa.schema(schema))
+        columns = [list(column) for column in zip(*block, strict=True)]
+        yield pa.table(columns, schema=pa.schema(fields))
+    yield pa.schema(fields).empty_table()
 
 
 def _rows(block: pa.Table) -> Iterator[Row | BrokenRow]:
-    """The rows of a block: of ours, of text lines, or of a table with a column a field."""
-    for value in block.to_pylist():
-        if _TEXT not in block.column_names:
-            yield _of_table(value)
-        elif value.get("reason"):
-            yield BrokenRow(value["number"], value[_TEXT], value["reason"])
+    for row in block.to_pylist():
+        if row["reason"]:
+            yield BrokenRow(**row)
         else:
-            yield _parsed(value.get("number", 0), value[_TEXT])
-
-
-def _of_table(value: dict[str, Any]) -> Row | BrokenRow:
-    try:
-        to_json_line(value)
-    except (TypeError, ValueError) as error:  # dates, bytes
-        return BrokenRow(0, repr(value), f"cannot be written as JSON ({error}); convert the column")
-    return Row(0, value)
-
-
-def _parsed(number: int, text: str) -> Row | BrokenRow:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        return BrokenRow(number, text, f"not JSON ({error}); write one object a line")
-    if not isinstance(value, dict):
-        return BrokenRow(number, text, f"a JSON {type(value).__name__}, not an object with fields")
-    return Row(number, value)
+            yield parse_text(row["number"], row["text"])
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -220,27 +199,18 @@ def _cause(error: BaseException) -> BaseException:
     return cause or error
 
 
-def _reason(row: ScoredRow) -> str:
-    if row.error is None:
-        return ""
-    return f"{row.error.message} [{row.error.code}]"
+def _rewards(row: ScoredRow) -> list[float]:
+    return [] if row.error is not None else rewards_of(row.value)
 
 
-def _numbered(row: dict[str, Any], number: int) -> str:
-    """The line, an error's row number filled in where only the reader of all rows knows it."""
-    line: str = row["line"]
-    if not row["error"]:
-        return line
-    value = json.loads(line)
-    value["error"]["line"] = value["error"]["line"] or number
-    return to_json_line(value)
+def _told(row: ScoredRow) -> list[str]:
+    return [f"line {row.number}: {error.message} [{error.code}]" for error in row.errors]
 
 
-def summary_rewards(line: str) -> list[float]:
-    """The rewards of a finished line, whichever format it has. Raises InvalidInput."""
-    row = json.loads(line)
-    for keys in (("rewards",), ("reward",), ("chosen_reward", "rejected_reward")):
+def rewards_of(row: Mapping[str, Any]) -> list[float]:
+    """The rewards of a finished row, whichever format it has. Raises InvalidInput."""
+    for keys in (("rewards",), ("chosen_reward", "rejected_reward"), ("reward",)):
         if all(key in row for key in keys):
-            values = [row[key] for key in keys]
-            return values[0] if keys == ("rewards",) else values
+            values = row["rewards"] if keys == ("rewards",) else [row[key] for key in keys]
+            return [reward for reward in values if reward is not None]
     raise InvalidInput("a finished row has rewards")

@@ -2,7 +2,8 @@
 
 The row is {"prompt": messages or text, "responses": [text or messages, ...], "rewards": [...]},
 as `annotate` and `score` write it (RLHFlow's data_with_rewards). Any number of responses, each
-row its own. A row that is no such group is a value (`Reject`), never an exception and never a
+row its own. A response whose reward is null could not be scored and is no candidate. A row that is
+no such group is a value (`Reject`), never an exception and never a
 reward of 0. Knows nothing of what is done with the rewards.
 """
 
@@ -16,8 +17,9 @@ from typing import Any
 
 from cluster.engine.conversations import check_messages, check_text
 from cluster.errors import InvalidInput, RewardError
-from cluster.files import BrokenRow, Row, read_rows
-from cluster.rows import prompt_messages
+from cluster.files import BrokenRow, Row
+from cluster.reader import read_rows
+from cluster.rows import prompt_messages, report_of, with_report
 from cluster.types import Message
 
 
@@ -37,7 +39,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One row. number: its line from 1. responses: in the row's order, at least one."""
+    """One row. number: its line from 1. responses: those with a reward, in order, at least one."""
 
     number: int
     prompt: tuple[Message, ...]
@@ -61,7 +63,7 @@ class Reject:
             "code": self.error.code,
             "message": self.error.message,
         }
-        return self.row | {"error": report}
+        return with_report(self.row, report)
 
 
 def read_groups(path: Path) -> Iterator[Group | Reject]:
@@ -84,21 +86,21 @@ def group_of(row: Row) -> Group:
         raise InvalidInput(
             f"{len(replies)} responses but {len(rewards)} rewards; annotate the row again"
         )
+    scored = [i for i, reward in enumerate(rewards) if reward is not None]
+    if not scored:
+        raise InvalidInput("none of the responses has a reward; annotate the row again")
     return Group(
         row.number,
         tuple(prompt),
-        tuple(
-            Response(i, _reply(prompt, reply, i), _reward(reward, i))
-            for i, (reply, reward) in enumerate(zip(replies, rewards, strict=True))
-        ),
+        tuple(Response(i, _reply(prompt, replies[i], i), _reward(rewards[i], i)) for i in scored),
     )
 
 
 def _field(row: Row, name: str) -> Any:
     if name in row.value:
         return row.value[name]
-    failed = row.value.get("error")
-    why = f"; its annotation failed: {failed}" if name == "rewards" and failed else ""
+    failed = report_of(row.value)
+    why = f"; its annotation failed: {failed['message']}" if name == "rewards" and failed else ""
     raise InvalidInput(f"`{name}` is missing{why}; give prompt, responses and rewards")
 
 

@@ -10,13 +10,36 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from cluster.errors import ConfigError
-from cluster.files import atomic_writer
+from cluster.errors import ConfigError, InvalidInput
+from cluster.files import atomic_writer, to_json_line
 
-KEPT, REJECTED = ".kept.jsonl", ".rejected.jsonl"
+KEPT, REJECTED, FACTS = ".kept.jsonl", ".rejected.jsonl", ".facts.jsonl"
+
+
+class FinishedRow(Protocol):
+    """A row as it is kept: its JSON line, and what a summary needs of it."""
+
+    @property
+    def line(self) -> str: ...
+    @property
+    def rewards(self) -> list[float]: ...
+    @property
+    def errors(self) -> list[str]: ...
+    @property
+    def rejected(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a summary needs of a finished row, so that its line need not be parsed again."""
+
+    rewards: list[float]
+    errors: list[str]
+    rejected: bool
 
 
 class Parts:
@@ -32,13 +55,18 @@ class Parts:
         while (end := self._end_of(self.n_done)) is not None:
             self.n_done = end
 
-    def add(self, kept: Sequence[str], rejected: Sequence[str]) -> None:
-        """One more part: the JSON lines of the next len(kept) + len(rejected) input rows."""
-        end = self.n_done + len(kept) + len(rejected)
+    def add(self, rows: Sequence[FinishedRow]) -> None:
+        """One more part: the next len(rows) input rows."""
+        end = self.n_done + len(rows)
         stem = f"{self.n_done:012d}-{end:012d}"
-        for suffix, lines in ((REJECTED, rejected), (KEPT, kept)):  # kept, written last, counts
+        lines = {
+            REJECTED: [row.line for row in rows if row.rejected],
+            FACTS: [_facts_line(row) for row in rows],
+            KEPT: [row.line for row in rows if not row.rejected],  # written last: it counts
+        }
+        for suffix, texts in lines.items():
             with atomic_writer(self._folder / (stem + suffix)) as out:
-                out.writelines(lines)
+                out.writelines(texts)
         self.n_done = end
 
     def kept(self) -> Iterator[str]:
@@ -48,6 +76,11 @@ class Parts:
     def rejected(self) -> Iterator[str]:
         """The rejected lines of every part, in the order of the input."""
         return self._lines(REJECTED)
+
+    def facts(self) -> Iterator[Facts]:
+        """Of every row, in the order of the input."""
+        for line in self._lines(FACTS):
+            yield Facts(**json.loads(line))
 
     def remove(self) -> None:
         """Delete the folder; to be called once the output is whole."""
@@ -71,8 +104,16 @@ class Parts:
         return int(found[0].name[13:25]) if found else None
 
     def _lines(self, suffix: str) -> Iterator[str]:
+        """Raises InvalidInput where a part has gone since: half an output is never written."""
         start = 0
-        while (end := self._end_of(start)) is not None:
+        while start < self.n_done:
+            end = self._end_of(start)
+            if end is None:
+                raise InvalidInput(f"{self._folder} has lost the part from row {start} on")
             with (self._folder / f"{start:012d}-{end:012d}{suffix}").open(encoding="utf-8") as part:
                 yield from part
             start = end
+
+
+def _facts_line(row: FinishedRow) -> str:
+    return to_json_line({"rewards": row.rewards, "errors": row.errors, "rejected": row.rejected})

@@ -15,7 +15,8 @@ from typing import Any
 
 from cluster.engine.conversations import check_messages
 from cluster.errors import InvalidInput, RewardError
-from cluster.files import BrokenRow, Row, read_rows
+from cluster.files import BrokenRow, Row
+from cluster.reader import read_rows
 from cluster.rlhf.groups import Reject
 from cluster.rows import prompt_messages
 from cluster.types import Chat, Message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from cluster.cli import main
 from cluster.config import EngineConfig
 from cluster.engine.offline import OfflineScorer
 from cluster.errors import NotFinite, NotReady, RewardError
-from cluster.rlhf.annotate import Pool, _Worker
+from cluster.lock import output_lock
+from cluster.rlhf.annotate import Annotated, Pool, _Worker
 from cluster.rlhf.parts import Parts
 from cluster.types import Conversation, Message, Score
 
@@ -56,7 +58,7 @@ def source(tmp_path: Path) -> Path:
     return write_lines(tmp_path / "in.jsonl", rows)
 
 
-def run(source: Path, out: Path, model: Path, *options: str) -> Result:
+def run(source: Path | str, out: Path, model: Path, *options: str) -> Result:
     command = ["annotate", str(source), str(out), "--model", str(model), *options]
     done = CliRunner().invoke(main, command)
     assert isinstance(done.exception, SystemExit | None), done.exception
@@ -97,24 +99,24 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_with_the_same_bytes(
     assert run(source, whole, smallest_checkpoint).exit_code == 1
     add = Parts.add
 
-    def die_at_90(self: Parts, kept: Sequence[str], rejected: Sequence[str]) -> None:
+    def die_at_90(self: Parts, rows: Sequence[Annotated]) -> None:
         if self.n_done >= 90:
             raise KeyboardInterrupt
-        add(self, kept, rejected)
+        add(self, rows)
 
     with monkeypatch.context() as patch:
         patch.setattr(Parts, "add", die_at_90)
         assert run(source, cut, smallest_checkpoint, "--part-rows", "30").exit_code != 0
     assert not cut.exists()
     done = run(source, cut, smallest_checkpoint, "--part-rows", "30")
-    assert "going on after the 90 rows of an earlier run" in done.stderr
+    assert "resuming after the 90 rows already done" in done.stderr
     assert cut.read_bytes() == whole.read_bytes()
     rejects = [path.with_name(f"{path.name}.rejects.jsonl") for path in (whole, cut)]
     assert rejects[0].read_bytes() == rejects[1].read_bytes()
 
 
 @pytest.mark.ray
-def test_a_folder_of_parquet_or_of_json_lines_is_read_by_ray_data(
+def test_folders_and_globs_of_parquet_json_lines_and_arrays_are_read(
     own_ray: None, tmp_path: Path, smallest_checkpoint: Path
 ) -> None:
     import pyarrow as pa
@@ -126,10 +128,11 @@ def test_a_folder_of_parquet_or_of_json_lines_is_read_by_ray_data(
     texts.mkdir()
     pq.write_table(pa.Table.from_pylist(rows), tables / "a.parquet")
     write_lines(texts / "a.jsonl", [*rows[:15], "{oops"])
-    write_lines(texts / "b.jsonl", rows[15:])
-    for folder, status in ((tables, 0), (texts, 1)):
-        out = tmp_path / f"{folder.name}.jsonl"
-        assert run(folder, out, smallest_checkpoint).exit_code == status
+    (texts / "c.json").write_text(json.dumps(rows[17:], indent=1))
+    write_lines(texts / "b.jsonl", rows[15:17])
+    for source, name, status in ((tables, "tables", 0), (f"{texts}/*", "texts", 1)):
+        out = tmp_path / f"{name}.jsonl"
+        assert run(source, out, smallest_checkpoint).exit_code == status
         assert [row["prompt"] for row in read_lines(out)] == [row["prompt"] for row in rows]
     [rejected] = read_lines(tmp_path / "texts.jsonl.rejects.jsonl")
     assert rejected["error"]["line"] == 16
@@ -142,6 +145,46 @@ def test_strict_ends_at_the_first_broken_row_with_no_output(
     done = run(source, tmp_path / "out.jsonl", smallest_checkpoint, "--strict")
     assert done.exit_code == 2
     assert "line 4: not JSON" in done.stderr
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.ray
+def test_one_response_that_cannot_be_scored_leaves_its_row_the_others_rewards(
+    own_ray: None, tmp_path: Path, smallest_checkpoint: Path
+) -> None:
+    row = {"prompt": "Hi", "responses": ["a", "b" * 9000, "c"], "error": "a column of my own"}
+    source, out = write_lines(tmp_path / "in.jsonl", [row]), tmp_path / "out.jsonl"
+    done = run(source, out, smallest_checkpoint)
+    assert done.exit_code == 1
+    assert "line 1: responses[1]: " in done.stderr
+    assert "1 responses of rows in OUT have no reward" in done.stderr
+    [found] = read_lines(out)
+    assert [reward is None for reward in found["rewards"]] == [False, True, False]
+    assert [report["item"] for report in found["reward_errors"]] == ["responses[1]"]
+    assert found["error"] == "a column of my own"
+
+
+@pytest.mark.ray
+def test_a_second_run_on_the_same_output_is_refused_and_names_the_first(
+    own_ray: None, tmp_path: Path, source: Path, smallest_checkpoint: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    with output_lock(tmp_path / "out.jsonl.parts"):
+        done = run(source, out, smallest_checkpoint)
+    assert done.exit_code == 2
+    assert f"is being written by process {os.getpid()} on " in done.stderr
+    assert run(source, out, smallest_checkpoint).exit_code == 1
+
+
+@pytest.mark.ray
+def test_a_file_of_another_kind_is_one_error(
+    own_ray: None, tmp_path: Path, smallest_checkpoint: Path
+) -> None:
+    source = tmp_path / "in.txt"
+    source.write_text("no JSON at all\n" * 1000)
+    done = run(source, tmp_path / "out.jsonl", smallest_checkpoint)
+    assert done.exit_code == 2
+    assert "is not JSON lines" in done.stderr
     assert not (tmp_path / "out.jsonl").exists()
 
 
@@ -169,7 +212,8 @@ def worked(error: RewardError, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
     import pyarrow as pa
 
     monkeypatch.setattr(OfflineScorer, "load", lambda _: Fake(error))
-    block = pa.table({"__line__": [json.dumps({"prompt": "Hi", "responses": ["a"]})]})
+    text = json.dumps({"prompt": "Hi", "responses": ["a"]})
+    block = pa.table({"number": [1], "text": [text], "reason": [""]})
     [row] = _Worker(Pool(EngineConfig()))(block).to_pylist()
     assert isinstance(row, dict)
     return row
@@ -179,7 +223,8 @@ def test_an_error_of_the_row_rejects_it_and_one_that_may_pass_ends_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     row = worked(NotFinite("NaN"), monkeypatch)
-    assert row["error"] == "responses[0]: NaN [not_finite]"
+    assert row["errors"] == ["line 1: responses[0]: NaN [not_finite]"]
+    assert row["rejected"]
     assert "rewards" not in json.loads(row["line"])
     with pytest.raises(NotReady):
         worked(NotReady("no replica yet"), monkeypatch)

@@ -38,15 +38,23 @@ def test_an_hh_rlhf_prompt_becomes_its_turns() -> None:
     assert [m["role"] for m in group_of(Row(1, row)).prompt] == ["user", "assistant", "user"]
 
 
+FAILED = {"line": 1, "item": None, "code": "too_long", "message": "too long"}
+
+
+def test_a_response_without_a_reward_is_no_candidate_and_the_others_keep_their_places() -> None:
+    row = annotated([1.0, None, 3.0], ["a", "b", "c"])  # type: ignore[list-item]
+    assert [(r.index, r.reward) for r in group_of(Row(1, row)).responses] == [(0, 1.0), (2, 3.0)]
+
+
 @pytest.mark.parametrize(
     ("row", "item", "words"),
     [
         ({"responses": ["a"], "rewards": [1]}, None, "`prompt` is missing"),
         ({"prompt": "Hi", "responses": ["a"]}, None, "`rewards` is missing"),
-        ({"prompt": "Hi", "responses": ["a"], "error": "too long"}, None, "too long"),
+        ({"prompt": "Hi", "responses": ["a"], "error": FAILED}, None, "failed: too long"),
         (annotated([]), None, "at least one"),
         (annotated([1], "ab"), None, "2 responses but 1 rewards"),
-        (annotated([1, None]), 1, "finite number, not None"),  # type: ignore[list-item]
+        (annotated([None]), None, "none of the responses has a reward"),  # type: ignore[list-item]
         (annotated([math.nan, 1]), 0, "finite number, not nan"),
         (annotated([math.inf, 1]), 0, "finite number, not inf"),
         (annotated([1, True]), 1, "finite number, not True"),
@@ -117,7 +125,7 @@ def test_an_error_in_the_run_leaves_the_rejects_file_as_it_was(tmp_path: Path) -
 
 
 def test_only_the_first_rejects_are_told(tmp_path: Path) -> None:
-    path = write_lines(tmp_path / "in.jsonl", ["{oops"] * 25)
+    path = write_lines(tmp_path / "in.jsonl", [annotated([1]), *["{oops"] * 25])
     with Rejects(None) as rejects:
         list(rejects.sift(read_groups(path)))
     assert len(rejects.lines()) == 21

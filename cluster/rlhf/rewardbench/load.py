@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import ConfigError
-from cluster.files import BrokenRow, Row, read_rows
+from cluster.files import BrokenRow, Row
+from cluster.reader import read_rows
 from cluster.rlhf.rewardbench.subsets import DROPPED_PRIOR_SETS, LLMBAR
 
 _SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")

@@ -17,7 +17,8 @@ from typing import Any
 
 from cluster.engine.chat import ChatEncoder
 from cluster.errors import InvalidInput, RewardError
-from cluster.files import BrokenRow, Row, read_rows
+from cluster.files import BrokenRow, Row
+from cluster.reader import read_rows
 from cluster.rlhf.groups import Reject
 from cluster.rows import ask_of
 from cluster.types import Conversation, Encoding

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import ConfigError, NotReady, RewardError, TooLong
-from cluster.files import read_rows
+from cluster.reader import read_rows
 from cluster.rlhf.policy import Policy, Sampling
 from cluster.rlhf.raft.loop import Raft, RaftConfig
 from cluster.rlhf.sft import SftConfig

@@ -1,0 +1,37 @@
+"""A running reward service as a scoring function for runs that may wait, but not for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cluster.errors import DeadlineExceeded, NotReady, RewardError
+from cluster.rows import Scorer
+from cluster.types import Conversation, Score
+
+
+def service_scorer(app: str, patience_s: float) -> Scorer:
+    """The Serve application `app` of the Ray that this process has joined.
+
+    Raises NotReady where a call has not been answered whole after `patience_s` seconds: that is the
+    service's failure and no property of a chat.
+    """
+    from cluster.serving.client import RewardService
+
+    service = RewardService(app)
+
+    def score(conversations: Sequence[Conversation]) -> list[Score | RewardError]:
+        results = service.score(conversations, deadline_s=patience_s)
+        refuse_silence(results, app, patience_s)
+        return results
+
+    return score
+
+
+def refuse_silence(results: Sequence[object], app: str, patience_s: float) -> None:
+    """Raises NotReady where a result is that the service did not answer in time."""
+    late = sum(isinstance(result, DeadlineExceeded | NotReady) for result in results)
+    if late:
+        raise NotReady(
+            f"the reward service {app!r} left {late} of {len(results)} chats unanswered for "
+            f"{patience_s:.0f} s; what is done is kept: give the command again once it is back"
+        )
