@@ -63,6 +63,8 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except RewardError as error:
             raise _Refused(f"{error} [{error.code}]") from error
+        except OSError as error:  # a full disk, a folder that may not be written: nothing of ours
+            raise _Refused(f"{error}; what was whole before is unchanged") from error
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,4 +1,4 @@
-"""Rewards next to every row of a data set, by Ray Data over a pool of engines or a service.
+"""Rewards next to every row of a data set, by a pool of engines on Ray or a running service.
 
 Invariant: one row out for one row in, in the order of the input; a row that cannot be scored is
 rejected with its reason and costs the others nothing. What may pass (a service that is not ready)
@@ -13,10 +13,11 @@ Needs a Ray that is initialised; knows nothing of output files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cluster.config import EngineConfig
 from cluster.engine.checkpoint import load_config, revision
@@ -28,11 +29,9 @@ from cluster.rlhf.scored_by import identity, scored_by
 from cluster.rows import ScoredRow, Scorer, score_rows
 from cluster.types import Conversation, Score
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from ray.data import Dataset
-
 ROWS_A_BLOCK = 64
+Text = tuple[int, str, str]
+"""A row as `read_texts` gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,52 +72,67 @@ def annotate(source: str, pool: Pool, skip: int = 0) -> Iterator[Annotated]:
     there, ConfigError where another model answers than `pool.made_by`, and the RewardError of an
     item that a retry may fix; ask again from the last row that came.
     """
-    import ray.data
-    from ray.data import ActorPoolStrategy
+    import ray
     from ray.exceptions import RayTaskError
 
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    scored = _blocks(source, skip).map_batches(
-        _Worker,
-        fn_constructor_args=(pool,),
-        batch_size=ROWS_A_BLOCK,
-        batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=pool.n),
+    make: Any = ray.remote(_Worker).options(
         num_gpus=pool.gpus,
         num_cpus=0 if pool.app else 1,
+        max_restarts=-1,
+        max_task_retries=-1,
     )
+    workers = [make.remote(pool) for _ in range(pool.n)]
     try:
-        for row in scored.iter_rows():
-            yield Annotated(**row)
+        for ref in _in_order(workers, _blocks(read_texts(source, skip))):
+            yield from ray.get(ref)
     except RayTaskError as error:
         raise _cause(error) from None
+    finally:
+        for worker in workers:
+            ray.kill(worker)
+
+
+def _in_order(workers: Sequence[Any], blocks: Iterable[list[Text]]) -> Iterator[Any]:
+    """References to the blocks' results, in order; two blocks per worker are under way."""
+    import ray
+
+    under_way: deque[Any] = deque()
+    busy: dict[Any, Any] = {}
+    for block in blocks:
+        if len(under_way) >= 2 * len(workers):
+            yield under_way.popleft()
+        done = set(ray.wait(list(busy), num_returns=len(busy), timeout=0)[0]) if busy else set()
+        busy = {ref: worker for ref, worker in busy.items() if ref not in done}
+        loads = Counter(busy.values())
+        worker = min(workers, key=lambda one: loads[one])
+        ref = worker.annotate.remote(block)
+        busy[ref] = worker
+        under_way.append(ref)
+    yield from under_way
 
 
 class _Worker:
-    """One member of the pool, in a Ray Data actor."""
+    """One member of the pool, a Ray actor."""
 
     def __init__(self, pool: Pool) -> None:
         self._n_tokens = 0
         self._made_by = pool.made_by
         self._score = _scorer(pool)
 
-    def __call__(self, block: pa.Table) -> pa.Table:
-        import pyarrow as pa
-
-        rows = list(score_rows(_rows(block), self._checked))
+    def annotate(self, block: Sequence[Text]) -> list[Annotated]:
+        """The rows of one block."""
+        rows = list(score_rows(map(_row, block), self._checked))
         n_tokens, self._n_tokens = self._n_tokens, 0
-        texts = pa.list_(pa.large_string())
-        return pa.table(
-            {
-                "line": pa.array([to_json_line(row.value) for row in rows], pa.large_string()),
-                "rewards": pa.array([_rewards(row) for row in rows], pa.list_(pa.float64())),
-                "errors": pa.array([_told(row) for row in rows], texts),
-                "rejected": [row.error is not None for row in rows],
-                "n_tokens": pa.array([n_tokens] + [0] * (len(rows) - 1), pa.int64()),
-            }
-        )
+        return [
+            Annotated(
+                to_json_line(row.value),
+                _rewards(row),
+                _told(row),
+                row.error is not None,
+                n_tokens if i == 0 else 0,
+            )
+            for i, row in enumerate(rows)
+        ]
 
     def _checked(self, conversations: Sequence[Conversation]) -> Sequence[Score | RewardError]:
         results = self._score(conversations)
@@ -153,42 +167,14 @@ def _scorer(pool: Pool) -> Scorer:
     return OfflineScorer.load(pool.config).score
 
 
-def _blocks(source: str, skip: int) -> Dataset:
-    """The input as a data set of blocks, read as they are wanted and in order."""
-    import ray.data
-    from ray.data.block import BlockMetadata
-    from ray.data.datasource import Datasource, ReadTask
-
-    class Rows(Datasource):
-        def estimate_inmemory_data_size(self) -> None:
-            return None
-
-        def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
-            return [ReadTask(lambda: _tables(source, skip), BlockMetadata(None, None, None))]
-
-    make: Any = Rows  # its base is untyped
-    rows: Dataset = ray.data.read_datasource(make(), override_num_blocks=1)
-    return rows
-
-
-def _tables(source: str, skip: int) -> Iterator[pa.Table]:
-    """Blocks of (number, text, reason), at least one, which may be empty."""
-    import pyarrow as pa
-
-    fields = [("number", pa.int64()), ("text", pa.large_string()), ("reason", pa.large_string())]
-    rows = read_texts(source, skip)
+def _blocks(rows: Iterator[Text]) -> Iterator[list[Text]]:
     while block := list(islice(rows, ROWS_A_BLOCK)):
-        columns = [list(column) for column in zip(*block, strict=True)]
-        yield pa.table(columns, schema=pa.schema(fields))
-    yield pa.schema(fields).empty_table()
+        yield block
 
 
-def _rows(block: pa.Table) -> Iterator[Row | BrokenRow]:
-    for row in block.to_pylist():
-        if row["reason"]:
-            yield BrokenRow(**row)
-        else:
-            yield parse_text(row["number"], row["text"])
+def _row(text: Text) -> Row | BrokenRow:
+    number, line, reason = text
+    return BrokenRow(number, line, reason) if reason else parse_text(number, line)
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -136,9 +136,7 @@ def _manifest(source: str, digest: str, pool: Pool) -> dict[str, Any]:
 def _ray(address: str, engines: int | None, app: str | None) -> Iterator[tuple[int, float]]:
     """A Ray to work in; the number of engines and the GPUs of each."""
     import ray
-    import ray.data  # sets up its loggers, so it comes before the next line
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     own = not ray.is_initialized()
     if app is not None:
         from cluster.serving.ray_session import join, require_app

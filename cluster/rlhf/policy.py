@@ -56,6 +56,7 @@ class Policy:
         config = module.config.get_text_config()
         self._encoder = ChatEncoder(tokenizer, config.vocab_size, config.max_position_embeddings)
         self._stop_ids = _stop_ids(module, tokenizer, self._encoder)
+        module.generation_config = _plain_sampling(module)
         self._pad_id: int = tokenizer.pad_token_id or 0  # masked wherever it stands
 
     @classmethod
@@ -157,6 +158,20 @@ class Policy:
         text = self.tokenizer.decode(ids[:end], skip_special_tokens=True).strip()
         drawn = ids if end is None else ids[: end + 1]
         return Sample(text, end is not None, tuple(drawn))
+
+
+def _plain_sampling(module: Any) -> Any:
+    """The checkpoint's generation config without what bends the distribution (repetition_penalty,
+    min_p, suppressed tokens ...): responses are drawn from what is trained (transformers#42762)."""
+    from transformers import GenerationConfig
+
+    known = module.generation_config
+    make: Any = GenerationConfig  # untyped there
+    return make(
+        bos_token_id=known.bos_token_id,
+        eos_token_id=known.eos_token_id,
+        pad_token_id=known.pad_token_id,
+    )
 
 
 def _stop_ids(module: Any, tokenizer: Any, encoder: ChatEncoder) -> set[int]:

@@ -29,11 +29,6 @@ ROWS: list[dict[str, Any] | str] = [
 BROKEN = {4: "{oops", 80: {"prompt": "Hi"}, 120: {"prompt": "Hi", "responses": ["a", 5]}}
 
 
-pytestmark = pytest.mark.filterwarnings(  # Ray Data's own, of its context
-    "ignore:`use_[a-z0-9_]+` is deprecated:DeprecationWarning"
-)
-
-
 @pytest.fixture(scope="module")
 def own_ray() -> Iterator[None]:
     import ray
@@ -207,15 +202,11 @@ class Fake:
         return [self._error for _ in conversations]
 
 
-def worked(error: RewardError, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def worked(error: RewardError, monkeypatch: pytest.MonkeyPatch) -> Annotated:
     """What a worker makes of one row whose scoring ends in `error`."""
-    import pyarrow as pa
-
     monkeypatch.setattr(OfflineScorer, "load", lambda _: Fake(error))
     text = json.dumps({"prompt": "Hi", "responses": ["a"]})
-    block = pa.table({"number": [1], "text": [text], "reason": [""]})
-    [row] = _Worker(Pool(EngineConfig()))(block).to_pylist()
-    assert isinstance(row, dict)
+    [row] = _Worker(Pool(EngineConfig())).annotate([(1, text, "")])
     return row
 
 
@@ -223,8 +214,8 @@ def test_an_error_of_the_row_rejects_it_and_one_that_may_pass_ends_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     row = worked(NotFinite("NaN"), monkeypatch)
-    assert row["errors"] == ["line 1: responses[0]: NaN [not_finite]"]
-    assert row["rejected"]
-    assert "rewards" not in json.loads(row["line"])
+    assert row.errors == ["line 1: responses[0]: NaN [not_finite]"]
+    assert row.rejected
+    assert "rewards" not in json.loads(row.line)
     with pytest.raises(NotReady):
         worked(NotReady("no replica yet"), monkeypatch)

@@ -18,12 +18,7 @@ from cluster.engine.chat import ChatEncoder
 from cluster.serving.backends import fake_reward
 from cluster.types import Message
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.filterwarnings(  # Ray Data's own, of its context
-        "ignore:`use_[a-z0-9_]+` is deprecated:DeprecationWarning"
-    ),
-]
+pytestmark = pytest.mark.ray
 
 
 def test_rows_are_scored_by_the_service_in_order(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from cluster.config import EngineConfig
-from cluster.rlhf.limits import Count, Discount, NotNegative, Positive
+from cluster.rlhf.limits import Count, Discount, NotNegative, Positive, Share
 from cluster.rlhf.policy import Sampling
 
 Estimator = Literal["k1", "k3"]
@@ -61,6 +61,10 @@ class PpoConfig:
     worker_cpus: NotNegative = 0.0
     worker_gpus: NotNegative = 0.0
     sampling: Sampling = field(default_factory=lambda: Sampling(n=2, max_new_tokens=48))
+    patience_s: Positive = 600.0
+    """Seconds without a reward after which the run ends; its checkpoints are kept."""
+    max_failed_share: Share = 0.5
+    """Of a step's responses that may end without a reward; with more the run ends."""
     futures: bool = True
     """Score each chunk as soon as it is generated; False asks once all of them are, and waits."""
     loss: LossConfig = field(default_factory=LossConfig)

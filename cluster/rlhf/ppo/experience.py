@@ -12,17 +12,19 @@ error that it ended in; an error is never a reward.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 import ray
 
-from cluster.errors import RewardError
+from cluster.errors import NotReady, RewardError
 from cluster.rlhf.ppo.config import PpoConfig
 from cluster.rlhf.ppo.rollouts import Rollout, RolloutWorker, Weights
 from cluster.types import Chat, Score
+
+SAY_EVERY_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,12 @@ class Experience:
 class Collector:
     """The rollout workers, and the client that has their responses scored."""
 
-    def __init__(self, config: PpoConfig, start: str, client: Any) -> None:
+    def __init__(
+        self, config: PpoConfig, start: str, client: Any, say: Callable[[str], object]
+    ) -> None:
         self._config = config
         self._client = client
+        self._say = say
         actor: Any = ray.remote(RolloutWorker).options(
             num_cpus=config.worker_cpus,
             num_gpus=config.worker_gpus,
@@ -54,7 +59,8 @@ class Collector:
         self._workers = [actor.remote(start, device) for _ in range(config.workers)]
 
     def collect(self, weights: Weights, prompts: Sequence[Chat], step: int) -> Experience:
-        """Raises the RewardError of a whole call that failed."""
+        """Raises the RewardError of a whole call that failed, and NotReady where the service leaves
+        responses unanswered for the configured patience."""
         began = time.perf_counter()
         shared = ray.put(weights)
         chunks = [
@@ -65,7 +71,7 @@ class Collector:
         found: list[list[Rollout]] = ray.get([rollouts for rollouts, _ in calls])
         generated = time.perf_counter()
         scores = scores or [self._score(chats) for _, chats in calls]
-        results: list[list[Score | RewardError]] = ray.get(scores)
+        results = self._awaited(scores)
         return Experience(
             [rollout for chunk in found for rollout in chunk],
             [result for chunk in results for result in chunk],
@@ -81,3 +87,26 @@ class Collector:
 
     def _score(self, conversations: Any) -> Any:
         return self._client.score.remote(conversations)
+
+    def _awaited(self, scores: Sequence[Any]) -> list[list[Score | RewardError]]:
+        """The results; says every `SAY_EVERY_S` seconds that they are waited for."""
+        patience_s, began = self._config.patience_s, time.monotonic()
+        missing = list(scores)
+        while missing:
+            left = patience_s - (time.monotonic() - began)
+            if left <= 0:
+                for score in missing:
+                    ray.cancel(score)
+                raise NotReady(
+                    f"the reward service left {len(missing)} of {len(scores)} calls unanswered for "
+                    f"{patience_s:.0f} s; checkpoints are kept: give the command again once it is "
+                    "back, or raise `patience_s`"
+                )
+            known = len(missing)
+            limit = min(SAY_EVERY_S, left)
+            missing = ray.wait(missing, num_returns=known, timeout=limit)[1]
+            if missing and left > limit:
+                waited = time.monotonic() - began
+                self._say(f"waiting for rewards: {len(missing)} calls for {waited:.0f} s")
+        found: list[list[Score | RewardError]] = ray.get(list(scores))
+        return found

@@ -23,6 +23,7 @@ from cluster.config import EngineConfig
 from cluster.engine.checkpoint import revision
 from cluster.errors import ConfigError, RewardError
 from cluster.files import whole_folder
+from cluster.lock import output_lock
 from cluster.rlhf.made_from import claim
 from cluster.rlhf.policy import Policy
 from cluster.rlhf.ppo.config import PpoConfig, PpoRun
@@ -37,17 +38,43 @@ from cluster.rlhf.starting import starting_policy, training_prompts
 from cluster.types import Chat, Score
 
 OnStep = Callable[[StepRow], object]
-FREE = ("steps", "futures", "workers", "worker_cpus", "worker_gpus")
+FREE = (
+    "steps",
+    "futures",
+    "workers",
+    "worker_cpus",
+    "worker_gpus",
+    "patience_s",
+    "max_failed_share",
+)
 """Settings that may change while a run goes on; all others decide what it makes."""
 
 
-def run(config: PpoRun, client: Any, on_step: OnStep, rejects: Rejects) -> Policy:
+def run(
+    config: PpoRun,
+    client: Any,
+    on_step: OnStep,
+    rejects: Rejects,
+    say: Callable[[str], object] = print,
+) -> Policy:
     """Every step that is left, with rewards of `client`, a RewardClient's handle.
 
-    Raises ConfigError for what cannot be run, and the RewardError in which all of a step ended.
+    Raises ConfigError for what cannot be run, the RewardError in which too many of a step's
+    responses ended, and NotReady where no reward comes for `ppo.patience_s`.
     """
     folder = Path(config.out)
-    folder.mkdir(parents=True, exist_ok=True)
+    with output_lock(folder):
+        return _run(config, folder, client, on_step, rejects, say)
+
+
+def _run(
+    config: PpoRun,
+    folder: Path,
+    client: Any,
+    on_step: OnStep,
+    rejects: Rejects,
+    say: Callable[[str], object],
+) -> Policy:
     start = starting_policy(config.policy, folder, config.ppo.seed)
     policy = Policy.load(start, config.device)
     with rejects:
@@ -57,7 +84,7 @@ def run(config: PpoRun, client: Any, on_step: OnStep, rejects: Rejects) -> Polic
         raise ConfigError(f"{len(prompts)} prompts are fewer than a step's {config.ppo.prompts}")
     claim(folder, _made_from(config, start, client, prompts))
     one = _Run(folder, config.ppo, Learner(policy, config.ppo), prompts)
-    one.go(Collector(config.ppo, start, client), on_step)
+    one.go(Collector(config.ppo, start, client, say), on_step)
     return policy
 
 
@@ -93,8 +120,9 @@ class _Run:
             for rollout, result in zip(seen.rollouts, seen.results, strict=True)
             if isinstance(result, Score)
         ]
-        if not scored:
-            raise next(result for result in seen.results if isinstance(result, RewardError))
+        failed = [result for result in seen.results if isinstance(result, RewardError)]
+        if not scored or len(failed) > self.config.max_failed_share * len(seen.results):
+            raise failed[0]
         learning = time.perf_counter()
         rewards = [score.reward for _, score in scored]
         shuffle = Random(f"{seed} update").getrandbits(63)
@@ -154,5 +182,7 @@ def _made_from(config: PpoRun, start: str, client: Any, prompts: list[Chat]) -> 
         **settings,
         "policy": [config.policy, revision(EngineConfig(model=start), None)],
         "prompts_digest": digest(prompts),
-        "reward": scored_by(lambda chats: ray.get(client.score.remote(list(chats)))),
+        "reward": scored_by(
+            lambda chats: ray.get(client.score.remote(list(chats), 0, config.ppo.patience_s))
+        ),
     }

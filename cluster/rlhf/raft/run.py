@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from cluster.config import EngineConfig
 from cluster.engine.checkpoint import revision
 from cluster.files import atomic_writer
+from cluster.lock import output_lock
 from cluster.rlhf.limits import Count
 from cluster.rlhf.policy import Policy
 from cluster.rlhf.raft import figure as raft_figure
@@ -60,7 +61,13 @@ class RaftRun:
 def run(config: RaftRun, score: Scorer, on_stage: OnStage, rejects: Rejects) -> Policy:
     """Make every stage that is not there yet, and the curve; the last policy of the run proper."""
     folder = Path(config.out)
-    folder.mkdir(parents=True, exist_ok=True)
+    with output_lock(folder):
+        return _run(config, folder, score, on_stage, rejects)
+
+
+def _run(
+    config: RaftRun, folder: Path, score: Scorer, on_stage: OnStage, rejects: Rejects
+) -> Policy:
     start = starting_policy(config.policy, folder, config.raft.seed)
     with rejects:
         training, evaluation = _prompts(config, Policy.load(start, config.device), rejects)

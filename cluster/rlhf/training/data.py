@@ -7,10 +7,11 @@ forward is computed once. Knows nothing of torch.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,16 +27,25 @@ from cluster.types import Conversation, Encoding
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One preference. margin: least difference wanted, in units of reward. kind: for reports."""
+    """One preference. margin: least difference wanted, in units of reward. kind: for reports.
+
+    prompt: what both sides answer, as text; where it is not known, the ids before the response.
+    """
 
     chosen: Encoding
     rejected: Encoding
     margin: float = 0.0
     kind: str = ""
+    prompt: str = ""
 
     @property
     def prompt_key(self) -> bytes:
         """Equal for pairs about one prompt."""
+        return self.prompt.encode("utf-8", "surrogatepass") or self.prompt_ids
+
+    @property
+    def prompt_ids(self) -> bytes:
+        """The ids that a forward shares between pairs about one prompt."""
         return self.chosen.input_ids[: self.chosen.prompt_len].tobytes()
 
 
@@ -92,7 +102,25 @@ def _pair(
     if chosen.input_ids.tobytes() == rejected.input_ids.tobytes():
         same = InvalidInput("chosen and rejected are the same")
         return Reject(asked.number, asked.row, same)
-    return Pair(chosen, rejected, asked.margin, str(asked.row.get("subset", "")))
+    kind = str(asked.row.get("subset", ""))
+    return Pair(chosen, rejected, asked.margin, kind, _prompt(*asked.conversations))
+
+
+def _prompt(chosen: Conversation, rejected: Conversation) -> str:
+    """What both sides begin with, message by message or word by word, whatever the
+    template: so pairs are grouped and set apart by their prompt and not by their ids."""
+    both = zip(_turns(chosen), _turns(rejected), strict=False)
+    return json.dumps([a for a, _ in takewhile(lambda ab: ab[0] == ab[1], both)])
+
+
+def _turns(conversation: Any) -> Sequence[Any]:
+    """A conversation's parts: its messages, the words of a text, or its ids."""
+    if isinstance(conversation, str):
+        return conversation.split()
+    if isinstance(conversation, tuple) and len(conversation) == 2:
+        prompt, response = conversation
+        return [*prompt, response]
+    return [*conversation]
 
 
 def steps(
@@ -128,7 +156,7 @@ def forwards(pairs: Iterable[Pair], budget: int) -> Iterator[list[Pair]]:
             run, seen, room = [], set(), budget
             cost = _cost(pair, seen)
         run.append(pair)
-        seen.update((pair.prompt_key, _key(pair.chosen), _key(pair.rejected)))
+        seen.update((pair.prompt_ids, _key(pair.chosen), _key(pair.rejected)))
         room -= cost
     if run:
         yield run
@@ -136,7 +164,7 @@ def forwards(pairs: Iterable[Pair], budget: int) -> Iterator[list[Pair]]:
 
 def _cost(pair: Pair, seen: set[bytes]) -> int:
     prompt = pair.chosen.prompt_len
-    known = prompt if pair.prompt_key in seen else 0
+    known = prompt if pair.prompt_ids in seen else 0
     cost = prompt - known
     for side in (pair.chosen, pair.rejected):
         if _key(side) not in seen:

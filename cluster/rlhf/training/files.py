@@ -72,6 +72,11 @@ def _split(pairs: list[Pair], share: float, seed: int) -> Data:
         raise ConfigError(f"evaluation_share {share} must be at least 0 and less than 1")
     prompts = list(dict.fromkeys(pair.prompt_key for pair in pairs))
     apart = set(Random(f"{seed} evaluation").sample(prompts, round(share * len(prompts))))
+    if share and not apart:
+        raise ConfigError(
+            f"evaluation_share {share} of {len(prompts)} prompts is none; give a larger share, or "
+            "0 to train without an evaluation"
+        )
     training = [pair for pair in pairs if pair.prompt_key not in apart]
     if not training:
         raise ConfigError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 
 from cluster.config import EngineConfig
 from cluster.engine.checkpoint import revision
+from cluster.lock import output_lock
 from cluster.rlhf.made_from import claim
 from cluster.rlhf.rejects import Rejects
 from cluster.rlhf.training.checkpoints import Checkpoints
@@ -44,6 +46,13 @@ def run(config: TrainConfig, on_step: OnStep, say: Say, strict: bool = False) ->
     """
     main = make_accelerator(config).is_main_process
     folder = Path(config.out)
+    with output_lock(folder) if main else nullcontext():
+        return _train(config, folder, main, on_step, say, strict)
+
+
+def _train(
+    config: TrainConfig, folder: Path, main: bool, on_step: OnStep, say: Say, strict: bool
+) -> list[Judged]:
     start = load_start(config)
     data = _read(config, start, folder, say if main else _silent, strict)
     if main:

@@ -1,5 +1,6 @@
 """PPO runs on a real Ray with a real service: whole, killed, with workers that die, with errors."""
 
+import asyncio
 import json
 import os
 import signal
@@ -16,8 +17,9 @@ import pytest
 import ray
 
 from cluster.config import ClusterConfig, parse_config
-from cluster.errors import ConfigError, InvalidInput, RewardError
+from cluster.errors import ConfigError, InvalidInput, NotReady, RewardError
 from cluster.rlhf.policy import Policy
+from cluster.rlhf.ppo import experience
 from cluster.rlhf.ppo.config import PpoRun
 from cluster.rlhf.ppo.experience import Collector
 from cluster.rlhf.ppo.log import StepRow
@@ -89,7 +91,7 @@ def test_a_worker_that_dies_loses_no_response(
     config = settings(tmp_path, small_policy).ppo
     weights = weights_of(Policy.load(str(small_policy)))
     prompts = [[{"role": "user", "content": f"Say {i}."}] for i in range(6)]
-    collector = Collector(config, str(small_policy), client)
+    collector = Collector(config, str(small_policy), client, print)
     calm = collector.collect(weights, prompts, 1)  # type: ignore[arg-type]
     pids = ray.get([worker.pid.remote() for worker in collector._workers])
     killer = threading.Timer(0.05, lambda: list(map(kill, pids)))
@@ -114,7 +116,9 @@ class Refusing:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def score(self, conversations: Sequence[Conversation]) -> list[Score | RewardError]:
+    def score(
+        self, conversations: Sequence[Conversation], *terms: Any
+    ) -> list[Score | RewardError]:
         results = ray.get(self._client.score.remote(list(conversations)))
         if len(results) == 1:
             return list(results)  # asked which model answers
@@ -122,6 +126,43 @@ class Refusing:
             InvalidInput("no") if i % 3 == 0 else replace(result, reward=2.0)
             for i, result in enumerate(results)
         ]
+
+
+@ray.remote
+class Silent:
+    """A client that knows its model and answers nothing else: its service has gone."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def score(self, conversations: Sequence[Conversation], *terms: Any) -> list[Any]:
+        if len(conversations) > 1:
+            await asyncio.sleep(600)
+        results: list[Any] = await self._client.score.remote(list(conversations))
+        return results
+
+
+def test_a_service_that_has_gone_ends_the_run_and_keeps_it(
+    client: Any, tmp_path: Path, small_policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experience, "SAY_EVERY_S", 0.2)
+    config = settings(tmp_path, small_policy, steps=2, checkpoint_every=1, patience_s=1.0)
+    done(replace(config, ppo=replace(config.ppo, steps=1, patience_s=600.0)), client)
+    remote: Any = Silent
+    said: list[str] = []
+    with pytest.raises(NotReady, match="left 3 of 3 calls unanswered for 1 s"):
+        run(config, remote.remote(client), print, Rejects(None), said.append)
+    assert said[0].startswith("waiting for rewards: 3 calls")
+    assert [row.step for row in done(config, client)] == [2]
+
+
+def test_a_step_most_of_whose_responses_have_no_reward_ends_the_run(
+    client: Any, tmp_path: Path, small_policy: Path
+) -> None:
+    config = settings(tmp_path, small_policy, steps=1, chunk=6, workers=1, max_failed_share=0.3)
+    remote: Any = Refusing
+    with pytest.raises(InvalidInput, match="no"):
+        done(config, remote.remote(client))
 
 
 def test_a_response_without_a_score_is_no_reward(
@@ -144,6 +185,7 @@ def test_a_killed_command_goes_on_to_where_an_unbroken_run_ends(
     config.write_text(json.dumps(asdict(broken)))
     process = subprocess.Popen(
         [sys.executable, "-m", "cluster", "ppo", str(config)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},  # as here: bits may follow the threads
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

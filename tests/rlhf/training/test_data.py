@@ -1,6 +1,7 @@
 """Pairs from files, their order, and their cut into forwards."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -76,3 +77,22 @@ def test_bad_rows_are_told_by_line_and_cost_no_other(
     bad = [row for row in found if isinstance(row, Reject)]
     assert [row.number for row in bad] == [2, 3, 4, 5, 6]
     assert all(row.error.message for row in bad)
+
+
+def test_pairs_are_grouped_by_their_prompts_messages_where_no_id_shows_the_prompt(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        {"prompt": f"Question {n}?", "chosen": f"yes {i}", "rejected": f"no {i}"}
+        for n in range(8)
+        for i in range(2)
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    encoder = ChatEncoder.load(EngineConfig(model="tiny"))
+    pairs = [p for p in read_pairs(path, encoder) if isinstance(p, Pair)]
+    found = [replace(p, chosen=replace(p.chosen, prompt_len=0)) for p in pairs]
+    assert len({p.prompt_key for p in found}) == 8
+    order = [p.prompt_key for step in steps(found, 4, 1, 0) for p in step]
+    assert sum(a != b for a, b in pairwise(order)) == 7
+    assert order != [p.prompt_key for p in found]
