@@ -27,7 +27,7 @@ def own_environment(folder: Path) -> dict[str, str]:
     """Of somebody who has set nothing: the token lies in this home, services are told here."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     (folder / "tmp").mkdir(exist_ok=True)
-    return env | {"HOME": str(folder), "TMPDIR": str(folder / "tmp"), "RAY_TMPDIR": "/tmp/ray"}
+    return env | {"HOME": str(folder), "TMPDIR": str(folder / "tmp"), "RAY_TMPDIR": "/tmp"}
 
 
 def run(

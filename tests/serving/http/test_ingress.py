@@ -3,8 +3,10 @@ process, its numbers in Ray's Prometheus endpoint and in `reward-cluster status`
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -38,7 +40,8 @@ def client(
     ray_cluster: Cluster, http_port: int, configure: Callable[..., ClusterConfig], logs: Path
 ) -> Iterator[httpx.Client]:
     config = configure(
-        http={"max_body_bytes": 1_000_000}, scheduler={"max_queued_tokens": 20_000, "dedupe_s": 0.0}
+        http={"max_body_bytes": 1_000_000, "max_slow_bodies": 4, "body_timeout_s": 60.0},
+        scheduler={"max_queued_tokens": 20_000, "dedupe_s": 0.0},
     )
     url = f"http://127.0.0.1:{http_port}"
     logging = {"encoding": "JSON", "enable_access_log": False, "logs_dir": str(logs)}
@@ -179,7 +182,7 @@ def test_every_metric_reaches_rays_prometheus_endpoint(client: httpx.Client) -> 
 
     until(lambda: not missing())
     assert 'application="http"' in page()
-    assert re.search(r'ray_reward_errors_total\{[^}]*code="invalid_input"', page())
+    until(lambda: bool(re.search(r'ray_reward_errors_total\{[^}]*code="invalid_input"', page())))
 
 
 def test_status_sees_replicas_queue_totals_and_what_was_done_meanwhile(
@@ -215,3 +218,18 @@ def test_the_status_command_prints_one_look_as_json(client: httpx.Client, ray_cl
     assert record["status"] == "RUNNING"
     assert len(record["models"]) == 2
     assert record["throughput"]["seconds"] > 0
+
+
+def test_eleven_hundred_slow_senders_stop_nobody_else(client: httpx.Client, http_port: int) -> None:
+    head = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx"
+    with contextlib.ExitStack() as stack:
+        senders = []
+        for _ in range(1100):
+            sender = socket.create_connection(("127.0.0.1", http_port), timeout=PATIENCE_S)
+            senders.append(stack.enter_context(sender))
+            sender.sendall(head)
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/readyz").status_code == 200
+        assert post(client, sequences(3, np.random.default_rng(5))).status_code == 200
+        assert senders[-1].recv(12) == b"HTTP/1.1 408", "the first four have the places"
+    assert client.get("/healthz").status_code == 200
