@@ -16,6 +16,7 @@ from cluster.serving.http.errors import error_response, http_response, request_i
 from cluster.serving.http.guard import Guard
 from cluster.serving.http.keys import KeyRing, load_keys
 from cluster.serving.http.native import Service, native_routes
+from cluster.serving.http.page import page_routes
 from cluster.serving.http.schemas import request_schemas
 from cluster.serving.http.scorer import Scorer
 from cluster.serving.metrics import ServingMetrics
@@ -57,6 +58,7 @@ def build_http_app(
     )
     service = Service(scorer, config, metrics, keys, door, BodyReader(config))
     app.include_router(native_routes(service))
+    app.include_router(page_routes())
     app.add_middleware(Guard, metrics=metrics, echo_id=echo_request_id)
     _handle_errors(app, metrics)
     _document_bodies(app)
