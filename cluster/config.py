@@ -24,7 +24,8 @@ Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Text = Annotated[str, MinLen(1)]
 MAX_PRIORITY = 1000
-"""Priorities are whole numbers from -MAX_PRIORITY to MAX_PRIORITY."""
+"""Priorities are whole numbers from -MAX_PRIORITY to MAX_PRIORITY. A level is worth `ageing_s` of
+waiting, so this bounds how long others can starve."""
 _FORBID: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False}
 
 

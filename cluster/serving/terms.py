@@ -10,10 +10,8 @@ import math
 from numbers import Integral, Real
 from typing import Any
 
+from cluster.config import MAX_PRIORITY
 from cluster.errors import InvalidInput
-
-MAX_PRIORITY = 1000
-"""A level of priority is worth `ageing_s` of waiting, so this bounds how long others can starve."""
 
 
 def check_terms(priority: Any, deadline_s: Any = None) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from cluster.config import MAX_PRIORITY, HttpConfig
+from cluster.config import HttpConfig
 from cluster.engine.conversations import check_messages
 from cluster.errors import InvalidInput, TooLong
 from cluster.serving.http.body import kind
+from cluster.serving.terms import check_terms
 from cluster.serving.token_limit import too_many_tokens
 from cluster.types import Conversation
 
@@ -74,16 +75,17 @@ def _ask(body: Mapping[str, Any], wanted: list[Wanted], limits: HttpConfig) -> A
     if least > limits.max_tokens_per_request:
         raise too_many_tokens(limits.max_tokens_per_request)
     priority, deadline_s = body.get("priority"), body.get("deadline_s")
-    priority = 0 if priority is None else _whole(priority)
-    if priority is None or not -MAX_PRIORITY <= priority <= limits.max_priority:
-        raise InvalidInput(
-            f"`priority` must be a whole number from -{MAX_PRIORITY} to {limits.max_priority}"
-        )
+    whole = 0 if priority is None else _whole(priority)
+    priority = priority if whole is None else whole
+    if type(deadline_s) is int:  # JSON knows whole numbers that no float holds
+        deadline_s = min(deadline_s, math.ceil(limits.deadline_s))
+    check_terms(priority, deadline_s)
+    if priority > limits.max_priority:
+        raise InvalidInput(f"priority over HTTP must be at most {limits.max_priority}")
     if deadline_s is None:
         deadline_s = limits.deadline_s
-    number = type(deadline_s) in (int, float)
-    if not number or not deadline_s > 0 or deadline_s == math.inf:
-        raise InvalidInput("`deadline_s` must be a number of seconds above 0")
+    if not deadline_s > 0:
+        raise InvalidInput("deadline_s must be a number of seconds above 0")
     return Ask(wanted, least, priority, float(min(deadline_s, limits.deadline_s)))
 
 

@@ -238,4 +238,4 @@ def test_priorities_above_those_of_http_are_refused(connect: Any) -> None:
     assert client.post("/v1/score", json=BODY | {"priority": 5}).status_code == 200
     answer = client.post("/v1/score", content=json.dumps(BODY | {"priority": 6}))
     assert answer.status_code == 400
-    assert "from -1000 to 5" in answer.json()["error"]["message"]
+    assert "at most 5" in answer.json()["error"]["message"]
