@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cluster.config import MAX_PRIORITY
 from cluster.errors import InvalidInput
-from cluster.serving.terms import MAX_PRIORITY, check_terms
+from cluster.serving.terms import check_terms
 
 
 @pytest.mark.parametrize("priority", [0, -MAX_PRIORITY, MAX_PRIORITY, np.int64(3)])

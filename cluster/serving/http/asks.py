@@ -74,9 +74,9 @@ def _ask(body: Mapping[str, Any], wanted: list[Wanted], limits: HttpConfig) -> A
     least = least_tokens(wanted)
     if least > limits.max_tokens_per_request:
         raise too_many_tokens(limits.max_tokens_per_request)
-    priority, deadline_s = body.get("priority"), body.get("deadline_s")
-    whole = 0 if priority is None else _whole(priority)
-    priority = priority if whole is None else whole
+    given, deadline_s = body.get("priority"), body.get("deadline_s")
+    whole = 0 if given is None else _whole(given)
+    priority: Any = given if whole is None else whole
     if type(deadline_s) is int:  # JSON knows whole numbers that no float holds
         deadline_s = min(deadline_s, math.ceil(limits.deadline_s))
     check_terms(priority, deadline_s)
