@@ -46,6 +46,21 @@ def load_config(config: EngineConfig) -> Any:
     return found
 
 
+def longest(text_config: Any, max_tokens: int | None) -> int:
+    """Most tokens of a sequence: the model's own limit, or `max_tokens` where that is less.
+
+    Raises ModelRefused for a model that names no limit where `max_tokens` is None.
+    """
+    names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+    limits = [getattr(text_config, name, None) for name in names]
+    known = [limit for limit in [*limits, max_tokens] if isinstance(limit, int)]
+    if not known:
+        raise ModelRefused(
+            f"the config of this {text_config.model_type} names no longest sequence; set max_tokens"
+        )
+    return min(known)
+
+
 def revision(config: EngineConfig, commit: str | None) -> str:
     """The hub commit, the configured revision, or a fingerprint of a local folder."""
     folder = Path(locate(config.model))

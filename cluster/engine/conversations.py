@@ -14,6 +14,32 @@ from cluster.errors import InvalidInput
 from cluster.types import Message, TokenIds
 
 
+class Reader:
+    """Callers' conversations as messages, text or ids; a prompt shared by pairs is read once."""
+
+    def __init__(self, vocab_size: int) -> None:
+        self._vocab_size = vocab_size
+        self._prompts: dict[int, list[Message]] = {}
+
+    def __call__(self, conversation: Any) -> list[Message] | str | TokenIds:
+        """Raises InvalidInput."""
+        if isinstance(conversation, str):
+            return check_text(conversation, "the text")
+        if _looks_like_ids(conversation):
+            return _check_ids(conversation, self._vocab_size)
+        if not _is_pair(conversation):
+            return check_messages(conversation)
+        prompt, response = conversation
+        if id(prompt) not in self._prompts:  # the call's conversations live as long as this
+            self._prompts[id(prompt)] = check_messages(_prompt_messages(prompt))
+        return [*self._prompts[id(prompt)], _check_response(response)]
+
+
+def _prompt_messages(prompt: Any) -> Any:
+    """A string prompt is one user message, as in files and over HTTP."""
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+
+
 def check_messages(value: Any) -> list[Message]:
     """`value` as messages; extra keys of a message are dropped.
 
@@ -30,21 +56,12 @@ def check_messages(value: Any) -> list[Message]:
     return [_message(message, index) for index, message in enumerate(value)]
 
 
-def check_pair(value: tuple[Any, ...]) -> list[Message]:
-    """(prompt, response) as one conversation ending in the assistant's response.
-
-    A string prompt is one user message, as in files and over HTTP.
-    """
-    prompt, response = value
-    if isinstance(prompt, str):
-        prompt = [{"role": "user", "content": prompt}]
-    return [
-        *check_messages(prompt),
-        {"role": "assistant", "content": check_text(response, "the response")},
-    ]
+def _check_response(response: Any) -> Message:
+    """The response of a (prompt, response) pair as the assistant's message."""
+    return {"role": "assistant", "content": check_text(response, "the response")}
 
 
-def is_pair(value: Any) -> bool:
+def _is_pair(value: Any) -> bool:
     """Whether `value` is a (prompt, response) tuple rather than a tuple of messages."""
     return isinstance(value, tuple) and len(value) == 2 and not isinstance(value[1], Mapping)
 
@@ -63,7 +80,7 @@ def check_text(text: Any, place: str) -> str:
     return text
 
 
-def check_ids(value: Any, vocab_size: int) -> TokenIds:
+def _check_ids(value: Any, vocab_size: int) -> TokenIds:
     """`value` as int32 [T]. Raises InvalidInput unless 1-d, integer, non-empty, in vocabulary."""
     try:
         ids = np.asarray(value)
@@ -85,7 +102,7 @@ def check_ids(value: Any, vocab_size: int) -> TokenIds:
     return ids.astype(np.int32)
 
 
-def looks_like_ids(value: Any) -> bool:
+def _looks_like_ids(value: Any) -> bool:
     """Whether `value` means token ids: an array, or a list that starts with a number."""
     if isinstance(value, np.ndarray):
         return True

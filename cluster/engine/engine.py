@@ -201,12 +201,12 @@ def refuse_unsafe_padding(model: PackedRewardModel, encoder: ChatEncoder) -> Non
     This engine pools by length and would not, so its rewards would differ from every other tool's.
     """
     pad = model.module.config.get_text_config().pad_token_id
-    if pad is not None and pad == encoder.end_of_turn_id:
+    if pad is not None and pad in encoder.closing_ids:
         raise ModelRefused(
-            f"pad_token_id {pad} is the end-of-turn token, so transformers pools the wrong token "
-            "and chosen and rejected score alike. Add a pad token of its own "
-            "(tokenizer.add_special_tokens({'pad_token': '[PAD]'})), set config.pad_token_id to it "
-            "and train again"
+            f"pad_token_id {pad} is the end-of-turn token, or another that closes a chat, so "
+            "transformers pools the wrong token and chosen and rejected may score alike. Add a pad "
+            "token of its own (tokenizer.add_special_tokens({'pad_token': '[PAD]'})), set "
+            "config.pad_token_id to it and train again"
         )
 
 

@@ -1,56 +1,71 @@
-"""How messages become token ids, given a tokenizer: the exact Llama-3 way and the general way.
+"""Messages -> token ids, given a tokenizer: the interface, and the exact way of Llama-3.
 
 Llama-3: ids are put together message by message, the frame from known ids and the content with
-special tokens off, so that `<|eot_id|>` typed by a user stays text; equal to the rendered template
-for every chat without such text.
-
-General: the model's own template is rendered and tokenized whole, exactly as the model card's
-pipeline does. There a special token typed in a message would become one, so such a message is
-refused.
+markers off, so that `<|eot_id|>` typed by a user stays text; equal to the rendered template for
+every chat without such text. Every other template: see `general_template`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from jinja2 import TemplateError
 
+from cluster.engine.markers import MarkedText, Markers
 from cluster.errors import InvalidInput
 from cluster.types import Message, TokenIds
 
-_PROBE: list[list[Message]] = [
+PROBES: list[list[Message]] = [
     [
         {"role": "system", "content": "Be terse. "},
         {"role": "user", "content": "  你好 🙂\n\nHow is 12*3?"},
         {"role": "assistant", "content": "36.\n"},
     ],
     [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": ""}],
+    [
+        {"role": "user", "content": "\n\tHi  there"},
+        {"role": "assistant", "content": "\n\nYes:\n```py\n x = 1\n```\n"},
+        {"role": "user", "content": "- a\n- b "},
+        {"role": "assistant", "content": " ça va ?"},
+    ],
 ]
+"""Chats in which the edges of messages meet the frame in many ways."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplatedIds:
+    """A chat's ids without BOS.
+
+    parts: to be concatenated; chats with the same prompt share the first. prompt_len: ids before
+    the last turn's content, None where `Template.prompt_len` tells it from the ids.
+    """
+
+    parts: tuple[TokenIds, ...]
+    prompt_len: int | None = None
+
+
+OnIds = Callable[[int], None]
+
+
+def ignore(n_ids: int) -> None:
+    """Nobody bounds the call."""
 
 
 class Template(Protocol):
     """Messages -> ids without BOS, and where the last turn's content begins."""
 
-    def encode_all(self, chats: Sequence[Sequence[Message]]) -> list[TokenIds | InvalidInput]: ...
+    def encode_all(
+        self, chats: Sequence[Sequence[Message]], on_ids: OnIds = ...
+    ) -> list[TemplatedIds | InvalidInput]:
+        """The ids of each chat, or why it cannot be encoded.
 
-    def prompt_len(self, ids: TokenIds) -> int: ...
+        on_ids: called with the number of each chat's ids as they come; it raises to end the call.
+        """
 
-
-def choose_template(tokenizer: Any) -> Template:
-    """The exact Llama-3 construction where it gives the template's ids, else the general way."""
-    try:
-        exact = Llama3Template(tokenizer)
-    except ValueError:
-        return GeneralTemplate(tokenizer)
-    try:
-        rendered = [render(tokenizer, chat) for chat in _PROBE]
-    except TemplateError:  # refuses a system message, say: no Llama-3 template
-        return GeneralTemplate(tokenizer)
-    expected = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in rendered]
-    built = [ids.tolist() for ids in exact.encode_all(_PROBE) if not isinstance(ids, InvalidInput)]
-    return exact if built == expected else GeneralTemplate(tokenizer)
+    def prompt_len(self, ids: TokenIds) -> int:
+        """Ids before the last turn's content, 0 where ids alone do not tell."""
 
 
 def render(tokenizer: Any, messages: Sequence[Message], generation_prompt: bool = False) -> str:
@@ -59,6 +74,11 @@ def render(tokenizer: Any, messages: Sequence[Message], generation_prompt: bool 
         [dict(m) for m in messages], tokenize=False, add_generation_prompt=generation_prompt
     )
     return text.replace(tokenizer.bos_token, "") if tokenizer.bos_token else text
+
+
+def prompt_key(chat: Sequence[Message]) -> tuple[str, ...]:
+    """Equal for chats that differ only in their last message."""
+    return tuple(text for m in chat[:-1] for text in (m["role"], m["content"]))
 
 
 class Llama3Template:
@@ -70,21 +90,34 @@ class Llama3Template:
     def __init__(self, tokenizer: Any) -> None:
         names = ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
         start, end, eot = (tokenizer.convert_tokens_to_ids(name) for name in names)
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        if backend is None or None in (start, end, eot) or tokenizer.unk_token_id in (start, end):
+        if None in (start, end, eot) or tokenizer.unk_token_id in (start, end):
             raise ValueError("not a Llama-3 tokenizer")
-        self._text = type(backend).from_str(backend.to_str())
-        self._text.encode_special_tokens = True
+        self._text = MarkedText(tokenizer, Markers(tokenizer, names))
         self._start = np.array([start], np.int32)
-        self._end = np.array([end, *self._encode(["\n\n"])["\n\n"]], np.int32)
+        self._end = np.array([end, *_taken(self._encode(["\n\n"]), "\n\n")], np.int32)
         self._eot = np.array([eot], np.int32)
 
-    def encode_all(self, chats: Sequence[Sequence[Message]]) -> list[TokenIds | InvalidInput]:
-        """Ids of each chat; each distinct text is tokenized once for all chats."""
+    def encode_all(
+        self, chats: Sequence[Sequence[Message]], on_ids: OnIds = ignore
+    ) -> list[TemplatedIds | InvalidInput]:
+        """Ids of each chat; each distinct text and each distinct prompt is encoded once."""
         texts = self._encode(
             {text for chat in chats for m in chat for text in (m["role"], m["content"].strip())}
         )
-        return [self._assemble(chat, texts) for chat in chats]
+        heads: dict[tuple[str, ...], TokenIds] = {}
+        found: list[TemplatedIds | InvalidInput] = []
+        for chat in chats:
+            key = prompt_key(chat)
+            try:
+                if key not in heads:
+                    heads[key] = self._assemble(chat[:-1], texts)
+                parts = heads[key], self._assemble(chat[-1:], texts)
+                found.append(TemplatedIds(parts))
+            except InvalidInput as error:
+                found.append(error)
+            else:
+                on_ids(sum(map(len, parts)))
+        return found
 
     def prompt_len(self, ids: TokenIds) -> int:
         """Just behind the last header; 0 if there is none or nothing follows it."""
@@ -92,45 +125,23 @@ class Llama3Template:
         split = int(headers[-1]) + len(self._end) if len(headers) else 0
         return split if split < len(ids) else 0
 
-    def _assemble(self, chat: Sequence[Message], texts: dict[str, TokenIds]) -> TokenIds:
-        parts: list[TokenIds] = []
+    def _assemble(
+        self, chat: Sequence[Message], texts: dict[str, TokenIds | InvalidInput]
+    ) -> TokenIds:
+        parts: list[TokenIds] = [np.zeros(0, np.int32)]
         for m in chat:
-            content = texts[m["content"].strip()]
-            parts += [self._start, texts[m["role"]], self._end, content, self._eot]
+            role, content = _taken(texts, m["role"]), _taken(texts, m["content"].strip())
+            parts += [self._start, role, self._end, content, self._eot]
         return np.concatenate(parts)
 
-    def _encode(self, texts: Iterable[str]) -> dict[str, TokenIds]:
+    def _encode(self, texts: Iterable[str]) -> dict[str, TokenIds | InvalidInput]:
         order = list(texts)
-        found = self._text.encode_batch_fast(order, add_special_tokens=False)
-        return {t: np.array(e.ids, np.int32) for t, e in zip(order, found, strict=True)}
+        return dict(zip(order, self._text.plain(order), strict=True))
 
 
-class GeneralTemplate:
-    """Any other chat template: rendered, then tokenized whole."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._special = [t for t in tokenizer.all_special_tokens if t]
-
-    def encode_all(self, chats: Sequence[Sequence[Message]]) -> list[TokenIds | InvalidInput]:
-        """Ids of each chat, or why the chat cannot be encoded."""
-        return [self._encode(chat) for chat in chats]
-
-    def prompt_len(self, ids: TokenIds) -> int:
-        """0: where the last turn begins cannot be told from ids alone."""
-        return 0
-
-    def _encode(self, chat: Sequence[Message]) -> TokenIds | InvalidInput:
-        for index, message in enumerate(chat):
-            typed = next((s for s in self._special if s in message["content"]), None)
-            if typed:
-                return InvalidInput(
-                    f"message {index} contains the special token {typed!r}, which this model's "
-                    "template cannot keep as text; remove it, or send token ids"
-                )
-        try:
-            text = render(self._tokenizer, chat)
-        except Exception as error:
-            # Templates are programs of the checkpoint's author; they raise what they like.
-            return InvalidInput(f"the model's chat template refused the conversation: {error}")
-        return np.array(self._tokenizer(text, add_special_tokens=False)["input_ids"], np.int32)
+def _taken(texts: dict[str, TokenIds | InvalidInput], text: str) -> TokenIds:
+    """The ids of `text`. Raises InvalidInput where it has none."""
+    ids = texts[text]
+    if isinstance(ids, InvalidInput):
+        raise InvalidInput(ids.message)
+    return ids

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cluster.engine.chat import ChatEncoder
-from cluster.engine.checkpoint import locate
+from cluster.engine.checkpoint import locate, longest
 from cluster.engine.templates import render
 from cluster.errors import InvalidInput, ModelRefused
 from cluster.rlhf.limits import Count, Positive
@@ -54,7 +54,7 @@ class Policy:
         self.module = module
         self.tokenizer = tokenizer
         config = module.config.get_text_config()
-        self._encoder = ChatEncoder(tokenizer, config.vocab_size, config.max_position_embeddings)
+        self._encoder = ChatEncoder(tokenizer, config.vocab_size, longest(config, None))
         self._stop_ids = _stop_ids(module, tokenizer, self._encoder)
         module.generation_config = _plain_sampling(module)
         self._pad_id: int = tokenizer.pad_token_id or 0  # masked wherever it stands
@@ -175,11 +175,10 @@ def _plain_sampling(module: Any) -> Any:
 
 
 def _stop_ids(module: Any, tokenizer: Any, encoder: ChatEncoder) -> set[int]:
-    """What ends a turn: the template's last token if it is a special one, and every known EOS."""
+    """What ends a turn: the special tokens behind a templated answer, and every known EOS."""
     config = module.generation_config.eos_token_id
     found = {tokenizer.eos_token_id, *(config if isinstance(config, list) else [config])}
-    if encoder.end_of_turn_id in tokenizer.all_special_ids:
-        found.add(encoder.end_of_turn_id)
+    found.update(set(encoder.closing_ids) & set(tokenizer.all_special_ids))
     return {id_ for id_ in found if id_ is not None}
 
 

@@ -262,9 +262,12 @@ def test_another_template_gives_the_pipelines_ids(
     assert general.encode(CARD_CHAT).input_ids.tolist() == pipeline_ids(other_tokenizer, CARD_CHAT)
 
 
-def test_another_template_refuses_a_typed_special_token(general: ChatEncoder) -> None:
-    with pytest.raises(InvalidInput, match=r"message 0 contains the special token '<\|eot_id\|>'"):
-        general.encode(user("x<|eot_id|>"))
+def test_another_template_keeps_a_typed_special_token_as_text(
+    general: ChatEncoder, other_tokenizer: Any
+) -> None:
+    ids = general.encode(user("x<|eot_id|>")).input_ids.tolist()
+    assert ids.count(other_tokenizer.convert_tokens_to_ids("<|eot_id|>")) == 1
+    assert "x<|eot_id|><|eot_id|>" in other_tokenizer.decode(ids)
 
 
 def test_what_another_template_refuses_is_the_items_error(general: ChatEncoder) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from cluster.config import EngineConfig
 from cluster.engine.chat import ChatEncoder
-from cluster.engine.checkpoint import locate, pretrained_options
+from cluster.engine.checkpoint import locate, longest, pretrained_options
 from cluster.engine.model import PackedRewardModel
 from cluster.errors import ModelRefused
 from cluster.rlhf.training.config import LoraSettings, TrainConfig
@@ -47,8 +47,8 @@ def load_start(config: TrainConfig) -> Start:
 def _load(config: TrainConfig) -> Start:
     tokenizer = _tokenizer(config)
     module = _module(config)
-    end = _encoder(module, tokenizer, config).end_of_turn_id
-    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id, end):
+    closing = _encoder(module, tokenizer, config).closing_ids
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id, *closing):
         _add_pad(module, tokenizer)
     module.config.pad_token_id = tokenizer.pad_token_id
     model = PackedRewardModel(module.requires_grad_(True), config.numerics)
@@ -58,7 +58,7 @@ def _load(config: TrainConfig) -> Start:
 
 def _encoder(module: Any, tokenizer: Any, config: TrainConfig) -> ChatEncoder:
     text = module.config.get_text_config()
-    limit = min(config.max_tokens or text.max_position_embeddings, text.max_position_embeddings)
+    limit = longest(text, config.max_tokens)
     return ChatEncoder(tokenizer, text.vocab_size, limit, truncate=config.truncate)
 
 

@@ -1,0 +1,275 @@
+"""Any chat template: rendered as the model card's pipeline renders it, then tokenized.
+
+Where the tokenizer's text can be cut at the template's markers (proved on probe chats), markers
+typed in a message stay text and a prompt shared by several chats is tokenized once. Elsewhere the
+text is tokenized whole, and a message with a marker in it is refused.
+
+The prompt ends where the answer's opening ends (`<|im_start|>assistant\\n`), found in the ids by
+the opening's marker; for templates whose opening holds none (Mistral, Llama-2), where the rendering
+of the prompt with its generation prompt stops being a prefix of the chat's ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cluster.engine.markers import MarkedText, Markers
+from cluster.engine.packing import common_prefix
+from cluster.engine.templates import (
+    PROBES,
+    Llama3Template,
+    OnIds,
+    Template,
+    TemplatedIds,
+    ignore,
+    prompt_key,
+    render,
+)
+from cluster.errors import InvalidInput
+from cluster.types import Message, TokenIds
+
+
+def choose_template(tokenizer: Any) -> Template:
+    """The exact Llama-3 construction where it gives the template's ids, else the general way."""
+    try:
+        exact = Llama3Template(tokenizer)
+        rendered = [render(tokenizer, chat) for chat in PROBES]
+    except Exception:
+        # Templates are programs of the checkpoint's author; they raise what they like.
+        return GeneralTemplate(tokenizer)
+    expected = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in rendered]
+    built = [_joined(found) for found in exact.encode_all(PROBES)]
+    return exact if built == expected else GeneralTemplate(tokenizer)
+
+
+class GeneralTemplate:
+    """A chat template of which nothing is known but what it renders."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        rendered = _renderable(tokenizer)
+        self._markers = Markers(tokenizer, [*_sources(tokenizer), *rendered])
+        self._marked = self._marked_text(rendered)
+        self._opening = self._find_opening()
+
+    def encode_all(
+        self, chats: Sequence[Sequence[Message]], on_ids: OnIds = ignore
+    ) -> list[TemplatedIds | InvalidInput]:
+        """Ids of each chat; a prompt that several chats share is encoded once."""
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for index, chat in enumerate(chats):
+            groups.setdefault(prompt_key(chat), []).append(index)
+        found: dict[int, TemplatedIds | InvalidInput] = {}
+        for group in groups.values():
+            encoded = self._encode_group([chats[i] for i in group], on_ids)
+            found.update(zip(group, encoded, strict=True))
+        return [found[i] for i in range(len(chats))]
+
+    def prompt_len(self, ids: TokenIds) -> int:
+        """Behind the last opening of a turn; 0 where the template's opening has no marker."""
+        if self._opening is None:
+            return 0
+        openings = np.flatnonzero(ids == self._opening[0])
+        if not len(openings):
+            return 0
+        start = int(openings[-1])
+        split = start + common_prefix(ids[start:], self._opening)
+        return split if split < len(ids) else 0
+
+    def _encode_group(
+        self, chats: Sequence[Sequence[Message]], on_ids: OnIds
+    ) -> list[TemplatedIds | InvalidInput]:
+        """Chats that differ only in their last message."""
+        prompt = chats[0][:-1]
+        in_prompt = self._typed(prompt)
+        found: dict[int, TemplatedIds | InvalidInput] = {}
+        texts: dict[int, str] = {}
+        for index, chat in enumerate(chats):
+            typed = in_prompt or self._typed(chat[-1:], len(prompt))
+            text = self._rendered(chat)
+            if isinstance(text, InvalidInput):
+                found[index] = text
+            elif typed:
+                found[index] = self._with_typed(chat, text, typed)
+            else:
+                texts[index] = text
+        encoded = self._encode_texts(prompt, list(texts.values()), on_ids)
+        found.update(zip(texts, encoded, strict=True))
+        begun = self._prompt_ids(prompt) if prompt and self._opening is None else None
+        return [_split(found[i], begun) for i in range(len(chats))]
+
+    def _encode_texts(
+        self, prompt: Sequence[Message], texts: list[str], on_ids: OnIds
+    ) -> list[TemplatedIds | InvalidInput]:
+        """Rendered chats with the same prompt; what they share of it is tokenized once."""
+        shared, tails = self._shared(prompt, texts)
+        head = self._encode([shared])[0] if shared else np.zeros(0, np.int32)
+        found: list[TemplatedIds | InvalidInput] = []
+        for tail in tails:
+            ids = head if isinstance(head, InvalidInput) else self._encode([tail])[0]
+            if isinstance(head, InvalidInput) or isinstance(ids, InvalidInput):
+                found.append(InvalidInput(str(ids)))
+                continue
+            on_ids(len(head) + len(ids))
+            found.append(TemplatedIds((head, ids)))
+        return found
+
+    def _shared(self, prompt: Sequence[Message], texts: list[str]) -> tuple[str, list[str]]:
+        """The beginning that all texts share, up to where ids allow a cut, and their ends.
+
+        That is the prompt's last marker, or a later space that no token crosses.
+        """
+        if self._marked is None or len(texts) < 2 or not prompt:
+            return "", texts
+        begun = self._rendered(prompt, generation_prompt=True)
+        if isinstance(begun, InvalidInput):
+            return "", texts
+        begun = _common_text(begun, texts[0])
+        marker = self._markers.last(begun)
+        space = self._marked.last_space(begun)
+        cut, skip = max((marker, 0), (space, self._marked.prefix_len))
+        if not all(text.startswith(begun[: cut + 2]) for text in texts):
+            return "", texts
+        return begun[:cut], [text[cut + skip :] for text in texts]
+
+    def _with_typed(
+        self, chat: Sequence[Message], text: str, typed: str
+    ) -> TemplatedIds | InvalidInput:
+        """A chat in which a caller typed a marker: kept as text, else refused.
+
+        The chat is rendered with stand-ins for what was typed. A template that looks for the
+        marker in a message (`</think>`) renders otherwise then, and what it would mean is unknown.
+        """
+        refusal = InvalidInput(
+            f"{typed}, which this model's template cannot keep as text; remove it, or send token "
+            "ids"
+        )
+        if self._marked is None:
+            return refusal
+        hide, show = self._markers.hide, self._markers.show
+        calm = [Message(role=hide(m["role"]), content=hide(m["content"])) for m in chat]
+        hidden = self._rendered(calm)
+        if isinstance(hidden, InvalidInput) or self._without_bos(show(hidden)) != text:
+            return refusal
+        ids = self._marked.encode([hidden], read=show)[0]
+        return ids if isinstance(ids, InvalidInput) else TemplatedIds((ids,))
+
+    def _prompt_ids(self, prompt: Sequence[Message]) -> TokenIds:
+        """The prompt's own ids with the generation prompt; none where it does not render."""
+        nothing = np.zeros(0, np.int32)
+        text = self._rendered(prompt, generation_prompt=True)
+        ids = text if isinstance(text, InvalidInput) else self._encode([text])[0]
+        return nothing if isinstance(ids, InvalidInput) else ids
+
+    def _without_bos(self, text: str) -> str:
+        """As the pipeline removes it, wherever it stands."""
+        bos = self._tokenizer.bos_token
+        return text.replace(bos, "") if bos else text
+
+    def _typed(self, messages: Sequence[Message], at: int = 0) -> str | None:
+        """Where a caller typed a marker, in words; `at` is the index of the first message."""
+        for index, message in enumerate(messages, at):
+            for key, text in (("content", message["content"]), ("role", message["role"])):
+                marker = self._markers.typed(text)
+                if marker:
+                    place = "" if key == "content" else " in its role"
+                    return f"message {index} contains the special token {marker!r}{place}"
+        return None
+
+    def _rendered(
+        self, chat: Sequence[Message], generation_prompt: bool = False
+    ) -> str | InvalidInput:
+        try:
+            return render(self._tokenizer, chat, generation_prompt)
+        except Exception as error:
+            # Templates are programs of the checkpoint's author; they raise what they like.
+            return InvalidInput(f"the model's chat template refused the conversation: {error}")
+
+    def _encode(self, texts: Sequence[str]) -> list[TokenIds | InvalidInput]:
+        return self._marked.encode(texts) if self._marked else [self._whole(t) for t in texts]
+
+    def _whole(self, text: str) -> TokenIds:
+        """Exactly as the pipeline tokenizes."""
+        return np.array(self._tokenizer(text, add_special_tokens=False)["input_ids"], np.int32)
+
+    def _marked_text(self, rendered: list[str]) -> MarkedText | None:
+        """The tokenizer of pieces, where it gives the ids of whole texts."""
+        try:
+            marked = MarkedText(self._tokenizer, self._markers)
+        except ValueError:
+            return None
+        for text, ids in zip(rendered, marked.encode(rendered), strict=True):
+            if isinstance(ids, InvalidInput) or not np.array_equal(ids, self._whole(text)):
+                return None
+        return marked
+
+    def _find_opening(self) -> TokenIds | None:
+        """The ids that open an answer, from their marker on; None if that cannot find them."""
+        chat: list[Message] = [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "Yes"},
+        ]
+        texts = (
+            self._rendered(chat[:1]),
+            self._rendered(chat[:1], generation_prompt=True),
+            self._rendered(chat),
+        )
+        ids = [self._encode([text])[0] for text in texts if not isinstance(text, InvalidInput)]
+        closed, begun, whole = ids if len(ids) == 3 else [InvalidInput("")] * 3
+        if any(isinstance(part, InvalidInput) for part in (closed, begun, whole)):
+            return None
+        start = common_prefix(closed, begun)
+        opening = begun[start:]
+        marked = np.flatnonzero(np.isin(opening, list(self._markers.ids.values())))
+        if not len(marked):
+            return None
+        self._opening = opening[marked[0] :]
+        split = self.prompt_len(whole)
+        return self._opening if start < split <= common_prefix(begun, whole) else None
+
+
+def _split(
+    found: TemplatedIds | InvalidInput, begun: TokenIds | None
+) -> TemplatedIds | InvalidInput:
+    """With the prompt's end, for openings without a marker; begun: the prompt's own ids."""
+    if isinstance(found, InvalidInput) or begun is None:
+        return found
+    ids = np.concatenate(found.parts)
+    shared = common_prefix(begun, ids)
+    # The prompt's last token may merge with what follows it.
+    ends = shared < len(ids) and shared >= len(begun) - 1
+    return replace(found, prompt_len=shared if ends else 0)
+
+
+def _common_text(a: str, b: str) -> str:
+    """The longest common beginning."""
+    if b.startswith(a):
+        return a
+    return a[
+        : next((i for i, pair in enumerate(zip(a, b, strict=False)) if len({*pair}) > 1), None)
+    ]
+
+
+def _renderable(tokenizer: Any) -> list[str]:
+    """The probe chats as text, with and without a generation prompt, as far as they render."""
+    texts: list[str] = []
+    for chat in PROBES:
+        for generation_prompt in (False, True):
+            try:
+                texts.append(render(tokenizer, chat, generation_prompt))
+            except Exception:
+                continue
+    return texts
+
+
+def _sources(tokenizer: Any) -> list[str]:
+    template = tokenizer.chat_template
+    return list(template.values()) if isinstance(template, dict) else [template]
+
+
+def _joined(found: TemplatedIds | InvalidInput) -> list[int]:
+    return [] if isinstance(found, InvalidInput) else np.concatenate(found.parts).tolist()

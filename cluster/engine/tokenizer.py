@@ -1,0 +1,79 @@
+"""The tokenizer of a checkpoint: loaded or refused, and what it adds around a text.
+
+Knows nothing of chats.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster.config import EngineConfig
+from cluster.engine.checkpoint import locate, pretrained_options
+from cluster.errors import ModelRefused
+from cluster.types import BosPolicy
+
+
+def load_tokenizer(config: EngineConfig, **options: Any) -> Any:
+    """The tokenizer of `config.model`, with a chat template.
+
+    options: for `from_pretrained`. Raises ModelRefused if there is none, or no template to use.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            locate(config.model), **pretrained_options(config), **options
+        )
+    except Exception as error:
+        # Files of any origin, and Python of the checkpoint's author: anything may be raised.
+        raise ModelRefused(
+            f"the tokenizer of {config.model!r} cannot be loaded: {error}"
+        ) from error
+    template = tokenizer.chat_template
+    if not template:
+        raise ModelRefused(
+            f"the tokenizer of {config.model!r} has no chat template; set "
+            "tokenizer.chat_template to the one the model was trained with and save it"
+        )
+    if isinstance(template, dict) and "default" not in template:
+        raise ModelRefused(
+            f"the tokenizer of {config.model!r} has several chat templates "
+            f"({', '.join(sorted(template))}) and none is the default; set "
+            "tokenizer.chat_template to the one the model was trained with and save it"
+        )
+    return tokenizer
+
+
+def refuse_foreign_ids(tokenizer: Any, vocab_size: int) -> None:
+    """Raises ModelRefused for a tokenizer with ids that the model has no embedding of."""
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= vocab_size:
+        raise ModelRefused(
+            f"the tokenizer has ids up to {largest} and the model a vocabulary of {vocab_size}; "
+            "use the tokenizer that the model was trained with, or "
+            "model.resize_token_embeddings(len(tokenizer)) and train again"
+        )
+
+
+def added_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """What the tokenizer's post-processor puts before and behind a text.
+
+    Raises ModelRefused if that cannot be told.
+    """
+    plain = tokenizer("x", add_special_tokens=False)["input_ids"]
+    full = tokenizer("x")["input_ids"]
+    for start in range(len(full) - len(plain) + 1):
+        if full[start : start + len(plain)] == plain:
+            return full[:start], full[start + len(plain) :]
+    raise ModelRefused(
+        f"the tokenizer makes {full} of 'x' and {plain} without special tokens, so what it adds "
+        "cannot be told; set its post-processor to one that only adds ids around the text"
+    )
+
+
+def with_bos(prefix: list[int], bos_id: int | None, policy: BosPolicy) -> list[int]:
+    """The prefix with as many BOS as the policy says."""
+    if policy == "tokenizer":
+        return prefix
+    rest = [id_ for id_ in prefix if id_ != bos_id]
+    return rest if policy == "none" or bos_id is None else [bos_id, *rest]
