@@ -12,7 +12,7 @@ of the prompt with its generation prompt stops being a prefix of the chat's ids.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,18 @@ def choose_template(tokenizer: Any) -> Template:
     expected = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in rendered]
     built = [_joined(found) for found in exact.encode_all(PROBES)]
     return exact if built == expected else GeneralTemplate(tokenizer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """A prompt's beginning, tokenized once: its ids stand for `length` characters of a chat.
+
+    text: what a chat must begin with, a little longer where the cut needs to see what follows.
+    """
+
+    text: str
+    ids: TokenIds
+    length: int = 0
 
 
 class GeneralTemplate:
@@ -83,58 +95,55 @@ class GeneralTemplate:
     def _encode_group(
         self, chats: Sequence[Sequence[Message]], on_ids: OnIds
     ) -> list[TemplatedIds | InvalidInput]:
-        """Chats that differ only in their last message."""
+        """Chats that differ only in their last message; one rendered text is held at a time."""
         prompt = chats[0][:-1]
-        in_prompt = self._typed(prompt)
-        found: dict[int, TemplatedIds | InvalidInput] = {}
-        texts: dict[int, str] = {}
-        for index, chat in enumerate(chats):
-            typed = in_prompt or self._typed(chat[-1:], len(prompt))
-            text = self._rendered(chat)
-            if isinstance(text, InvalidInput):
-                found[index] = text
-            elif typed:
-                found[index] = self._with_typed(chat, text, typed)
-            else:
-                texts[index] = text
-        encoded = self._encode_texts(prompt, list(texts.values()), on_ids)
-        found.update(zip(texts, encoded, strict=True))
-        begun = self._prompt_ids(prompt) if prompt and self._opening is None else None
-        return [_split(found[i], begun) for i in range(len(chats))]
-
-    def _encode_texts(
-        self, prompt: Sequence[Message], texts: list[str], on_ids: OnIds
-    ) -> list[TemplatedIds | InvalidInput]:
-        """Rendered chats with the same prompt; what they share of it is tokenized once."""
-        shared, tails = self._shared(prompt, texts)
-        head = self._encode([shared])[0] if shared else np.zeros(0, np.int32)
+        typed = self._typed(prompt)
+        begun = self._rendered(prompt, generation_prompt=True) if prompt else ""
+        head = _Head("", np.zeros(0, np.int32))
+        if len(chats) > 1 and not typed and not isinstance(begun, InvalidInput):
+            head = self._head(begun, self._rendered(chats[0]))
+        ends_at = None
+        if self._opening is None and prompt and not isinstance(begun, InvalidInput):
+            ends_at = self._encode([begun])[0]
         found: list[TemplatedIds | InvalidInput] = []
-        for tail in tails:
-            ids = head if isinstance(head, InvalidInput) else self._encode([tail])[0]
-            if isinstance(head, InvalidInput) or isinstance(ids, InvalidInput):
-                found.append(InvalidInput(str(ids)))
-                continue
-            on_ids(len(head) + len(ids))
-            found.append(TemplatedIds((head, ids)))
+        for chat in chats:
+            one = self._encode_chat(chat, head, typed or self._typed(chat[-1:], len(prompt)))
+            if not isinstance(one, InvalidInput):
+                on_ids(sum(map(len, one.parts)))
+                if ends_at is not None:
+                    one = _with_split(one, ends_at)
+            found.append(one)
         return found
 
-    def _shared(self, prompt: Sequence[Message], texts: list[str]) -> tuple[str, list[str]]:
-        """The beginning that all texts share, up to where ids allow a cut, and their ends.
+    def _encode_chat(
+        self, chat: Sequence[Message], head: _Head, typed: str | None
+    ) -> TemplatedIds | InvalidInput:
+        text = self._rendered(chat)
+        if isinstance(text, InvalidInput):
+            return text
+        if typed:
+            return self._with_typed(chat, text, typed)
+        if not text.startswith(head.text):
+            head = _Head("", head.ids[:0])
+        ids = self._encode([text[head.length :]])[0]
+        return ids if isinstance(ids, InvalidInput) else TemplatedIds((head.ids, ids))
 
-        That is the prompt's last marker, or a later space that no token crosses.
+    def _head(self, begun: str, text: str | InvalidInput) -> _Head:
+        """What chats of a prompt share, up to where ids allow a cut.
+
+        That is the prompt's last marker, or a later space that no token crosses. begun: the
+        rendered prompt. text: one of the chats.
         """
-        if self._marked is None or len(texts) < 2 or not prompt:
-            return "", texts
-        begun = self._rendered(prompt, generation_prompt=True)
-        if isinstance(begun, InvalidInput):
-            return "", texts
-        begun = _common_text(begun, texts[0])
-        marker = self._markers.last(begun)
+        nothing = _Head("", np.zeros(0, np.int32))
+        if self._marked is None or isinstance(text, InvalidInput):
+            return nothing
+        begun = _common_text(begun, text)
         space = self._marked.last_space(begun)
-        cut, skip = max((marker, 0), (space, self._marked.prefix_len))
-        if not all(text.startswith(begun[: cut + 2]) for text in texts):
-            return "", texts
-        return begun[:cut], [text[cut + skip :] for text in texts]
+        cut, skip = max((self._markers.last(begun), 0), (space, self._marked.prefix_len))
+        ids = self._encode([begun[:cut]])[0]
+        if not cut or isinstance(ids, InvalidInput):
+            return nothing
+        return _Head(begun[: cut + 2], ids, cut + skip)
 
     def _with_typed(
         self, chat: Sequence[Message], text: str, typed: str
@@ -157,13 +166,6 @@ class GeneralTemplate:
             return refusal
         ids = self._marked.encode([hidden], read=show)[0]
         return ids if isinstance(ids, InvalidInput) else TemplatedIds((ids,))
-
-    def _prompt_ids(self, prompt: Sequence[Message]) -> TokenIds:
-        """The prompt's own ids with the generation prompt; none where it does not render."""
-        nothing = np.zeros(0, np.int32)
-        text = self._rendered(prompt, generation_prompt=True)
-        ids = text if isinstance(text, InvalidInput) else self._encode([text])[0]
-        return nothing if isinstance(ids, InvalidInput) else ids
 
     def _without_bos(self, text: str) -> str:
         """As the pipeline removes it, wherever it stands."""
@@ -218,10 +220,13 @@ class GeneralTemplate:
             self._rendered(chat[:1], generation_prompt=True),
             self._rendered(chat),
         )
-        ids = [self._encode([text])[0] for text in texts if not isinstance(text, InvalidInput)]
-        closed, begun, whole = ids if len(ids) == 3 else [InvalidInput("")] * 3
-        if any(isinstance(part, InvalidInput) for part in (closed, begun, whole)):
-            return None
+        ids: list[TokenIds] = []
+        for text in texts:
+            found = text if isinstance(text, InvalidInput) else self._encode([text])[0]
+            if isinstance(found, InvalidInput):
+                return None
+            ids.append(found)
+        closed, begun, whole = ids
         start = common_prefix(closed, begun)
         opening = begun[start:]
         marked = np.flatnonzero(np.isin(opening, list(self._markers.ids.values())))
@@ -232,16 +237,18 @@ class GeneralTemplate:
         return self._opening if start < split <= common_prefix(begun, whole) else None
 
 
-def _split(
-    found: TemplatedIds | InvalidInput, begun: TokenIds | None
-) -> TemplatedIds | InvalidInput:
+def _with_split(found: TemplatedIds, begun: TokenIds | InvalidInput) -> TemplatedIds:
     """With the prompt's end, for openings without a marker; begun: the prompt's own ids."""
-    if isinstance(found, InvalidInput) or begun is None:
-        return found
-    ids = np.concatenate(found.parts)
-    shared = common_prefix(begun, ids)
+    if isinstance(begun, InvalidInput):
+        return replace(found, prompt_len=0)
+    shared = 0
+    for part in found.parts:
+        common = common_prefix(begun[shared:], part)
+        shared += common
+        if common < len(part):
+            break
     # The prompt's last token may merge with what follows it.
-    ends = shared < len(ids) and shared >= len(begun) - 1
+    ends = len(begun) - 1 <= shared < sum(map(len, found.parts))
     return replace(found, prompt_len=shared if ends else 0)
 
 

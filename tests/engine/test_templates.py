@@ -13,6 +13,7 @@ from support.templates import FAMILIES, family_tokenizer, pipeline_ids
 
 from cluster.engine.chat import ChatEncoder
 from cluster.engine.packing import pack
+from cluster.engine.templates import TemplatedIds
 from cluster.errors import InvalidInput, TooLong
 from cluster.types import Encoding, Message
 
@@ -166,17 +167,19 @@ def test_text_that_only_normalizing_turns_into_a_marker_is_refused() -> None:
     tokenizer.backend_tokenizer.add_special_tokens([AddedToken("<turn>", normalized=True)])
     encoder = ChatEncoder(tokenizer, len(tokenizer), 100)
     plain = encoder.encode(chat("a", "b"))
-    found = encoder.encode_all([chat("a ＜turn＞", "b")])[0]
     turn = tokenizer.convert_tokens_to_ids("<turn>")
     assert turn not in plain.input_ids
-    assert isinstance(found, InvalidInput) or turn not in found.input_ids
+    found = encoder.encode_all([chat("a ＜turn＞", "b")])[0]
+    assert not isinstance(found, Encoding) or turn not in found.input_ids
 
 
 @EVERY_FAMILY
 def test_a_shared_prompt_is_encoded_once(family: str) -> None:
     encoder = encoder_of(family)
     group = [[*PROMPT, Message(role="assistant", content=answer)] for answer in ANSWERS]
-    parts = [found.parts for found in encoder._template.encode_all(group)]
+    found = encoder._template.encode_all(group)
+    parts = [one.parts for one in found if isinstance(one, TemplatedIds)]
+    assert len(parts) == len(group)
     assert all(part[0] is parts[0][0] for part in parts)
     assert len(parts[0][0]) > 40
 
