@@ -68,24 +68,6 @@ class ChatEncoder:
     def load(cls, config: EngineConfig) -> ChatEncoder:
         """The encoder of `config.model`. Raises ModelRefused, see `load_tokenizer`."""
         found = load_config(config).get_text_config()
-<<<<<<< HEAD
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                locate(config.model), **pretrained_options(config)
-            )
-        except (OSError, ValueError) as error:
-            raise ModelRefused(
-                f"the tokenizer of {config.model!r} cannot be loaded: {error}"
-            ) from error
-        if not tokenizer.chat_template:
-            raise ModelRefused(
-                f"the tokenizer of {config.model!r} has no chat template; set "
-                "tokenizer.chat_template to the one the model was trained with and save it"
-            )
-        return cls(
-            tokenizer, found.vocab_size, _longest(config, found), config.bos, config.truncate
-        )
-=======
         tokenizer = load_tokenizer(config)
         refuse_foreign_ids(tokenizer, found.vocab_size)
         return cls(
@@ -101,7 +83,6 @@ class ChatEncoder:
     def end_of_turn_id(self) -> int:
         """The id a templated chat ends with, which the model's head reads."""
         return self.closing_ids[-1]
->>>>>>> 1feb829 (Templates of every family: prompts are found and encoded once, markers typed in messages stay text, ids a tokenizer adds are followed; a call's tokens can be bounded)
 
     def encode(self, conversation: Conversation) -> Encoding:
         """One conversation. Raises InvalidInput or TooLong."""
@@ -244,28 +225,6 @@ class ChatEncoder:
         return closing or [int(ids[0][0])]
 
 
-<<<<<<< HEAD
-def _longest(config: EngineConfig, found: Any) -> int:
-    """Tokens of the longest conversation; ALiBi models (Bloom) may name none themselves."""
-    limits = [config.max_tokens, getattr(found, "max_position_embeddings", None)]
-    named = [limit for limit in limits if limit]
-    if not named:
-        raise ModelRefused(
-            f"the config of {config.model!r} names no longest conversation "
-            "(max_position_embeddings); set max_tokens"
-        )
-    return min(named)
-
-
-def _bos_ids(tokenizer: Any, policy: BosPolicy) -> list[int]:
-    """The leading BOS ids by policy; `tokenizer`: as many as its post-processor adds."""
-    if policy == "none" or tokenizer.bos_token_id is None:
-        return []
-    if policy == "one":
-        return [tokenizer.bos_token_id]
-    added = tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id
-    return [tokenizer.bos_token_id] if added else []
-=======
 def _bounded(max_total_tokens: int | None) -> Callable[[int], None]:
     """Counts tokens. Raises TooLong beyond the bound."""
     total = 0
@@ -280,7 +239,6 @@ def _bounded(max_total_tokens: int | None) -> Callable[[int], None]:
             )
 
     return count
->>>>>>> 1feb829 (Templates of every family: prompts are found and encoded once, markers typed in messages stay text, ids a tokenizer adds are followed; a call's tokens can be bounded)
 
 
 def _known(result: Encoding | RewardError | None) -> Encoding | RewardError:
