@@ -117,7 +117,8 @@ def save(folder: Path, name: str, extra: dict[str, Any]) -> Path:
     tokenizer: Any = AutoTokenizer.from_pretrained(locate("tiny"))
     make: Any = getattr(transformers, name)
     special = {"pad_token_id": tokenizer.pad_token_id, "num_labels": 1}
-    config = make(**{**SMALL, "vocab_size": len(tokenizer), **special, **extra})
+    # Room for the tokens that AutoTokenizer adds for some kinds of model (Qwen2, GPT-2).
+    config = make(**{**SMALL, "vocab_size": len(tokenizer) + 16, **special, **extra})
     torch.manual_seed(0)
     auto: Any = AutoModelForSequenceClassification
     auto.from_config(config, dtype=torch.float32).save_pretrained(folder)

@@ -70,7 +70,7 @@ POLICY = "applications.0.autoscaling_policy.policy_kwargs"
         (f"{ARGS}.engine.device", "gpu", "engine.device"),
         (f"{ARGS}.engine.device", "cuda:1", "counted from 0"),
         (f"{ARGS}.engine.device", "cpu", "leave out num_gpus"),
-        (f"{ARGS}.engine.max_tokens", 3_000_000, "max_tokens_per_request"),
+        (f"{ARGS}.engine.max_tokens", 5_000_000, "max_tokens_per_request"),
         (f"{ARGS}.engine.model", "/nowhere", "no such folder"),
         (f"{ARGS}.engine.model", "another/model", "Name the model once"),
         (f"{ARGS}.http", {"keys_file": "/nowhere"}, "keys_file"),
