@@ -23,7 +23,7 @@ from cluster.engine.attention import (
     load_backend,
     training_backend,
 )
-from cluster.engine.checkpoint import load_config, locate, pretrained_options
+from cluster.engine.loading import load_module
 from cluster.engine.packing import Batch
 from cluster.engine.rope import forget_growth
 from cluster.engine.rows import pad_rows
@@ -71,21 +71,9 @@ class PackedRewardModel(nn.Module):
 
         Raises ModelRefused for a checkpoint that is missing or no scalar reward model.
         """
-        from transformers import AutoModelForSequenceClassification
-
-        load_config(config)
         device = resolve_device(config.device)
         dtype: torch.dtype = getattr(torch, config.dtype)
-        try:
-            module = AutoModelForSequenceClassification.from_pretrained(
-                locate(config.model),
-                dtype=dtype,
-                device_map={"": device},
-                use_safetensors=True,
-                **pretrained_options(config),
-            )
-        except (OSError, ValueError) as error:
-            raise ModelRefused(f"model {config.model!r} cannot be loaded: {error}") from error
+        module = load_module(config, dtype, device)
         if compute_dtype(config, device) is torch.float32:
             module.float()
         module.eval().requires_grad_(False)
