@@ -67,7 +67,9 @@ class Policy:
         where = locate(model)
         try:
             tokenizer = AutoTokenizer.from_pretrained(where)
-            module: Any = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32)
+            module: Any = AutoModelForCausalLM.from_pretrained(
+                where, dtype=torch.float32, use_safetensors=True
+            )
         except (OSError, ValueError) as error:
             raise ModelRefused(f"{model!r} is no language model to sample from: {error}") from error
         if not tokenizer.chat_template:

@@ -95,7 +95,11 @@ def _module(config: TrainConfig) -> Any:
     options = pretrained_options(EngineConfig(model=config.model, revision=config.revision))
     try:
         module: Any = AutoModelForSequenceClassification.from_pretrained(
-            locate(config.model), num_labels=1, dtype=torch.float32, **options
+            locate(config.model),
+            num_labels=1,
+            dtype=torch.float32,
+            use_safetensors=True,
+            **options,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelRefused(f"model {config.model!r} cannot be loaded: {error}") from error
