@@ -110,7 +110,7 @@ class HttpConfig:
     body_timeout_s: Positive = 30.0
     """Seconds in which a request's body must have arrived; then 408."""
     max_slow_bodies: Count = 128
-    """Bodies on their way for more than a second, at once; another one gets 408."""
+    """Bodies on their way for more than a second, at once; for another one the oldest gets 408."""
     max_requests: Count = 1000
     """Requests scored at once; another one gets 429. Probes are never refused."""
     max_items: Count = 4096

@@ -33,6 +33,7 @@ from typing import Any
 
 from cluster.errors import InvalidInput, RewardError
 from cluster.files import BrokenRow, Row
+from cluster.row_errors import make_report, named, with_report, without_report
 from cluster.types import Conversation, Message, Score
 
 Scorer = Callable[[Sequence[Conversation]], Sequence[Score | RewardError]]
@@ -47,7 +48,6 @@ _FORMATS = (
 _CUT = "reward_truncated"
 _UNSCORED = "reward_errors"
 _OURS = (_CUT, _UNSCORED)
-_REPORT = {"line", "item", "code", "message"}
 _PAIR = ("chosen_reward", "rejected_reward")
 
 
@@ -215,18 +215,18 @@ def _score_window(
 
 
 def _finished(row: Row, ask: Ask, results: Sequence[Score | RewardError]) -> ScoredRow:
-    named = list(zip(ask.fields, results, strict=True))
-    failed = [(field, result) for field, result in named if isinstance(result, RewardError)]
+    answered = list(zip(ask.fields, results, strict=True))
+    failed = [(field, result) for field, result in answered if isinstance(result, RewardError)]
     if failed and (ask.keys != ("rewards",) or len(failed) == len(results)):
         field, error = failed[0]
         return _failed(row, error, field, ask.keys)
-    kept = {key: value for key, value in _without_report(row.value).items() if key not in _OURS}
+    kept = {key: value for key, value in without_report(row.value).items() if key not in _OURS}
     answers = ask.answers([r.reward if isinstance(r, Score) else None for r in results])
     if any(isinstance(r, Score) and r.truncated for r in results):
         answers[_CUT] = True
     if failed:
-        answers[_UNSCORED] = [_report(row.number, error, field) for field, error in failed]
-    return ScoredRow(row.number, kept | answers, None, tuple(_named(f, e) for f, e in failed))
+        answers[_UNSCORED] = [make_report(row.number, error, field) for field, error in failed]
+    return ScoredRow(row.number, kept | answers, None, tuple(named(f, e) for f, e in failed))
 
 
 def _failed(
@@ -235,36 +235,5 @@ def _failed(
     """The row with its error; rewards of an earlier run must not stand beside it."""
     value = {"text": row.text} if isinstance(row, BrokenRow) else row.value
     kept = {key: kept for key, kept in value.items() if key not in (*stale, *_OURS)}
-    report = _report(row.number, error, field)
-    return ScoredRow(row.number, with_report(kept, report), _named(field, error))
-
-
-def with_report(row: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
-    """`row` with its error's report: as `error`, or `reward_error` beside an `error` of its own."""
-    sound = _without_report(row)
-    return sound | {"reward_error" if "error" in sound else "error": dict(report)}
-
-
-def report_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The report that `with_report` put there, None where there is none."""
-    found = (row.get(name) for name in ("reward_error", "error"))
-    return next((one for one in found if _is_report(one)), None)
-
-
-def _without_report(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Without an earlier run's report; a user's own `error` is none."""
-    named = ("error", "reward_error")
-    return {key: value for key, value in row.items() if key not in named or not _is_report(value)}
-
-
-def _is_report(value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() == _REPORT
-
-
-def _report(number: int, error: RewardError, field: str | None) -> dict[str, Any]:
-    return {"line": number, "item": field, "code": error.code, "message": error.message}
-
-
-def _named(field: str | None, error: RewardError) -> RewardError:
-    """`error` naming its field in the message."""
-    return type(error)(error.message if field is None else f"{field}: {error.message}")
+    report = make_report(row.number, error, field)
+    return ScoredRow(row.number, with_report(kept, report), named(field, error))

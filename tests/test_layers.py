@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cluster"
-BASE = {"types", "errors", "config", "files", "input_files", "reader", "rows", "lock"}
+BASE = {"types", "errors", "config", "files", "input_files", "reader", "row_errors", "rows", "lock"}
 LAYERS = (
     BASE,
     {"engine"},

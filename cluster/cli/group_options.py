@@ -30,10 +30,9 @@ class OutFile(click.Path):
 
 def group_arguments(command: F) -> F:
     """Add IN, OUT, --rejects and --strict; the command takes source, out, rejects, strict."""
-    source = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
     for decorate in reversed(
         (
-            click.argument("source", metavar="IN", type=source),
+            click.argument("source", metavar="IN"),
             click.argument("out", metavar="OUT", type=OutFile()),
             click.option(
                 "--rejects",

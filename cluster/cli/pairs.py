@@ -41,7 +41,7 @@ from cluster.rlhf.rejects import Rejects
     help="Drop rows with fewer responses.",
 )
 def pairs(
-    source: Path,
+    source: str,
     out: Path,
     rejects: Path | None,
     strict: bool,

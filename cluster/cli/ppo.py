@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cluster.cli.recipe import read_settings
-from cluster.cli.scorers import join_service, refuse_beside_app
+from cluster.cli.scorers import refuse_beside_app
 
 if TYPE_CHECKING:
     from cluster.rlhf.ppo.config import PpoRun
@@ -123,6 +123,7 @@ def _client(settings: PpoRun, app: str | None) -> Iterator[Any]:
     from cluster.config import ClusterConfig
     from cluster.serving.client import connect
     from cluster.serving.local import local_service
+    from cluster.serving.ray_session import join_service
 
     if app is not None:
         join_service(app)

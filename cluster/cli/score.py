@@ -16,7 +16,8 @@ import click
 
 from cluster.cli.options import engine_config, engine_options
 from cluster.cli.progress import TokenProgress
-from cluster.files import STDIO, atomic_writer, to_json_line
+from cluster.files import atomic_writer, to_json_line
+from cluster.input_files import find_input
 from cluster.reader import read_rows
 from cluster.rows import ScoredRow, score_rows
 
@@ -31,6 +32,7 @@ class Tally:
     """What the closing lines tell."""
 
     n_rows: int = 0
+    n_bad: int = 0
     n_tokens: int = 0
     n_pairs: int = 0
     n_right: int = 0
@@ -40,9 +42,9 @@ class Tally:
     def add_row(self, row: ScoredRow) -> None:
         """Count a finished row; a tie of chosen and rejected is not right."""
         self.n_rows += 1
-        if row.error is not None:
-            self.bad.append(f"line {row.number}: {row.error.message} [{row.error.code}]")
-        elif "chosen_reward" in row.value:
+        self.n_bad += bool(row.errors)
+        self.bad += [f"line {row.number}: {e.message} [{e.code}]" for e in row.errors]
+        if row.error is None and "chosen_reward" in row.value:
             self.n_pairs += 1
             self.n_right += row.value["chosen_reward"] > row.value["rejected_reward"]
 
@@ -50,10 +52,10 @@ class Tally:
         """The first bad rows, then one line of totals."""
         shown = self.bad[:SHOWN_BAD_ROWS]
         if len(self.bad) > len(shown):
-            shown.append(f"... and {len(self.bad) - len(shown)} more; see `error` in the output")
+            shown.append(f"... and {len(self.bad) - len(shown)} more; see the errors in the output")
         seconds = time.perf_counter() - self.started
         total = (
-            f"{self.n_rows} rows ({len(self.bad)} bad), {self.n_tokens:,} tokens in {seconds:.1f} s"
+            f"{self.n_rows} rows ({self.n_bad} bad), {self.n_tokens:,} tokens in {seconds:.1f} s"
             f" ({self.n_tokens / max(seconds, 1e-9):,.0f} tokens/s)"
         )
         if self.n_pairs:
@@ -62,19 +64,16 @@ class Tally:
 
 
 @click.command()
-@click.argument(
-    "source",
-    metavar="IN",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-)
+@click.argument("source", metavar="IN")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write, whole or not at all; .gz compresses. Standard output if not given.",
 )
 @engine_options
-def score(source: Path, out: Path | None, **options: Any) -> None:
-    """Score every row of IN: .jsonl, a .json array, either of them .gz, or - for stdin.
+def score(source: str, out: Path | None, **options: Any) -> None:
+    """Score every row of IN: JSON lines, a JSON array or Parquet, gzipped or not; a file, - for
+    stdin, a folder, a glob, a URL, or a hub data set (org/name:split).
 
     \b
     A row has                             and gets
@@ -87,12 +86,14 @@ def score(source: Path, out: Path | None, **options: Any) -> None:
     A field is a list of messages or a string. A string prompt is one user message; a dialogue in
     the form of HH-RLHF (blank line, "Human:", blank line, "Assistant:") becomes its turns; any
     other string in place of a whole conversation is taken as already templated. A row that cannot
-    be scored is kept and gets an error (line, item, code, message) instead.
+    be scored is kept and gets an error (line, item, code, message) instead; of several responses
+    those that cannot be scored have null among the rewards and an entry in reward_errors.
 
     Exit status: 0 every row scored; 1 some rows are bad, the output is written all the same; 2
     wrong usage, model or config, nothing written.
     """
     config = engine_config(**options)
+    find_input(source)  # before a model is loaded
     from cluster.engine.offline import OfflineScorer
 
     scorer = OfflineScorer.load(config)
@@ -104,7 +105,7 @@ def score(source: Path, out: Path | None, **options: Any) -> None:
     sys.exit(1 if tally.bad else 0)
 
 
-def _score_file(source: Path, out: Path | None, scorer: OfflineScorer) -> Tally:
+def _score_file(source: str, out: Path | None, scorer: OfflineScorer) -> Tally:
     tally = Tally()
     with atomic_writer(out) as sink, TokenProgress(_count(source)) as progress:
 
@@ -120,8 +121,8 @@ def _score_file(source: Path, out: Path | None, scorer: OfflineScorer) -> Tally:
     return tally
 
 
-def _count(source: Path) -> int | None:
+def _count(source: str) -> int | None:
     """How many rows there are, None where reading them would use them up or nobody looks."""
-    if source == STDIO or not source.is_file() or not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not Path(source).is_file():
         return None
     return sum(1 for _ in read_rows(source))

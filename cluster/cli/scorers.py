@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable
 
 import click
@@ -30,17 +29,9 @@ def _engine(config: EngineConfig) -> Scorer:
 
 
 def _service(app: str) -> Scorer:
-    """The service `app`, wherever it is found."""
-    from cluster.serving.client import RewardService, connect
+    """The service `app`, wherever it is found; waited for as long as `annotate` waits."""
+    from cluster.rlhf.reward_service import PATIENCE_S, service_scorer
+    from cluster.serving.ray_session import join_service
 
     join_service(app)
-    client = connect(app, name=f"command-{uuid.uuid4().hex[:8]}", detached=False)
-    return RewardService(client=client).score
-
-
-def join_service(app: str, address: str | None = None) -> None:
-    """Join the Ray that serves `app`. Raises NotReady where there is none, within seconds."""
-    from cluster.serving.ray_session import join, require_app
-
-    join(address, app=app, quiet=True)
-    require_app(app)
+    return service_scorer(app, PATIENCE_S)

@@ -96,7 +96,7 @@ class Tally:
     help="One chat with a loss mask, or TRL's prompt and completion.",
 )
 def select(
-    source: Path,
+    source: str,
     out: Path,
     rejects: Path | None,
     strict: bool,

@@ -19,8 +19,8 @@ from cluster.config import EngineConfig
 from cluster.engine import conversations as check
 from cluster.engine.checkpoint import load_config, longest
 from cluster.engine.fingerprint import PROBES, encoder_fingerprint
-from cluster.engine.general_template import choose_template
 from cluster.engine.packing import common_prefix
+from cluster.engine.template_choice import choose_template
 from cluster.engine.templates import TemplatedIds
 from cluster.engine.tokenizer import added_ids, load_tokenizer, refuse_foreign_ids, with_bos
 from cluster.errors import InvalidInput, ModelRefused, RewardError, TooLong

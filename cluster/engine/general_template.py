@@ -12,18 +12,17 @@ of the prompt with its generation prompt stops being a prefix of the chat's ids.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cluster.engine.markers import MarkedText, Markers
 from cluster.engine.packing import common_prefix
+from cluster.engine.prompt_split import common_text, with_split
 from cluster.engine.templates import (
     PROBES,
-    Llama3Template,
     OnIds,
-    Template,
     TemplatedIds,
     ignore,
     prompt_key,
@@ -31,19 +30,6 @@ from cluster.engine.templates import (
 )
 from cluster.errors import InvalidInput
 from cluster.types import Message, TokenIds
-
-
-def choose_template(tokenizer: Any) -> Template:
-    """The exact Llama-3 construction where it gives the template's ids, else the general way."""
-    try:
-        exact = Llama3Template(tokenizer)
-        rendered = [render(tokenizer, chat) for chat in PROBES]
-    except Exception:
-        # Templates are programs of the checkpoint's author; they raise what they like.
-        return GeneralTemplate(tokenizer)
-    expected = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in rendered]
-    built = [_joined(found) for found in exact.encode_all(PROBES)]
-    return exact if built == expected else GeneralTemplate(tokenizer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +97,7 @@ class GeneralTemplate:
             if not isinstance(one, InvalidInput):
                 on_ids(sum(map(len, one.parts)))
                 if ends_at is not None:
-                    one = _with_split(one, ends_at)
+                    one = with_split(one, ends_at)
             found.append(one)
         return found
 
@@ -137,7 +123,7 @@ class GeneralTemplate:
         nothing = _Head("", np.zeros(0, np.int32))
         if self._marked is None or isinstance(text, InvalidInput):
             return nothing
-        begun = _common_text(begun, text)
+        begun = common_text(begun, text)
         space = self._marked.last_space(begun)
         cut, skip = max((self._markers.last(begun), 0), (space, self._marked.prefix_len))
         ids = self._encode([begun[:cut]])[0]
@@ -237,30 +223,6 @@ class GeneralTemplate:
         return self._opening if start < split <= common_prefix(begun, whole) else None
 
 
-def _with_split(found: TemplatedIds, begun: TokenIds | InvalidInput) -> TemplatedIds:
-    """With the prompt's end, for openings without a marker; begun: the prompt's own ids."""
-    if isinstance(begun, InvalidInput):
-        return replace(found, prompt_len=0)
-    shared = 0
-    for part in found.parts:
-        common = common_prefix(begun[shared:], part)
-        shared += common
-        if common < len(part):
-            break
-    # The prompt's last token may merge with what follows it.
-    ends = len(begun) - 1 <= shared < sum(map(len, found.parts))
-    return replace(found, prompt_len=shared if ends else 0)
-
-
-def _common_text(a: str, b: str) -> str:
-    """The longest common beginning."""
-    if b.startswith(a):
-        return a
-    return a[
-        : next((i for i, pair in enumerate(zip(a, b, strict=False)) if len({*pair}) > 1), None)
-    ]
-
-
 def _renderable(tokenizer: Any) -> list[str]:
     """The probe chats as text, with and without a generation prompt, as far as they render."""
     texts: list[str] = []
@@ -276,7 +238,3 @@ def _renderable(tokenizer: Any) -> list[str]:
 def _sources(tokenizer: Any) -> list[str]:
     template = tokenizer.chat_template
     return list(template.values()) if isinstance(template, dict) else [template]
-
-
-def _joined(found: TemplatedIds | InvalidInput) -> list[int]:
-    return [] if isinstance(found, InvalidInput) else np.concatenate(found.parts).tolist()

@@ -7,7 +7,6 @@ architecture does not know. Either would give every replica a reward of its own 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -17,8 +16,8 @@ from cluster.engine.checkpoint import load_config, locate, pretrained_options
 from cluster.errors import ModelRefused
 
 log = logging.getLogger(__name__)
-HEADS = ("score", "value_head", "v_head", "lm_head", "classifier", "regression", "reward")
-"""First parts of the names that reward heads have in checkpoints."""
+HEAD_WORDS = ("score", "head", "classifier", "regression", "reward", "gating", "summary")
+"""What the names of heads have in them, wherever they lie."""
 
 
 def load_module(config: EngineConfig, dtype: torch.dtype, device: torch.device) -> Any:
@@ -42,7 +41,7 @@ def load_module(config: EngineConfig, dtype: torch.dtype, device: torch.device) 
         )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ModelRefused(f"model {config.model!r} cannot be loaded: {error}") from error
-    _refuse_gaps(config.model, told)
+    _refuse_gaps(config.model, told, module.base_model_prefix)
     return module
 
 
@@ -55,20 +54,30 @@ def _refuse_unread_code(config: EngineConfig) -> None:
         )
 
 
-def _refuse_gaps(model: str, told: Any) -> None:
-    """`told`: transformers' loading info."""
-    missing = _names(told["missing_keys"])
-    other_shape = _names(entry[0] for entry in told["mismatched_keys"])
-    unused = _names(told["unexpected_keys"])
-    heads = [name for name in unused if name.split(".")[0] in HEADS]
+def refuse_missing(model: str, told: Any, new: str | None = None) -> None:
+    """Raises ModelRefused for a tensor that is not in the checkpoint or has another shape.
+
+    told: transformers' loading info.  new: first part of the names that may be made anew.
+    """
+    missing = sorted(name for name in told["missing_keys"] if name.split(".")[0] != new)
     if missing:
-        found = f"; it has {_some(heads)} instead" if heads else ""
         raise ModelRefused(
-            f"{model!r} lacks {_some(missing)}{found}: these would be random numbers. Save the "
-            "whole model with its scalar head as `score`, or train one with `reward-cluster train`"
+            f"{model!r} lacks {_some(missing)}: these would be random numbers; save the whole model"
         )
-    if other_shape:
-        raise ModelRefused(f"{model!r} has {_some(other_shape)} in another shape than its config")
+    if other := sorted(entry[0] for entry in told["mismatched_keys"]):
+        raise ModelRefused(f"{model!r} has {_some(other)} in another shape than its config")
+
+
+def _refuse_gaps(model: str, told: Any, body: str) -> None:
+    """told: transformers' loading info.  body: the first part of the names of all but the head."""
+    unused = sorted(told["unexpected_keys"])
+    heads = [name for name in unused if _is_head(name, body)]
+    if heads and any(name.startswith("score.") for name in told["missing_keys"]):
+        raise ModelRefused(
+            f"{model!r} keeps its head as {_some(heads)} and not as the linear `score` of a "
+            "*ForSequenceClassification; save it as one, or train one with `reward-cluster train`"
+        )
+    refuse_missing(model, told)
     if heads:
         raise ModelRefused(
             f"{model!r} has {_some(heads)}, which its architecture does not use: the rewards would "
@@ -78,8 +87,10 @@ def _refuse_gaps(model: str, told: Any) -> None:
         log.warning("%s: not used by its architecture: %s", model, _some(unused))
 
 
-def _names(keys: Iterable[str]) -> list[str]:
-    return sorted(keys)
+def _is_head(name: str, body: str) -> bool:
+    """Outside the body, or called as heads are; what is neither is a leftover of no effect."""
+    first, *rest = name.split(".")
+    return first != body or any(word in part for part in rest for word in HEAD_WORDS)
 
 
 def _some(names: list[str]) -> str:

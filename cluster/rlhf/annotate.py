@@ -24,7 +24,7 @@ from cluster.engine.checkpoint import load_config, revision
 from cluster.errors import ConfigError, InvalidInput, RewardError
 from cluster.files import BrokenRow, Row, to_json_line
 from cluster.reader import parse_text, read_texts
-from cluster.rlhf.reward_service import service_scorer
+from cluster.rlhf.reward_service import PATIENCE_S, service_scorer
 from cluster.rlhf.scored_by import identity, scored_by
 from cluster.rows import ScoredRow, Scorer, score_rows
 from cluster.types import Conversation, Score
@@ -61,7 +61,7 @@ class Pool:
     n: int = 1
     gpus: float = 0.0
     app: str | None = None
-    patience_s: float = 600.0
+    patience_s: float = PATIENCE_S
     """Seconds for which a service that does not answer is waited for."""
 
 

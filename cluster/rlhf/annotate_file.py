@@ -24,6 +24,7 @@ from cluster.input_files import find_input
 from cluster.lock import output_lock
 from cluster.rlhf.annotate import Annotated, Pool, annotate, answering
 from cluster.rlhf.parts import Parts
+from cluster.rlhf.reward_service import PATIENCE_S
 from cluster.rlhf.reward_summary import RewardSummary
 
 SHOWN = 20
@@ -52,7 +53,7 @@ def annotate_file(
     config: EngineConfig | None = None,
     *,
     app: str | None = None,
-    patience_s: float = 600.0,
+    patience_s: float = PATIENCE_S,
     rejects: Path | None = None,
     strict: bool = False,
     engines: int | None = None,
@@ -80,8 +81,8 @@ def annotate_file(
         parts = Parts(out.with_name(f"{out.name}.parts"), _manifest(source, digest, pool))
         if parts.n_done:
             on_resume(parts.n_done)
-        if strict and any(parts.rejected()):
-            raise InvalidInput("an earlier part of this run holds a row that cannot be scored")
+        if strict and (known := next((f.errors for f in parts.facts() if f.errors), None)):
+            raise InvalidInput(f"{known[0]}, in an earlier part of this run; nothing is written")
         rows = _watched(annotate(source, pool, parts.n_done), strict, on_row)
         for chunk in _chunks(rows, part_rows):
             parts.add(chunk)
@@ -139,10 +140,9 @@ def _ray(address: str, engines: int | None, app: str | None) -> Iterator[tuple[i
 
     own = not ray.is_initialized()
     if app is not None:
-        from cluster.serving.ray_session import join, require_app
+        from cluster.serving.ray_session import join_service
 
-        join(None if address == "local" else address, app=app, quiet=True)
-        require_app(app)
+        join_service(app, None if address == "local" else address)
     elif own:
         _start_ray(address, engines or 1)
     try:

@@ -19,7 +19,8 @@ from cluster.engine.conversations import check_messages, check_text
 from cluster.errors import InvalidInput, RewardError
 from cluster.files import BrokenRow, Row
 from cluster.reader import read_rows
-from cluster.rows import prompt_messages, report_of, with_report
+from cluster.row_errors import report_of, with_report
+from cluster.rows import prompt_messages
 from cluster.types import Message
 
 
@@ -66,9 +67,9 @@ class Reject:
         return with_report(self.row, report)
 
 
-def read_groups(path: Path) -> Iterator[Group | Reject]:
-    """Every row of a .jsonl or .json file (.gz or not, `-` for stdin), in order."""
-    for row in read_rows(path):
+def read_groups(source: str | Path) -> Iterator[Group | Reject]:
+    """Every row of `source` (see `cluster.input_files.find_input`), in order."""
+    for row in read_rows(source):
         if isinstance(row, BrokenRow):
             yield Reject(row.number, {"text": row.text}, InvalidInput(row.reason))
             continue

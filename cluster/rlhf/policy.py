@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cluster.engine.chat import ChatEncoder
 from cluster.engine.checkpoint import locate, longest
+from cluster.engine.loading import refuse_missing
 from cluster.engine.templates import render
 from cluster.errors import InvalidInput, ModelRefused
 from cluster.rlhf.limits import Count, Positive
@@ -67,11 +68,17 @@ class Policy:
         where = locate(model)
         try:
             tokenizer = AutoTokenizer.from_pretrained(where)
-            module: Any = AutoModelForCausalLM.from_pretrained(
-                where, dtype=torch.float32, use_safetensors=True
+            auto: Any = AutoModelForCausalLM
+            module, told = auto.from_pretrained(
+                where,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, by name
             )
         except (OSError, ValueError) as error:
             raise ModelRefused(f"{model!r} is no language model to sample from: {error}") from error
+        refuse_missing(model, told)
         if not tokenizer.chat_template:
             raise ModelRefused(f"the tokenizer of {model!r} has no chat template; give it one")
         return cls(module.to(device), tokenizer)

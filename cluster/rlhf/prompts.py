@@ -33,9 +33,9 @@ class Prompt:
     row: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
-def read_prompts(path: Path) -> Iterator[Prompt | Reject]:
-    """Every row of a .jsonl or .json file (.gz or not)."""
-    for row in read_rows(path):
+def read_prompts(source: str | Path) -> Iterator[Prompt | Reject]:
+    """Every row of `source` (see `cluster.input_files.find_input`), in order."""
+    for row in read_rows(source):
         if isinstance(row, BrokenRow):
             yield Reject(row.number, {"text": row.text}, InvalidInput(row.reason))
             continue

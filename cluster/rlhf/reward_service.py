@@ -8,6 +8,9 @@ from cluster.errors import DeadlineExceeded, NotReady, RewardError
 from cluster.rows import Scorer
 from cluster.types import Conversation, Score
 
+PATIENCE_S = 600.0
+"""Seconds for which a service that does not answer is waited for, unless said otherwise."""
+
 
 def service_scorer(app: str, patience_s: float) -> Scorer:
     """The Serve application `app` of the Ray that this process has joined.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from cluster.errors import ConfigError, RewardError, TooLong
+from cluster.errors import RewardError, TooLong
 from cluster.files import whole_folder
 from cluster.rlhf.groups import Reject
 from cluster.rlhf.policy import Policy
@@ -37,19 +37,17 @@ def training_prompts(
     """Of the file `source`, or generated; those that the policy cannot continue are rejects."""
     if source == GENERATED:
         return generated.prompts("train", N_GENERATED, seed)
-    if not Path(source).is_file():
-        raise ConfigError(f"there is no file of prompts {source!r}")
-    usable = _usable(Path(source), policy, max_new_tokens)
+    usable = _usable(source, policy, max_new_tokens)
     return [prompt.messages for prompt in rejects.sift(usable)]
 
 
-def _usable(path: Path, policy: Policy, max_new_tokens: int) -> Iterator[Prompt | Reject]:
-    for one in read_prompts(path):
+def _usable(source: str, policy: Policy, max_new_tokens: int) -> Iterator[Prompt | Reject]:
+    for one in read_prompts(source):
         error = one.error if isinstance(one, Reject) else _unfit(one, policy, max_new_tokens)
         if error is None:
             yield one
         else:
-            yield Reject(one.number, one.row, type(error)(f"{path.name}: {error.message}"))
+            yield Reject(one.number, one.row, type(error)(f"{Path(source).name}: {error.message}"))
 
 
 def _unfit(prompt: Prompt, policy: Policy, max_new_tokens: int) -> RewardError | None:

@@ -64,6 +64,12 @@ def require_app(app: str = APP) -> None:
         raise NotReady(f"no application {app!r} at {at}, which serves {there}; {REMEDY}")
 
 
+def join_service(app: str, address: str | None = None) -> None:
+    """Join the Ray that serves `app`, for a command. Raises NotReady, within seconds."""
+    join(address, app=app, quiet=True)
+    require_app(app)
+
+
 def find_address(address: str | None = None, app: str | None = None) -> str:
     """Where to join, see the module. Raises NotReady."""
     given = address if address not in (None, "", "auto") else os.environ.get("RAY_ADDRESS")

@@ -83,6 +83,21 @@ def test_bad_rows_are_kept_in_place_with_their_error_and_reported_by_line(
     assert "5 rows (4 bad)" in done.stderr
 
 
+def test_one_response_that_cannot_be_scored_is_told_and_costs_the_others_nothing(
+    tmp_path: Path, random_checkpoint: Path
+) -> None:
+    row = {"prompt": "Hi", "responses": ["a", "long " * 3000, "b"]}
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/rows.jsonl").write_text(json.dumps(row) + "\n")
+    out = tmp_path / "out.jsonl"
+    done = score(tmp_path / "in", "--out", str(out), "--model", str(random_checkpoint))
+    assert done.exit_code == 1
+    assert "line 1: responses[1]: " in done.stderr
+    assert "1 rows (1 bad)" in done.stderr
+    [found] = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [reward is None for reward in found["rewards"]] == [False, True, False]
+
+
 def test_a_long_chat_is_an_error_or_flagged_when_cut(
     tmp_path: Path, random_checkpoint: Path
 ) -> None:

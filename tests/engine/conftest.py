@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +52,16 @@ def llama3_tokenizer(shared_data: Path) -> Any:
     )
     tokenizer.chat_template = LLAMA3_TEMPLATE
     return tokenizer
+
+
+@pytest.fixture(scope="module")
+def load(random_checkpoint: Path) -> Any:
+    """An engine of the random checkpoint with the given settings, loaded once each."""
+    from cluster.config import EngineConfig
+    from cluster.engine.engine import Engine
+
+    @cache
+    def loaded(**settings: Any) -> Engine:
+        return Engine.load(EngineConfig(model=str(random_checkpoint), **settings))
+
+    return loaded

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +10,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from support.mixes import PAD_ID, encoding_mixes
+from support.scoring import rewards
 
 from cluster.config import EngineConfig
 from cluster.engine.engine import Engine
 from cluster.engine.model import compute_dtype
 from cluster.engine.packing import Batch, pack
-from cluster.types import Encoding, Numerics, Score
+from cluster.types import Encoding, Numerics
 
 few = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -26,23 +25,6 @@ BF16_BOUND = 2.0**-4
 """On the random checkpoint, whose rewards have a standard deviation of 0.7: over 250 random mixes
 (1,278 sequences) packing moved no reward by more than 0.033; twice that is the bound."""
 FLOAT32_BOUND = 1e-5
-
-
-@pytest.fixture(scope="module")
-def load(random_checkpoint: Path) -> Any:
-    """An engine of the random checkpoint with the given settings, loaded once each."""
-
-    @cache
-    def loaded(**settings: Any) -> Engine:
-        return Engine.load(EngineConfig(model=str(random_checkpoint), **settings))
-
-    return loaded
-
-
-def rewards(engine: Engine, encodings: list[Encoding]) -> list[float]:
-    results = engine.score(encodings)
-    assert all(isinstance(r, Score) for r in results), results
-    return [r.reward for r in results if isinstance(r, Score)]
 
 
 def alone(engine: Engine, encodings: list[Encoding]) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,35 +12,19 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.mixes import encoding_mixes
+from support.scoring import rewards
 
 from cluster.config import EngineConfig
 from cluster.engine.batch import Batch
 from cluster.engine.engine import Engine
 from cluster.engine.packing import pack, plan, prompt_key
-from cluster.types import Encoding, Score
+from cluster.types import Encoding
 
 few = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 BF16_BOUND = 2.0**-4
 """As between alone and in a batch, see test_numerics."""
-
-
-@pytest.fixture(scope="module")
-def load(random_checkpoint: Path) -> Any:
-    """An engine of the random checkpoint with the given settings, loaded once each."""
-
-    @cache
-    def loaded(**settings: Any) -> Engine:
-        return Engine.load(EngineConfig(model=str(random_checkpoint), **settings))
-
-    return loaded
-
-
-def rewards(engine: Engine, encodings: list[Encoding]) -> list[float]:
-    results = engine.score(encodings)
-    assert all(isinstance(r, Score) for r in results), results
-    return [r.reward for r in results if isinstance(r, Score)]
 
 
 def group(n: int, prompt: int = 60, response: int = 10, seed: int = 0) -> list[Encoding]:

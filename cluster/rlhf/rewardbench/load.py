@@ -14,10 +14,9 @@ from typing import Any
 
 from cluster.errors import ConfigError
 from cluster.files import BrokenRow, Row
+from cluster.input_files import SUFFIXES
 from cluster.reader import read_rows
 from cluster.rlhf.rewardbench.subsets import DROPPED_PRIOR_SETS, LLMBAR
-
-_SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def read(source: str, prior: bool = False) -> Iterator[Sourced]:
     for file in _files(path):
         stem = file.name.split(".")[0]
         name = str(file.relative_to(path)) if path.is_dir() else file.name
-        rows = _parquet_rows(file) if file.suffix == ".parquet" else read_rows(file)
+        rows = read_rows(file)
         if prior:
             yield from _prior_rows(name, stem, rows)
         else:
@@ -62,9 +61,9 @@ def llmbar_subset(path: Path) -> str | None:
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    files = sorted(p for p in path.rglob("*") if p.is_file() and p.name.endswith(_SUFFIXES))
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p.name.endswith(SUFFIXES))
     if not files:
-        raise ConfigError(f"the folder {path} has no {', '.join(_SUFFIXES)} file")
+        raise ConfigError(f"the folder {path} has no {', '.join(SUFFIXES)} file")
     return files
 
 
@@ -78,14 +77,6 @@ def _prior_rows(source: str, subset: str, rows: Iterable[Row | BrokenRow]) -> It
             else replace(row, value=row.value | {"subset": subset})
         )
         yield Sourced(source, named)
-
-
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(path) as file:
-        values = (value for batch in file.iter_batches() for value in batch.to_pylist())
-        yield from (Row(number, value) for number, value in enumerate(values, 1))
 
 
 def _from_hub(name: str, prior: bool) -> Iterator[Sourced]:

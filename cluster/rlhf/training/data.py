@@ -49,9 +49,9 @@ class Pair:
         return self.chosen.input_ids[: self.chosen.prompt_len].tobytes()
 
 
-def read_pairs(path: Path, encoder: ChatEncoder) -> list[Pair | Reject]:
-    """Every row of a file of `chosen` + `rejected` rows, in order, as a pair or as a reject."""
-    rows = [_asked(row) for row in read_rows(path)]
+def read_pairs(source: str | Path, encoder: ChatEncoder) -> list[Pair | Reject]:
+    """Every row of a source of `chosen` + `rejected` rows, in order, as a pair or as a reject."""
+    rows = [_asked(row) for row in read_rows(source)]
     sides = [side for row in rows if isinstance(row, _Asked) for side in row.conversations]
     encoded = iter(encoder.encode_all(sides))
     return [

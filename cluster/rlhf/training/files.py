@@ -10,6 +10,7 @@ from random import Random
 
 from cluster.engine.chat import ChatEncoder
 from cluster.errors import ConfigError
+from cluster.input_files import find_input
 from cluster.rlhf.groups import Reject
 from cluster.rlhf.rejects import Rejects
 from cluster.rlhf.training.config import TrainConfig
@@ -37,10 +38,9 @@ class Data:
 def read_data(config: TrainConfig, encoder: ChatEncoder, rejects: Rejects) -> Data:
     """Raises ConfigError where a file is missing, is the training file again, or has no pair."""
     for path in (config.train, *([config.evaluation] if config.evaluation else ())):
-        if not path or not Path(path).is_file():
-            raise ConfigError(
-                f"there is no file of pairs {path!r}; name one with `chosen` + `rejected`"
-            )
+        if not path:
+            raise ConfigError("there is no source of pairs; name one of `chosen` + `rejected` rows")
+        find_input(path)
     training = _pairs(config.train, encoder, rejects)
     if config.evaluation is not None:
         evaluation = _pairs(config.evaluation, encoder, rejects)
@@ -50,17 +50,17 @@ def read_data(config: TrainConfig, encoder: ChatEncoder, rejects: Rejects) -> Da
 
 
 def _pairs(path: str, encoder: ChatEncoder, rejects: Rejects) -> list[Pair]:
-    pairs = list(rejects.sift(_named(Path(path), encoder)))
+    pairs = list(rejects.sift(_named(path, encoder)))
     if not pairs:
         raise ConfigError(f"{path} has no usable pair ({rejects.n} broken rows)")
     return pairs
 
 
-def _named(path: Path, encoder: ChatEncoder) -> Iterator[Pair | Reject]:
+def _named(path: str, encoder: ChatEncoder) -> Iterator[Pair | Reject]:
     """The file's rows, a reject saying which file it is of."""
     for row in read_pairs(path, encoder):
         if isinstance(row, Reject):
-            error = type(row.error)(f"{path.name}: {row.error.message}")
+            error = type(row.error)(f"{Path(path).name}: {row.error.message}")
             yield Reject(row.number, row.row, error)
         else:
             yield row

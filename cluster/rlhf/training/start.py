@@ -17,6 +17,7 @@ from torch import nn
 from cluster.config import EngineConfig
 from cluster.engine.chat import ChatEncoder
 from cluster.engine.checkpoint import locate, longest, pretrained_options
+from cluster.engine.loading import refuse_missing
 from cluster.engine.model import PackedRewardModel
 from cluster.errors import ModelRefused
 from cluster.rlhf.training.config import LoraSettings, TrainConfig
@@ -94,15 +95,19 @@ def _module(config: TrainConfig) -> Any:
 
     options = pretrained_options(EngineConfig(model=config.model, revision=config.revision))
     try:
-        module: Any = AutoModelForSequenceClassification.from_pretrained(
+        auto: Any = AutoModelForSequenceClassification
+        module, told = auto.from_pretrained(
             locate(config.model),
             num_labels=1,
             dtype=torch.float32,
             use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
             **options,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelRefused(f"model {config.model!r} cannot be loaded: {error}") from error
+    refuse_missing(config.model, told, new="score")
     module.config.use_cache = False
     return module
 

@@ -1,7 +1,9 @@
 """From bytes to a JSON object, within limits of size and time.
 
 A body that trickles in holds a place among `http.max_slow_bodies` and never longer than
-`http.body_timeout_s`, so that slow senders keep out nobody but one another. All unfinished bodies
+`http.body_timeout_s`; where all are taken, the one that has held its place longest is given up for
+it. So however many senders are slow, and however busy the machine, a newcomer has time to send. All
+unfinished bodies
 together hold at most `UNREAD_BODIES` times the largest one.
 """
 
@@ -30,7 +32,7 @@ class BodyReader:
     def __init__(self, config: HttpConfig, quick_s: float = QUICK_S) -> None:
         self._config = config
         self._quick_s = quick_s
-        self._n_slow = 0
+        self._slow: dict[asyncio.Timeout, None] = {}
         self._held_bytes = 0
 
     async def read(self, request: Request) -> bytes:
@@ -52,8 +54,8 @@ class BodyReader:
         except TimeoutError:
             seconds = self._config.body_timeout_s
             raise TooSlow(
-                f"the body did not arrive within {seconds:g} s, or {self._config.max_slow_bodies} "
-                "others were as slow; send it at once"
+                f"the body did not arrive within {seconds:g} s, or before as many as "
+                f"{self._config.max_slow_bodies} later ones were as slow; send it at once"
             ) from None
         finally:
             self._held_bytes -= len(body)
@@ -67,25 +69,24 @@ class BodyReader:
 
     @contextmanager
     def _timed(self) -> Iterator[asyncio.Timeout]:
-        """A time limit that ends early where there is no place for another slow body."""
+        """A time limit that ends early where a later slow body needs the place."""
         loop = asyncio.get_running_loop()
         limit = asyncio.timeout(self._config.body_timeout_s)
-        slow = False
 
         def grow_slow() -> None:
-            nonlocal slow
-            if self._n_slow >= self._config.max_slow_bodies:
-                limit.reschedule(loop.time())
-                return
-            slow = True
-            self._n_slow += 1
+            if len(self._slow) >= self._config.max_slow_bodies:
+                longest = next(iter(self._slow))
+                del self._slow[longest]
+                if not longest.expired():
+                    longest.reschedule(loop.time())
+            self._slow[limit] = None
 
         timer = loop.call_later(self._quick_s, grow_slow)
         try:
             yield limit
         finally:
             timer.cancel()
-            self._n_slow -= slow
+            self._slow.pop(limit, None)
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

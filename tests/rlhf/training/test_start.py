@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from support.checkpoints import changed
 from support.policies import random_causal_lm
 from support.preferences import write_pairs
 
 from cluster.config import EngineConfig
 from cluster.engine.engine import Engine
 from cluster.errors import ModelRefused
+from cluster.rlhf.policy import Policy
 from cluster.rlhf.training.config import LoraSettings, TrainConfig
 from cluster.rlhf.training.data import Pair, read_pairs
 from cluster.rlhf.training.run import save_trained
@@ -112,3 +114,19 @@ def test_checkpointed_activations_give_the_same_gradients(
 def test_what_is_no_model_is_refused(config: TrainConfig, tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match="nowhere"):
         load_start(replace(config, model=str(tmp_path / "nowhere")))
+
+
+def test_a_start_whose_body_lacks_a_tensor_is_refused_by_name(
+    config: TrainConfig, chat_model: str, smallest_checkpoint: Path, tmp_path: Path
+) -> None:
+    body = "model.layers.0.mlp.up_proj.weight"
+    starts = {"reward": smallest_checkpoint, "policy": Path(chat_model)}
+    models = {
+        name: changed(tmp_path / name, source, lambda weights: weights.pop(body))
+        for name, source in starts.items()
+    }
+    for model in models.values():
+        with pytest.raises(ModelRefused, match=body):
+            load_start(replace(config, model=model))
+    with pytest.raises(ModelRefused, match=body):
+        Policy.load(models["policy"])

@@ -230,9 +230,6 @@ def test_eleven_hundred_slow_senders_stop_nobody_else(client: httpx.Client, http
             sender.sendall(head)
         assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 200
-        ids = sequences(3, np.random.default_rng(5))
-        # A machine too busy to read a whole body in time says 408, and the caller asks again.
-        answers = (post(client, ids).status_code for _ in range(20))
-        assert next((status for status in answers if status != 408), 408) == 200
-        assert senders[-1].recv(12) == b"HTTP/1.1 408", "the first four have the places"
+        assert post(client, sequences(3, np.random.default_rng(5))).status_code == 200
+        assert senders[0].recv(12) == b"HTTP/1.1 408", "the last four have the places"
     assert client.get("/healthz").status_code == 200
