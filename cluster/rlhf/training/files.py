@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from cluster.engine.chat import ChatEncoder
-from cluster.errors import ConfigError
+from cluster.errors import ConfigError, InvalidInput
 from cluster.input_files import find_input
 from cluster.rlhf.groups import Reject
 from cluster.rlhf.rejects import Rejects
@@ -39,8 +39,11 @@ def read_data(config: TrainConfig, encoder: ChatEncoder, rejects: Rejects) -> Da
     """Raises ConfigError where a file is missing, is the training file again, or has no pair."""
     for path in (config.train, *([config.evaluation] if config.evaluation else ())):
         if not path:
-            raise ConfigError("there is no source of pairs; name one of `chosen` + `rejected` rows")
-        find_input(path)
+            raise ConfigError("there is no file of pairs; name one with `chosen` + `rejected`")
+        try:
+            find_input(path)
+        except InvalidInput as error:
+            raise ConfigError(f"there is no file of pairs {path!r}: {error}") from None
     training = _pairs(config.train, encoder, rejects)
     if config.evaluation is not None:
         evaluation = _pairs(config.evaluation, encoder, rejects)
