@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from ray.cluster_utils import Cluster
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
+from support.gate import Gate, gated
 from support.processes import actors, kill
 from support.serving import PATIENCE_S, sequences, service, until
 
@@ -65,14 +67,18 @@ def test_a_strange_request_id_gives_way_to_one_that_all_use(given: bytes) -> Non
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_an_ingress_killed_under_load_answers_503_and_is_replaced(
-    ray_cluster: Cluster, configure: Callable[..., ClusterConfig], http_port: int
+    ray_cluster: Cluster,
+    configure: Callable[..., ClusterConfig],
+    http_port: int,
+    tmp_path: Path,
 ) -> None:
-    config = configure(scheduler={"dedupe_s": 0.0})
+    gate = Gate(tmp_path)
     rng = np.random.default_rng(0)
-    bodies = [sequences(8, rng) for _ in range(60)]
+    bodies = [sequences(8, rng) for _ in range(16)]
     with (
-        service(config, APP, {"num_replicas": 2}, route_prefix="/"),
+        service(configure(), APP, {"num_replicas": 1}, gated(gate), route_prefix="/"),
         httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=PATIENCE_S) as http,
         ThreadPoolExecutor(8) as pool,
     ):
@@ -82,20 +88,29 @@ def test_an_ingress_killed_under_load_answers_503_and_is_replaced(
             items = [{"ids": each.tolist()} for each in ids]
             return http.post("/v1/score", json={"conversations": items})
 
-        asked = [pool.submit(score, ids) for ids in bodies]
-        until(lambda: any(each.done() for each in asked))
-        kill(*actors("Ingress", APP).values())
+        gate.shut()
+        try:
+            asked = [pool.submit(score, ids) for ids in bodies]
+            until(lambda: gate.n_held > 0)  # one request at least waits within the Ingress
+            kill(*actors("Ingress", APP).values())
+            until(lambda: any(each.done() for each in asked))
+        finally:
+            gate.open()
         answers = [each.result() for each in asked]
         lost = [answer for answer in answers if answer.status_code != 200]
-        assert lost, "nothing was under way when the process died"
+        assert lost
         for answer in lost:
             assert answer.status_code == 503, answer.text
             assert answer.json()["error"]["code"] == "not_ready"
         for ids, answer in zip(bodies, answers, strict=True):
             if answer.status_code == 200:
-                found = [item["reward"] for item in answer.json()["results"]]
-                assert found == [fake_reward(each, "r1") for each in ids]
+                assert rewards(answer) == [fake_reward(each, "r1") for each in ids]
         until(lambda: score(bodies[0]).status_code == 200)
+        assert rewards(score(bodies[1])) == [fake_reward(each, "r1") for each in bodies[1]]
+
+
+def rewards(answer: httpx.Response) -> list[float]:
+    return [item["reward"] for item in answer.json()["results"]]
 
 
 def test_an_ingress_drains_for_as_long_as_a_request_may_last() -> None:
