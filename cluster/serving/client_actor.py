@@ -28,9 +28,10 @@ from cluster.serving.deadline import Deadline, receive
 from cluster.serving.job_watch import end_with_job
 from cluster.serving.names import APP
 from cluster.serving.references import resolved
-from cluster.serving.scoring import ConversationScorer, Item, Terms
+from cluster.serving.scoring import ConversationScorer
 from cluster.serving.submit import Submitter
-from cluster.serving.terms import check_terms
+from cluster.serving.terms import Terms, check_terms
+from cluster.serving.window_scorer import Item
 from cluster.types import Chat, Conversation, Score
 
 Ref = ray.ObjectRef[Any]

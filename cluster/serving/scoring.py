@@ -1,10 +1,9 @@
 """Conversations to rewards, as both doors of the service do it: the client actor and HTTP.
 
-Encodes window by window, so that a call of any size holds the ids of a few windows only; what a
-replica refuses because it serves another tokenizer is encoded again. Every item ends with a score
-or an error, at the deadline at the latest. A call that `score` answers is answered by one revision:
-what came of other weights during a roll is asked again. (A stream hands each result on at once, so
-each of its scores names its own revision.)
+Window by window (`window_scorer`), so that a call of any size holds the ids of a few windows only.
+Every item ends with a score or an error, at the deadline at the latest. A call that `score` answers
+is answered by one revision: what came of other weights during a roll is asked again. (A stream
+hands each result on at once, so each of its scores names its own revision.)
 
 Knows nothing of HTTP, actors or queues.
 """
@@ -14,40 +13,27 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from cluster.engine.chat import ChatEncoder
-from cluster.errors import DeadlineExceeded, EncoderChanged, RevisionChanged, RewardError
+from cluster.errors import DeadlineExceeded, RevisionChanged, RewardError
+from cluster.serving.deadline import pause
 from cluster.serving.retry import pause_s
 from cluster.serving.served_encoder import ServedEncoder
 from cluster.serving.submit import Submitter
+from cluster.serving.terms import Terms
 from cluster.serving.token_limit import CallTokens
+from cluster.serving.window_scorer import Emit, Item, WindowScorer
 from cluster.serving.windows import windows
-from cluster.types import Encoding, Score
+from cluster.types import Score
 
-Item = Score | RewardError
-Emit = Callable[[int, Item], None]
 Pieces = AsyncIterator[Mapping[int, Any]]
 """Conversations by index, as they come to be known; an error where one never will be."""
 
 WINDOWS = 4
 """Of one call, encoded or being scored at a time."""
-WINDOWS_PER_PRIORITY = 1000
-"""Of all calls of one priority in this process, so that less urgent ones hold up no others."""
 MIXED_S = 300.0
 """Seconds for which a call without a deadline is asked again while a roll mixes revisions."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """Of one call. deadline: on `time.monotonic`, None is never. job: the caller's Ray job."""
-
-    priority: int = 0
-    deadline: float | None = None
-    job: str = ""
 
 
 class ConversationScorer:
@@ -55,10 +41,13 @@ class ConversationScorer:
 
     def __init__(self, submitter: Submitter, max_tokens: int | None = None) -> None:
         """max_tokens: of one call; more of them fail the whole call with TooLong."""
-        self._submitter = submitter
         self._max_tokens = max_tokens
-        self.encoder = ServedEncoder(submitter.served)
-        self._room: dict[int, asyncio.Semaphore] = {}
+        self._windows = WindowScorer(submitter)
+
+    @property
+    def encoder(self) -> ServedEncoder:
+        """Of what is served, with which conversations become ids."""
+        return self._windows.encoder
 
     async def score(self, n: int, pieces: Pieces, terms: Terms) -> list[Item]:
         """The results of items 0 to n-1, all of one revision or the rest with RevisionChanged."""
@@ -106,8 +95,7 @@ class ConversationScorer:
 
         async def window(items: Mapping[int, Any]) -> None:
             try:
-                async with self._turn(terms):
-                    await self._window(dict(items), terms, once, stream, tokens)
+                await self._windows.score(items, terms, once, stream, tokens)
             except RewardError as error:
                 if error is tokens.too_many:
                     raise
@@ -130,57 +118,6 @@ class ConversationScorer:
         for i in sorted(missing):
             once(i, DeadlineExceeded("the deadline passed before the item was known", i))
 
-    @asynccontextmanager
-    async def _turn(self, terms: Terms) -> AsyncIterator[None]:
-        """Wait for room among the windows of this priority. Raises DeadlineExceeded."""
-        room = self._room.setdefault(terms.priority, asyncio.Semaphore(WINDOWS_PER_PRIORITY))
-        try:
-            async with asyncio.timeout_at(terms.deadline):
-                await room.acquire()
-        except TimeoutError:
-            raise DeadlineExceeded("the deadline passed before the item's turn came") from None
-        try:
-            yield
-        finally:
-            room.release()
-
-    async def _window(
-        self, pending: dict[int, Any], terms: Terms, emit: Emit, stream: bool, tokens: CallTokens
-    ) -> None:
-        encoder = await self.encoder.get(terms.deadline)
-        for attempt in itertools.count():
-            encoded = await _encoded(encoder, pending, terms.deadline)
-            bad = {i: e for i, e in encoded.items() if isinstance(e, RewardError)}
-            if bad and not await self.encoder.confirmed(encoder, terms.deadline):
-                encoder = await self.encoder.get(terms.deadline)
-                continue
-            for i, error in bad.items():
-                emit(i, error)
-            sound = {i: e for i, e in encoded.items() if isinstance(e, Encoding)}
-            if attempt == 0:
-                tokens.add(sum(encoding.n_tokens for encoding in sound.values()))
-            stale: dict[int, EncoderChanged] = {}
-            results = self._submitter.results(
-                sound, terms.priority, terms.deadline, stream, terms.job
-            )
-            async for i, item in results:
-                if isinstance(item, EncoderChanged):
-                    stale[i] = item
-                else:
-                    emit(i, item)
-            if not stale:
-                return
-            fresh = await self.encoder.refresh(terms.deadline)
-            # Where the replica that was asked agrees with the old encoder, or the next one refuses
-            # the new one, a roll is under way.
-            why = next(iter(stale.values()))
-            rolling = fresh is encoder or attempt > 0
-            if rolling and not await _pause(why, attempt, terms.deadline):
-                for i, error in stale.items():
-                    emit(i, error)
-                return
-            pending, encoder = {i: pending[i] for i in stale}, fresh
-
     async def _agree(
         self, known: Mapping[int, Any], results: dict[int, Item], terms: Terms
     ) -> None:
@@ -191,7 +128,7 @@ class ConversationScorer:
             if not others:
                 return
             why = RevisionChanged("the weights changed while the call was scored; ask again")
-            if not await _pause(why, attempt, end):
+            if not await pause(pause_s(why, attempt), end):
                 results.update({i: why.at(i) for i in others})
                 return
             again: dict[int, Item] = {}
@@ -216,28 +153,6 @@ class ConversationScorer:
         await self._run(len(keys), pieces(), terms, emit)
 
 
-def outvoted(results: Mapping[int, Item]) -> list[int]:
-    """The items whose revision is not that of the last answer. results: in order of arrival."""
-    made_by = {i: (r.model, r.revision) for i, r in results.items() if isinstance(r, Score)}
-    if len(set(made_by.values())) < 2:
-        return []
-    last = next(reversed(made_by.values()))
-    return [i for i, revision in made_by.items() if revision != last]
-
-
-async def _encoded(
-    encoder: ChatEncoder, conversations: Mapping[int, Any], deadline: float | None
-) -> dict[int, Encoding | RewardError]:
-    """In a thread. Raises DeadlineExceeded, and then starts nothing or leaves it to itself."""
-    try:
-        async with asyncio.timeout_at(deadline):
-            await asyncio.sleep(0)  # a deadline that is past comes through here
-            made = await asyncio.to_thread(encoder.encode_all, list(conversations.values()))
-    except TimeoutError:
-        raise DeadlineExceeded("the deadline passed before the item was encoded") from None
-    return dict(zip(conversations, made, strict=True))
-
-
 async def _until(pieces: Pieces, deadline: float | None) -> Pieces:
     """`pieces`, until the deadline."""
     while True:
@@ -249,11 +164,10 @@ async def _until(pieces: Pieces, deadline: float | None) -> Pieces:
         yield piece
 
 
-async def _pause(why: RewardError, attempt: int, deadline: float | None) -> bool:
-    """Wait a moment; False where the deadline is past."""
-    seconds = pause_s(why, attempt)
-    left = seconds if deadline is None else min(seconds, deadline - time.monotonic())
-    if left <= 0:
-        return False
-    await asyncio.sleep(left)
-    return True
+def outvoted(results: Mapping[int, Item]) -> list[int]:
+    """The items whose revision is not that of the last answer. results: in order of arrival."""
+    made_by = {i: (r.model, r.revision) for i, r in results.items() if isinstance(r, Score)}
+    if len(set(made_by.values())) < 2:
+        return []
+    last = next(reversed(made_by.values()))
+    return [i for i, revision in made_by.items() if revision != last]

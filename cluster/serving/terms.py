@@ -7,11 +7,21 @@ number, would otherwise fail in the middle of the queue and harm the calls besid
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 from cluster.config import MAX_PRIORITY
 from cluster.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Of one call. deadline: on `time.monotonic`, None is never. job: the caller's Ray job."""
+
+    priority: int = 0
+    deadline: float | None = None
+    job: str = ""
 
 
 def check_terms(priority: Any, deadline_s: Any = None) -> None:

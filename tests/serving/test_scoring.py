@@ -18,9 +18,11 @@ from cluster.errors import (
     RewardError,
 )
 from cluster.serving import scoring as module
-from cluster.serving import served_encoder
+from cluster.serving import served_encoder, window_scorer
 from cluster.serving import windows as cut
-from cluster.serving.scoring import ConversationScorer, Item, Terms, outvoted
+from cluster.serving.scoring import ConversationScorer, outvoted
+from cluster.serving.terms import Terms
+from cluster.serving.window_scorer import Item
 from cluster.types import Score
 
 
@@ -204,7 +206,7 @@ def test_the_last_answer_names_the_revision_that_stays() -> None:
 
 
 def test_less_urgent_calls_hold_up_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WINDOWS_PER_PRIORITY", 1)
+    monkeypatch.setattr(window_scorer, "WINDOWS_PER_PRIORITY", 1)
     service = Service()
     asked, opened, answer = asyncio.Event(), asyncio.Event(), service.results
 

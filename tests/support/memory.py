@@ -20,7 +20,8 @@ from support.http import INFO, score_of
 from cluster.config import EngineConfig, HttpConfig
 from cluster.errors import RewardError
 from cluster.serving.http.app import build_http_app
-from cluster.serving.scoring import ConversationScorer, Terms
+from cluster.serving.scoring import ConversationScorer
+from cluster.serving.terms import Terms
 from cluster.serving.wire import ServedModel
 from cluster.types import Conversation, EncodedBatch, Encoding, ModelInfo, Score
 

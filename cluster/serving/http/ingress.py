@@ -25,8 +25,9 @@ from cluster.serving.logs import event
 from cluster.serving.metrics import RaySink, ServingMetrics
 from cluster.serving.names import DRAINING, REPLICA
 from cluster.serving.probe import ModelProbe
-from cluster.serving.scoring import ConversationScorer, Terms
+from cluster.serving.scoring import ConversationScorer
 from cluster.serving.submit import Submitter
+from cluster.serving.terms import Terms
 from cluster.types import Conversation, ModelInfo, Score
 
 NOBODY = KeyDigest(b"", b"")
