@@ -40,6 +40,12 @@ def read_rows(source: str | Path) -> Iterator[Row | BrokenRow]:
         yield _parsed(number, raw)
 
 
+def read_files(source: str | Path) -> Iterator[tuple[str, Row | BrokenRow]]:
+    """As `read_rows`, each row with the name of its file (or hub data set) and numbered in it."""
+    for name, place, raw in _named_rows(source):
+        yield name, _parsed(place, raw)
+
+
 def read_texts(source: str | Path, skip: int = 0) -> Iterator[tuple[int, str, str]]:
     """As `read_rows` without the first `skip`: (number, JSON text unparsed, why it is broken)."""
     for number, raw in islice(_raw_rows(source), skip, None):
@@ -88,17 +94,29 @@ def _decoded(line: bytes) -> str | BrokenRow:
 
 
 def _raw_rows(source: str | Path) -> Iterator[Placed]:
+    """Rows numbered over all files."""
+    before = last = 0
+    current = None
+    for name, place, raw in _named_rows(source):
+        if name != current:
+            before, current = before + last, name
+        last = place
+        yield before + place, raw
+
+
+def _named_rows(source: str | Path) -> Iterator[tuple[str, int, Raw]]:
+    """Rows with the name of their file and their place in it."""
     found = find_input(source)
     if found.hub is not None:
-        yield from enumerate(found.hub.stream(), 1)
-    before = place = 0
+        name = f"{found.hub.name}:{found.hub.split}"
+        for place, raw in enumerate(found.hub.stream(), 1):
+            yield name, place, raw
     for file in found.files:
         try:
             for place, raw in _file_rows(file):
-                yield before + place, raw
+                yield file.name, place, raw
         except OSError as error:
             raise InvalidInput(f"{file.name} cannot be read: {error}") from error
-        before, place = before + place, 0
 
 
 def _file_rows(file: InputFile) -> Iterator[Placed]:

@@ -18,6 +18,7 @@ LAYERS = (
     {"engine"},
     {"serving"},
     {"rlhf", "integrations"},
+    {"evaluation"},
     {"bench", "demo"},
     {"cli"},
     {"__main__"},

@@ -5,7 +5,7 @@ Defaults are EngineConfig's own, so the command line and a served config agree.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar, get_args
 
@@ -47,7 +47,16 @@ _DEFAULTS = {field.name: field.default for field in fields(EngineConfig)}
 
 def engine_options(command: F) -> F:
     """Add the engine's options; the command takes them as keywords for `engine_config`."""
-    for name, settings in reversed(_OPTIONS.items()):
+    return _add_options(command, _OPTIONS)
+
+
+def engine_options_beside_model(command: F) -> F:
+    """As `engine_options` without `--model`, of which the command has its own."""
+    return _add_options(command, {n: o for n, o in _OPTIONS.items() if n != "model"})
+
+
+def _add_options(command: F, options: Mapping[str, Mapping[str, Any]]) -> F:
+    for name, settings in reversed(options.items()):
         default = _DEFAULTS[name]
         option = click.option(
             f"--{name.replace('_', '-')}",

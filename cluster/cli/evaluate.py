@@ -1,0 +1,126 @@
+"""`reward-cluster evaluate`: reward models side by side on a public suite."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from cluster.cli.console import table_console
+from cluster.cli.options import engine_config, engine_options_beside_model
+from cluster.cli.progress import TokenProgress
+from cluster.evaluation import contenders, plot, report
+from cluster.evaluation.contenders import Contender
+from cluster.evaluation.run import Evaluation
+from cluster.evaluation.run import evaluate as run_evaluation
+from cluster.evaluation.suite import Suite
+from cluster.evaluation.suites import AUTO, SUITES, with_options
+from cluster.files import atomic_writer
+
+SHOWN = 20
+"""Rows that could not be judged told one by one."""
+
+
+@click.command()
+@click.argument("suite", type=click.Choice((AUTO, *SUITES)))
+@click.argument("data", nargs=-1, required=True)
+@click.option("--model", "models", multiple=True, help="Model to evaluate; repeat. [tiny]")
+@click.option("--app", "apps", multiple=True, help="Serve application to evaluate; repeat.")
+@click.option("--url", "urls", multiple=True, help="Reward service to evaluate; repeat.")
+@click.option("--api-key", envvar="REWARD_API_KEY", help="Of the services. [$REWARD_API_KEY]")
+@click.option("--by", help="Column of the subsets. Suite `pairs` only.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for report.json, report.png and each model's results.jsonl; a run resumes there.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--strict", is_flag=True, help="The first row that cannot be judged ends the run.")
+@engine_options_beside_model
+def evaluate(
+    suite: str,
+    data: tuple[str, ...],
+    models: tuple[str, ...],
+    apps: tuple[str, ...],
+    urls: tuple[str, ...],
+    api_key: str | None,
+    by: str | None,
+    out: Path | None,
+    seed: int,
+    strict: bool,
+    **options: Any,
+) -> None:
+    """How often reward models prefer the right response: SUITE on DATA, model beside model.
+
+    SUITE: `auto` recognises it from the columns; `pairs` is any file of chosen and rejected.
+    DATA: files (JSON lines, JSON arrays, Parquet, gzipped or not), folders, globs, URLs, or hub
+    data sets (org/name or org/name:split) in the suite's own columns.
+
+    The published columns and rules of each suite, a paired bootstrap of the differences, and
+    accuracy against length and format. Published runs cut chats to their last 2048 tokens:
+    --max-tokens 2048 --truncate left.
+
+    Exit status: 0 done; 1 done, but some rows could not be judged; 2 nothing done.
+    """
+    asked = _contenders(models, apps, urls, api_key, options)
+    chosen: str | Suite = with_options(suite, by=by)
+    with TokenProgress(None) as progress:
+
+        def on_window(name: str, n: int) -> None:
+            for _ in range(n):
+                progress.add_row()
+
+        done = run_evaluation(
+            chosen, data, asked, out=out, seed=seed, strict=strict, on_window=on_window
+        )
+    _show(done)
+    if out is not None:
+        _write(done, out)
+    sys.exit(1 if done.refused else 0)
+
+
+def _contenders(
+    models: tuple[str, ...],
+    apps: tuple[str, ...],
+    urls: tuple[str, ...],
+    api_key: str | None,
+    options: dict[str, Any],
+) -> list[Contender]:
+    """An own engine where nobody else is asked, too."""
+    context = click.get_current_context()
+    given = [n for n in options if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
+    if not models and (apps or urls) and given:
+        names = ", ".join(sorted(given))
+        raise click.UsageError(f"a service scores by its own settings; leave out {names}")
+    own = models or (() if apps or urls else ("tiny",))
+    return [
+        *(contenders.engine(engine_config(model=model, **options)) for model in own),
+        *map(contenders.application, apps),
+        *(contenders.service(url, api_key) for url in urls),
+    ]
+
+
+def _show(done: Evaluation) -> None:
+    for table in report.tables(done):
+        table_console().print(table)
+    for line in report.notes(done):
+        click.echo(line)
+    bad = done.refused
+    for one in bad[:SHOWN]:
+        click.echo(str(one), err=True)
+    if len(bad) > SHOWN:
+        click.echo(f"... and {len(bad) - SHOWN} more rows that could not be judged", err=True)
+    for model in done.models:
+        click.echo("{model} @ {revision}, {numerics}".format(**model.identity), err=True)
+
+
+def _write(done: Evaluation, out: Path) -> None:
+    plot.draw(done, out / "report.png")
+    with atomic_writer(out / "report.json") as sink:
+        json.dump(report.as_json(done), sink, indent=1)
+        sink.write("\n")
+    click.echo(f"wrote report.json, report.png and the results to {out}", err=True)

@@ -1,0 +1,60 @@
+"""Whom an evaluation asks: an own engine, a Serve application, a service by URL, or a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from cluster.config import EngineConfig
+from cluster.rows import Scorer
+
+PATIENCE_S = 600.0
+"""Seconds for which a service that does not answer is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One model of an evaluation. load: makes its scorer, when its turn comes.
+
+    made_from: what its rewards depend on, JSON values; of another one no run is resumed.
+    """
+
+    name: str
+    load: Callable[[], Scorer]
+    made_from: Mapping[str, Any] = field(default_factory=dict)
+
+
+def engine(config: EngineConfig) -> Contender:
+    """An engine in this process."""
+
+    def load() -> Scorer:
+        from cluster.engine.offline import OfflineScorer
+
+        return OfflineScorer.load(config).score
+
+    return Contender(config.model, load, {"engine": asdict(config)})
+
+
+def application(app: str) -> Contender:
+    """The Serve application of that name, in the Ray that is found."""
+
+    def load() -> Scorer:
+        from cluster.rlhf.reward_service import service_scorer
+        from cluster.serving.ray_session import join_service
+
+        join_service(app)
+        return service_scorer(app, PATIENCE_S)
+
+    return Contender(f"app {app}", load, {"app": app})
+
+
+def service(url: str, key: str | None = None) -> Contender:
+    """A reward service by the URL of its HTTP ingress; key: its API key, if it wants one."""
+
+    def load() -> Scorer:
+        from cluster.evaluation.http_scorer import HttpScorer
+
+        return HttpScorer.of(url, key, PATIENCE_S)
+
+    return Contender(url, load, {"url": url})

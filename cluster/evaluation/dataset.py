@@ -1,0 +1,63 @@
+"""Rows of a suite's data: files, folders, globs, URLs and hub data sets, each row with its place.
+
+Rows are numbered within their file. Of a hub data set without a split every split is read, but
+where there is one called `filtered` only that, as RewardBench 1 means it. Knows nothing of columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cluster.errors import ConfigError, InvalidInput
+from cluster.evaluation.types import SourcedRow
+from cluster.input_files import find_input
+from cluster.reader import read_files
+
+
+def read(source: str) -> Iterator[SourcedRow]:
+    """The rows of `source`, in order. Raises InvalidInput where it is not there."""
+    for part in split_sources(source):
+        for path, row in read_files(part):
+            yield SourcedRow(_short(path, source), path, row)
+
+
+def split_sources(source: str) -> list[str]:
+    """`source`, or of a hub data set without a split one source a split."""
+    hub = find_input(source).hub
+    if hub is None or ":" in source.removeprefix("hf://"):
+        return [source]
+    splits = _split_names(hub.name)
+    return [f"{hub.name}:{name}" for name in (["filtered"] if "filtered" in splits else splits)]
+
+
+def digest(sources: Sequence[str]) -> str:
+    """Of the data's names, sizes and times; another one is other data."""
+    parts = [find_input(part).digest for source in sources for part in split_sources(source)]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+
+
+def stem(sourced: SourcedRow) -> str:
+    """The bare name of the row's file, or of its split on the hub."""
+    return Path(sourced.path).name.rpartition(":")[2].split(".")[0]
+
+
+def _short(path: str, source: str) -> str:
+    """Within a folder the name below it, else the file's own name; of the hub all of it."""
+    if Path(source).is_dir():
+        return str(Path(path).relative_to(source))
+    return Path(path).name if Path(path).exists() or "://" in source else path
+
+
+def _split_names(name: str) -> list[str]:
+    try:
+        import datasets
+    except ImportError:
+        raise ConfigError("hub data sets need: pip install 'reward-cluster[data]'") from None
+    try:
+        return list(datasets.get_dataset_split_names(name))
+    except Exception as error:  # of the hub, the network or the data set's files: many kinds
+        raise InvalidInput(
+            f"{name} is neither a file here nor a hub data set that can be read: {error}"
+        ) from error

@@ -1,0 +1,94 @@
+"""A reward service by its URL as a scoring function: `POST /v1/score`, again while it is busy.
+
+Errors of single conversations stay at their place. A service that stays busy, or does not answer as
+a reward service, raises NotReady: that is no property of a chat.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from cluster.errors import ConfigError, InvalidInput, NotReady, RewardError, all_error_classes
+from cluster.types import Conversation, Score
+
+_ERRORS = {cls.code: cls for cls in all_error_classes()}
+_PAUSE_S = 1.0
+
+
+class HttpScorer:
+    """client: of httpx, with the service's base URL and key.
+
+    patience_s: how long a service that is busy or silent is asked again.
+    """
+
+    def __init__(self, client: httpx.Client, patience_s: float) -> None:
+        self._client, self._patience_s = client, patience_s
+        self._url = client.base_url
+
+    @classmethod
+    def of(cls, url: str, key: str | None, patience_s: float) -> HttpScorer:
+        """Of the service at `url`; key: its API key, if it wants one."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return cls(httpx.Client(base_url=url, headers=headers, timeout=patience_s), patience_s)
+
+    def __call__(self, conversations: Sequence[Conversation]) -> list[Score | RewardError]:
+        """The score or the error of each, in order. Raises NotReady, ConfigError (a wrong key)."""
+        body = {"conversations": [as_json(one) for one in conversations]}
+        end = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return self._ask(body, len(conversations))
+            except (httpx.HTTPError, _Busy) as error:
+                if time.monotonic() + _PAUSE_S > end:
+                    raise NotReady(
+                        f"{self._url} did not answer for {self._patience_s:.0f} s: {error}"
+                    ) from error
+            time.sleep(_PAUSE_S)
+
+    def _ask(self, body: Mapping[str, Any], n: int) -> list[Score | RewardError]:
+        answer = self._client.post("/v1/score", json=body)
+        try:
+            found = answer.json()
+        except ValueError:
+            found = {}
+        if answer.status_code in (401, 403):
+            raise ConfigError(f"{self._url} wants another key; give one with --api-key")
+        if "results" in found and len(found["results"]) == n:
+            results = [_result(entry) for entry in found["results"]]
+            if any(isinstance(one, RewardError) and one.retryable for one in results):
+                raise _Busy("some conversations are to be asked again")
+            return results
+        report = found.get("error") or {}
+        if not isinstance(report, dict) or "code" not in report:
+            raise NotReady(f"{self._url} answered {answer.status_code}, not as a reward service")
+        error = _error(report)
+        if error.retryable:
+            raise _Busy(str(error))
+        raise error
+
+
+class _Busy(Exception):
+    """The service asks to be asked again."""
+
+
+def as_json(conversation: Conversation) -> dict[str, Any]:
+    """A conversation in the service's form."""
+    if isinstance(conversation, str):
+        return {"text": conversation}
+    if isinstance(conversation, tuple):
+        return {"prompt": conversation[0], "response": conversation[1]}
+    return {"messages": list(conversation)}
+
+
+def _result(entry: Mapping[str, Any]) -> Score | RewardError:
+    if "reward" in entry:
+        return Score(**{name: entry[name] for name in Score.__dataclass_fields__})
+    return _error(entry["error"])
+
+
+def _error(report: Mapping[str, Any]) -> RewardError:
+    return _ERRORS.get(report["code"], InvalidInput)(report.get("message", "no reason given"))

@@ -1,0 +1,98 @@
+"""The results of one model as JSON lines, a line for every row of the data, so that a run resumes.
+
+Invariant: the file holds whole lines only, in the order of the data; a killed run loses at most its
+last window, and a resumed one ends with the same bytes. A line has `source`, `line`, and
+
+    id, subset, rewards, truth, credit, truncated    of a judged row
+    left_out                                         why the suite does not count it
+    error {code, message}                            why it could not be judged
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cluster.errors import ConfigError, InvalidInput, RewardError, all_error_classes
+from cluster.evaluation.scoring import Asked
+from cluster.evaluation.suite import Suite
+from cluster.evaluation.types import Item, Judged, LeftOut, Refusal, Verdict
+from cluster.files import to_json_line
+
+NAME = "results.jsonl"
+_ERRORS = {cls.code: cls for cls in all_error_classes()}
+
+
+class ResultLog:
+    """The lines of `path` so far, and where further ones are appended."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        found = path.read_bytes() if path.exists() else b""
+        whole = found[: found.rfind(b"\n") + 1]
+        if whole != found:  # the end of a run that was killed
+            with path.open("r+b") as file:
+                file.truncate(len(whole))
+        self.lines = [json.loads(line) for line in whole.splitlines()]
+
+    def append(self, verdicts: Iterable[Verdict], suite: Suite) -> None:
+        """Write a window of verdicts, down to the disk."""
+        text = "".join(to_json_line(as_line(one, suite)) for one in verdicts)
+        with self._path.open("ab") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def replay(self, asked: Iterator[Asked]) -> Iterator[Verdict]:
+        """The verdicts of the lines so far, whose rows are taken off the front of `asked`.
+
+        Raises ConfigError where they are of other data.
+        """
+        for line in self.lines:
+            one = next(asked, None)
+            if one is None or (place := of_line(one, line)) is None:
+                raise ConfigError(
+                    f"{self._path} has results of other data; give another folder, or delete it"
+                )
+            yield place
+
+
+def as_line(one: Verdict, suite: Suite) -> dict[str, Any]:
+    """A verdict as its line."""
+    if isinstance(one, Judged):
+        item = one.item
+        return {
+            "source": item.source,
+            "line": item.number,
+            "id": item.id,
+            "subset": item.subset,
+            "rewards": list(one.rewards),
+            "truth": list(item.truth),
+            "credit": suite.credit(one),
+            "truncated": one.truncated,
+        }
+    place = {"source": one.source, "line": one.number}
+    if isinstance(one, LeftOut):
+        return place | {"left_out": one.reason}
+    return place | {"error": {"code": one.error.code, "message": str(one.error)}}
+
+
+def of_line(one: Asked, line: Mapping[str, Any]) -> Verdict | None:
+    """The verdict of the row `one` that its line tells, None where the line is of another row."""
+    number = one.number
+    if (line.get("source"), line.get("line")) != (one.source, number):
+        return None
+    if "error" in line:
+        return Refusal(one.source, number, _error(line["error"]))
+    if isinstance(one, Item):
+        rewards = tuple(line.get("rewards", ()))
+        same = len(rewards) == len(one.candidates)
+        return Judged(one, rewards, line["truncated"]) if same else None
+    return one
+
+
+def _error(report: Mapping[str, Any]) -> RewardError:
+    return _ERRORS.get(report["code"], InvalidInput)(report["message"])
