@@ -56,7 +56,7 @@ def engine_options_beside_model(command: F) -> F:
 
 
 def _add_options(command: F, options: Mapping[str, Mapping[str, Any]]) -> F:
-    for name, settings in reversed(options.items()):
+    for name, settings in reversed(list(options.items())):
         default = _DEFAULTS[name]
         option = click.option(
             f"--{name.replace('_', '-')}",

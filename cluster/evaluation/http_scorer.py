@@ -7,7 +7,7 @@ a reward service, raises NotReady: that is no property of a chat.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -22,11 +22,16 @@ _PAUSE_S = 1.0
 class HttpScorer:
     """client: of httpx, with the service's base URL and key.
 
-    patience_s: how long a service that is busy or silent is asked again.
+    patience_s: how long a service that is busy or silent is asked again.  pause: between two calls.
     """
 
-    def __init__(self, client: httpx.Client, patience_s: float) -> None:
-        self._client, self._patience_s = client, patience_s
+    def __init__(
+        self,
+        client: httpx.Client,
+        patience_s: float,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._client, self._patience_s, self._pause = client, patience_s, pause
         self._url = client.base_url
 
     @classmethod
@@ -47,7 +52,7 @@ class HttpScorer:
                     raise NotReady(
                         f"{self._url} did not answer for {self._patience_s:.0f} s: {error}"
                     ) from error
-            time.sleep(_PAUSE_S)
+            self._pause(_PAUSE_S)
 
     def _ask(self, body: Mapping[str, Any], n: int) -> list[Score | RewardError]:
         answer = self._client.post("/v1/score", json=body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -12,7 +13,6 @@ from support.http import INFO, FakeScorer
 from cluster.config import EngineConfig, HttpConfig
 from cluster.engine.chat import ChatEncoder
 from cluster.errors import ConfigError, InvalidInput, NotReady, Overloaded
-from cluster.evaluation import http_scorer
 from cluster.evaluation.http_scorer import HttpScorer
 from cluster.serving.http.app import build_http_app
 from cluster.types import Conversation, Message, Score
@@ -26,10 +26,14 @@ def behind() -> FakeScorer:
 
 
 @pytest.fixture
-def scorer(behind: FakeScorer, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpScorer]:
-    monkeypatch.setattr(http_scorer, "_PAUSE_S", 0.0)
+def client(behind: FakeScorer) -> Iterator[Any]:
     with TestClient(build_http_app(behind, HttpConfig())) as client:
-        yield HttpScorer(client, 60.0)
+        yield client
+
+
+@pytest.fixture
+def scorer(client: Any) -> HttpScorer:
+    return HttpScorer(client, 60.0)
 
 
 def test_every_form_of_a_conversation_is_scored_as_by_the_service_itself(
@@ -50,9 +54,7 @@ def test_an_items_error_stays_at_its_place(scorer: HttpScorer) -> None:
     assert isinstance(alone, InvalidInput)
 
 
-def test_a_busy_service_is_asked_again(
-    scorer: HttpScorer, behind: FakeScorer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_busy_service_is_asked_again(client: Any, behind: FakeScorer) -> None:
     behind.fail = Overloaded("the queue is full")
     pauses: list[float] = []
 
@@ -60,8 +62,7 @@ def test_a_busy_service_is_asked_again(
         pauses.append(seconds)
         behind.fail = None if len(pauses) == 3 else behind.fail
 
-    monkeypatch.setattr(http_scorer.time, "sleep", pause)
-    assert isinstance(scorer([CHAT])[0], Score)
+    assert isinstance(HttpScorer(client, 60.0, pause)([CHAT])[0], Score)
     assert len(pauses) == 3
 
 

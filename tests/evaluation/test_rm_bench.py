@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from cluster.evaluation.suites.rm_bench import levels, matrix
 from cluster.evaluation.types import Candidate, Item, Judged
 
 
-def row(domain: str, chosen: list[float], rejected: list[float]) -> dict[str, Any]:
+def row(domain: str, chosen: Sequence[float], rejected: Sequence[float]) -> dict[str, Any]:
     return {
         "id": 1,
         "prompt": "Hi",
