@@ -70,17 +70,18 @@ _BACKENDS = {
     "cpu": "cluster.engine.attention.cpu:prepare",
     "gathered": "cluster.engine.attention.gathered:prepare",
     "padded": "cluster.engine.attention.padded:prepare",
+    "tiled": "cluster.engine.attention.tiled:prepare",
     "varlen": "cluster.engine.attention.varlen:prepare",
 }
 
 
 def load_backend(name: str, device: torch.device) -> Backend:
-    """The backend called `name`; `auto` is `varlen` on CUDA and `cpu` elsewhere.
+    """The backend called `name`; `auto` is `varlen` on CUDA and `tiled` elsewhere.
 
     Raises ConfigError for an unknown name.
     """
     if name == "auto":
-        name = "varlen" if device.type == "cuda" else "cpu"
+        name = "varlen" if device.type == "cuda" else "tiled"
     if name not in _BACKENDS:
         raise ConfigError(f"attention {name!r} is unknown; use one of auto, {', '.join(_BACKENDS)}")
     module, _, attribute = _BACKENDS[name].partition(":")
