@@ -9,7 +9,8 @@ infinite.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import typing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -200,8 +201,24 @@ def parse_config(cls: type[C], values: Mapping[str, Any]) -> C:
 
 def _explain(cls: type[Any], problems: list[Any]) -> str:
     lines = [f"{cls.__name__} cannot be used:"]
+    known = cls
     for problem in problems:
-        path = ".".join(str(part) for part in problem["loc"])
-        lines.append(f"  {path}: {problem['msg']} (got {problem['input']!r})")
-    lines.append(f"  known keys: {', '.join(f.name for f in dataclasses.fields(cls))}")
+        *path, key = problem["loc"] or ("",)
+        known = _section(cls, path)
+        name = getattr(known, "renamed", {}).get(key)
+        why = f"is called {name} now" if name else problem["msg"]
+        where = ".".join(map(str, problem["loc"]))
+        lines.append(f"  {where}: {why} (got {problem['input']!r})")
+    lines.append(f"  known keys: {', '.join(f.name for f in dataclasses.fields(known))}")
     return "\n".join(lines)
+
+
+def _section(cls: type[Any], path: Sequence[Any]) -> type[Any]:
+    """The dataclass of the section at `path` within `cls`, or the last one on the way there."""
+    for key in path:
+        kind = typing.get_type_hints(cls).get(key)
+        found = [one for one in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(one)]
+        if not found:
+            break
+        cls = typing.cast(type[Any], found[0])
+    return cls

@@ -68,7 +68,7 @@ def ppo(
 
 def _run(settings: PpoRun, client: Any, strict: bool) -> int:
     """One run; the number of broken rows of prompts."""
-    from cluster.rlhf.ppo.log import StepLog, waiting_share
+    from cluster.rlhf.ppo.log import read_rows, waiting_share
     from cluster.rlhf.ppo.run import run
     from cluster.rlhf.rejects import Rejects
 
@@ -78,7 +78,7 @@ def _run(settings: PpoRun, client: Any, strict: bool) -> int:
     run(settings, client, _show, broken)
     for line in broken.lines():
         click.echo(line, err=True)
-    rows = StepLog(folder / "log.jsonl").rows()
+    rows = read_rows(folder / "log.jsonl")
     how = "with futures" if settings.ppo.futures else "blocking"
     click.echo(f"{how}: {100 * waiting_share(rows):.1f}% of the time waiting for rewards")
     click.echo(f"the policy is {folder}/policy", err=True)
@@ -110,10 +110,10 @@ def _by_seed(settings: PpoRun, seeds: tuple[int, ...]) -> Iterator[PpoRun]:
 
 
 def _draw_all(settings: PpoRun, seeds: tuple[int, ...]) -> None:
-    from cluster.rlhf.ppo.log import StepLog, draw
+    from cluster.rlhf.ppo.log import draw, read_rows
 
     folder = Path(settings.out)
-    runs = {f"seed {seed}": StepLog(folder / f"seed-{seed}/log.jsonl").rows() for seed in seeds}
+    runs = {f"seed {seed}": read_rows(folder / f"seed-{seed}/log.jsonl") for seed in seeds}
     draw(runs, folder / "ppo.png")
 
 
@@ -139,7 +139,8 @@ def _client(settings: PpoRun, app: str | None) -> Iterator[Any]:
 def _show(row: StepRow) -> None:
     click.echo(
         f"step {row.step}  reward {row.reward:.3f} +- {row.reward_std:.3f}  kl {row.kl:.2f}  "
-        f"clipped {row.clipped:.3f}  explained {row.explained:.2f}  cut off {row.unfinished}  "
+        f"clip_fraction {row.clip_fraction:.3f}  explained_variance "
+        f"{row.explained_variance:.2f}  cut off {row.unfinished}  "
         f"failed {row.failed}  {row.step_s:.1f} s: generating {row.generating_s:.1f}, "
         f"waiting {row.waiting_s:.2f}, learning {row.learning_s:.1f}"
     )

@@ -49,7 +49,7 @@ class Sample:
 
 
 class Policy:
-    """A causal language model and its tokenizer, on one device, with float32 weights."""
+    """A causal language model and its tokenizer, on one device."""
 
     def __init__(self, module: Any, tokenizer: Any) -> None:
         self.module = module
@@ -61,8 +61,8 @@ class Policy:
         self._pad_id: int = tokenizer.pad_token_id or 0  # masked wherever it stands
 
     @classmethod
-    def load(cls, model: str, device: str = "cpu") -> Policy:
-        """A local folder or a hub id. Raises ModelRefused."""
+    def load(cls, model: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Policy:
+        """A local folder or a hub id, its weights as `dtype`. Raises ModelRefused."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         where = locate(model)
@@ -71,7 +71,7 @@ class Policy:
             auto: Any = AutoModelForCausalLM
             module, told = auto.from_pretrained(
                 where,
-                dtype=torch.float32,
+                dtype=dtype,
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # refused below, by name

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -157,9 +157,18 @@ TRANSFORMS: dict[str, Callable[..., Rewards]] = {
 }
 
 
+GROUPED = ("centre", "leave_one_out", "normalise")
+"""Those of the rewards of one prompt's responses; the others take a reward by itself."""
+
+
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One transform and its parameters, as they are recorded. `whiten` takes the moments' dict."""
+class TransformConfig:
+    """One transform and its parameters, as they are recorded. `whiten` takes the moments' dict.
+
+    Raises ConfigError for a name that is not known.
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -179,7 +188,7 @@ class Step:
             raise ConfigError(f"{self.name}: {error}") from None
 
 
-def apply(rewards: npt.ArrayLike, steps: Sequence[Step]) -> Rewards:
+def apply(rewards: npt.ArrayLike, steps: Sequence[TransformConfig]) -> Rewards:
     """`rewards` through every step in turn."""
     result = _array(rewards)
     for step in steps:
@@ -187,17 +196,55 @@ def apply(rewards: npt.ArrayLike, steps: Sequence[Step]) -> Rewards:
     return result
 
 
-def record(row: Mapping[str, Any], steps: Sequence[Step]) -> dict[str, Any]:
-    """`row` with `transformed_rewards` and the `transforms` that made them from its raw `rewards`.
+def check(steps: Sequence[TransformConfig]) -> None:
+    """Raises ConfigError for parameters that cannot work, before any reward is there."""
+    for step in steps:
+        if step.name == "subtract_reference" and np.size(step.parameters.get("reference", 0)) != 1:
+            raise ConfigError("subtract_reference: one `reference` for all, where it is configured")
+        step.apply([0.0, 1.0])
 
-    `rewards` stays as it is; transforms recorded earlier are replaced, never stacked.
+
+def apply_by_group(
+    rewards_N: npt.ArrayLike, groups_N: npt.ArrayLike, steps: Sequence[TransformConfig]
+) -> Rewards:
+    """`rewards_N` through every step, those in `GROUPED` within equal numbers of `groups_N`.
+
+    A group of one becomes 0 there: nothing is known of it beside its prompt's other responses.
     """
-    transformed = apply(row["rewards"], steps)
-    return {
-        **row,
-        "transformed_rewards": transformed.tolist(),
-        "transforms": [asdict(step) for step in steps],
-    }
+    result, groups = _array(rewards_N).copy(), np.asarray(groups_N)
+    for step in steps:
+        if step.name not in GROUPED:
+            result = step.apply(result)
+            continue
+        for group in np.unique(groups):
+            inside = groups == group
+            result[inside] = step.apply(result[inside]) if inside.sum() > 1 else 0.0
+    return result
+
+
+_FIELDS = (("rewards",), ("chosen_reward", "rejected_reward"), ("reward",))
+
+
+def record(row: Mapping[str, Any], steps: Sequence[TransformConfig]) -> dict[str, Any]:
+    """`row` with the `transforms` and what they made of its raw rewards, each as `transformed_...`.
+
+    The raw rewards stay as they are, and a null stays null; transforms recorded earlier are
+    replaced, never stacked. A row without rewards is returned as it is.
+    """
+    fields = next((names for names in _FIELDS if all(name in row for name in names)), None)
+    if fields is None:
+        return dict(row)
+    raw = row["rewards"] if fields == ("rewards",) else [row[name] for name in fields]
+    scored = [i for i, reward in enumerate(raw) if reward is not None]
+    found: list[float | None] = [None] * len(raw)
+    if scored:
+        group = np.zeros(len(scored))
+        values = apply_by_group([raw[i] for i in scored], group, steps).tolist()
+        for i, value in zip(scored, values, strict=True):
+            found[i] = value
+    answers = [found] if fields == ("rewards",) else found
+    named = {f"transformed_{n}": value for n, value in zip(fields, answers, strict=True)}
+    return {**row, **named, "transforms": [asdict(step) for step in steps]}
 
 
 def _array(values: npt.ArrayLike) -> Rewards:

@@ -70,3 +70,23 @@ def test_a_number_that_cannot_be_is_named(
     assert result.exit_code == 2
     assert f"{named}: " in result.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "line", "named"),
+    [
+        ("train", "warmup: 0.1", "warmup: is called warmup_ratio now"),
+        ("train", "centring: 0.1", "centring: is called center_rewards_coefficient now"),
+        ("ppo", "ppo: {loss: {clip: 0.1}}", "ppo.loss.clip: is called cliprange now"),
+        ("ppo", "ppo: {batch: 8}", "ppo.batch: is called mini_batch_size now"),
+        ("ppo", "ppo: {loss: {klip: 1}}", "known keys: kl_coef, kl_target"),
+    ],
+)
+def test_a_key_of_an_earlier_version_is_told_its_name_of_now(
+    tmp_path: Path, command: str, line: str, named: str
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(line + "\n")
+    result = CliRunner().invoke(main, [command, str(config)])
+    assert result.exit_code == 2
+    assert named in result.output

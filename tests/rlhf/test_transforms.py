@@ -14,9 +14,10 @@ from cluster.errors import ConfigError, InvalidInput
 from cluster.rlhf.transforms import (
     TRANSFORMS,
     RunningMoments,
-    Step,
+    TransformConfig,
     affine,
     apply,
+    apply_by_group,
     centre,
     clip,
     leave_one_out,
@@ -109,7 +110,7 @@ def test_whitening_shifts_unless_told_not_to() -> None:
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_a_transform_answers_in_float64_and_leaves_its_argument_alone(name: str) -> None:
     given_rewards = np.array([1.5, -2.0, 30.0], np.float32)
-    found = Step(name, PARAMETERS.get(name, {})).apply(given_rewards)
+    found = TransformConfig(name, PARAMETERS.get(name, {})).apply(given_rewards)
     assert found.shape == (3,)
     assert found.dtype == np.float64
     assert given_rewards.tolist() == [1.5, -2.0, 30.0]
@@ -119,7 +120,7 @@ def test_a_transform_answers_in_float64_and_leaves_its_argument_alone(name: str)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), None, "x"])
 def test_what_is_no_finite_number_is_refused_by_every_transform(name: str, bad: Any) -> None:
     with pytest.raises(InvalidInput):
-        Step(name, PARAMETERS.get(name, {})).apply([1.0, bad])
+        TransformConfig(name, PARAMETERS.get(name, {})).apply([1.0, bad])
 
 
 @pytest.mark.parametrize(
@@ -142,9 +143,9 @@ def test_a_shape_without_a_meaning_is_refused(call: Callable[[], object]) -> Non
         lambda: affine([1.0], mean=0.0, std=0.0),
         lambda: affine([1.0], mean=float("nan"), std=1.0),
         lambda: clip([1.0], low=1.0, high=0.0),
-        lambda: Step("center"),
-        lambda: Step("clip", {"lower": 1}).apply([1.0]),
-        lambda: Step("affine").apply([1.0]),
+        lambda: TransformConfig("center"),
+        lambda: TransformConfig("clip", {"lower": 1}).apply([1.0]),
+        lambda: TransformConfig("affine").apply([1.0]),
         lambda: RunningMoments.from_dict({"count": 1}),
         lambda: RunningMoments.from_dict({"count": 1, "mean": 0, "squares": -1}),
     ],
@@ -154,7 +155,10 @@ def test_parameters_that_cannot_work_are_refused(call: Callable[[], object]) -> 
         call()
 
 
-CHAIN: Sequence[Step] = (Step("clip", {"low": -1.0, "high": 4.0}), Step("leave_one_out"))
+CHAIN: Sequence[TransformConfig] = (
+    TransformConfig("clip", {"low": -1.0, "high": 4.0}),
+    TransformConfig("leave_one_out"),
+)
 
 
 def test_a_record_names_its_steps_and_keeps_the_raw_rewards() -> None:
@@ -172,8 +176,27 @@ def test_a_record_names_its_steps_and_keeps_the_raw_rewards() -> None:
 @given(st.lists(reward, min_size=2, max_size=8))
 def test_a_record_read_back_gives_the_same_rewards_again(values: list[float]) -> None:
     moments = asdict(RunningMoments().seen(values))
-    first = record({"rewards": values}, (*CHAIN, Step("whiten", {"moments": moments})))
+    first = record({"rewards": values}, (*CHAIN, TransformConfig("whiten", {"moments": moments})))
     read = json.loads(json.dumps(first))
-    steps = [Step(**step) for step in read["transforms"]]
+    steps = [TransformConfig(**step) for step in read["transforms"]]
     assert apply(read["rewards"], steps).tolist() == read["transformed_rewards"]
     assert record(read, steps) == read
+
+
+def test_a_group_is_that_of_its_prompt_and_a_group_of_one_becomes_0() -> None:
+    steps = [TransformConfig("clip", {"low": 0.0, "high": 6.0}), TransformConfig("leave_one_out")]
+    found = apply_by_group([1.0, 9.0, 5.0, 2.0], [7, 3, 7, 4], steps)
+    assert found.tolist() == [-4.0, 0.0, 4.0, 0.0]
+
+
+def test_a_null_reward_stays_null_and_is_nobodys_baseline() -> None:
+    row = {"rewards": [1.0, None, 3.0]}
+    assert record(row, [TransformConfig("centre")])["transformed_rewards"] == [-1.0, None, 1.0]
+
+
+def test_rewards_of_pairs_and_of_one_response_are_recorded_under_their_names() -> None:
+    steps = [TransformConfig("clip", {"low": -1.0, "high": 1.0})]
+    pair = record({"chosen_reward": 3.0, "rejected_reward": 0.5}, steps)
+    assert (pair["transformed_chosen_reward"], pair["transformed_rejected_reward"]) == (1.0, 0.5)
+    assert record({"reward": -4.0}, steps)["transformed_reward"] == -1.0
+    assert record({"error": {}}, steps) == {"error": {}}

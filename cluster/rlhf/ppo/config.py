@@ -1,19 +1,24 @@
 """Every setting of PPO, with its unit.
 
-Source of the defaults: TRL's PPOConfig (kl, clip, gamma, lam, epochs); sizes and learning rates are
-for a policy as small as the generated one.
+Keys are those of TRL's PPOConfig and of OpenRLHF. The defaults are TRL's, except `num_ppo_epochs`
+(TRL: 4), `reward_clip_range` (OpenRLHF's; TRL does not clip) and `missing_eos_penalty` (TRL: None);
+sizes and learning rates are for a policy as small as the generated one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from cluster.config import EngineConfig
 from cluster.rlhf.limits import Count, Discount, NotNegative, Positive, Share
 from cluster.rlhf.policy import Sampling
+from cluster.rlhf.runs.trackers import Tracker
+from cluster.rlhf.transforms import TransformConfig
 
 Estimator = Literal["k1", "k3"]
+AdvantageEstimator = Literal["gae", "grpo", "rloo"]
 _FORBID = {"extra": "forbid"}
 
 
@@ -22,27 +27,41 @@ class LossConfig:
     """What is optimized."""
 
     __pydantic_config__: ClassVar[Any] = _FORBID
+    renamed: ClassVar[Mapping[str, str]] = {
+        "kl": "kl_coef",
+        "estimator": "kl_estimator",
+        "clip": "cliprange",
+        "value_clip": "cliprange_value",
+        "value_weight": "vf_coef",
+        "reward_clip": "reward_clip_range",
+        "unfinished_penalty": "missing_eos_penalty",
+    }
 
-    kl: NotNegative = 0.05
-    """Reward taken per nat of KL from the reference, token by token."""
+    kl_coef: NotNegative = 0.05
+    """Price per nat of KL from the reference, token by token: taken off the reward (`gae`, `rloo`)
+    or added to the loss (`grpo`)."""
     kl_target: Positive | None = None
-    """Nats a response; where given, `kl` follows it (arXiv 1909.08593)."""
+    """Nats per response; where given, `kl_coef` follows it (arXiv 1909.08593)."""
     kl_horizon: Count = 10_000
-    """Responses over which `kl` follows its target."""
-    estimator: Estimator = "k1"
+    """Responses over which `kl_coef` follows its target."""
+    kl_estimator: Estimator = "k1"
+    """Of the KL in the reward; the KL in GRPO's loss is always k3."""
     gamma: Discount = 1.0
     lam: Discount = 0.95
     """Of generalized advantages."""
-    clip: Positive = 0.2
+    cliprange: Positive = 0.2
     """Of the policy's ratio."""
-    value_clip: Positive = 0.2
-    value_weight: NotNegative = 0.1
-    reward_clip: Positive = 10.0
-    """Raw rewards are cut to this size before they are shaped."""
-    unfinished_penalty: NotNegative = 1.0
-    """Taken from the reward of a response that was cut off."""
+    cliprange_value: Positive = 0.2
+    vf_coef: NotNegative = 0.1
+    """Weight of the value loss."""
+    reward_clip_range: tuple[float, float] | None = (-10.0, 10.0)
+    """Rewards are cut to this range before they are shaped; null keeps them whole. The log's
+    `reward_clip_fraction` says how many were cut."""
+    missing_eos_penalty: NotNegative | None = 1.0
+    """Taken off the reward of a response that was cut off; null takes nothing."""
     whiten_rewards: bool = False
     whiten_advantages: bool = True
+    """Of `gae` alone; `grpo` and `rloo` have the group's own baseline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +69,13 @@ class PpoConfig:
     """The loop."""
 
     __pydantic_config__: ClassVar[Any] = _FORBID
+    renamed: ClassVar[Mapping[str, str]] = {"epochs": "num_ppo_epochs", "batch": "mini_batch_size"}
 
     steps: Count = 60
     prompts: Count = 64
-    """Of a step, drawn without repetition within it."""
+    """Per step, drawn without repetition within it."""
     chunk: Count = 8
-    """Prompts a rollout task: the unit in which generation and scoring overlap."""
+    """Prompts per rollout task: the unit in which generation and scoring overlap."""
     workers: Count = 1
     """Ray actors that generate."""
     worker_cpus: NotNegative = 0.0
@@ -64,19 +84,30 @@ class PpoConfig:
     patience_s: Positive = 600.0
     """Seconds without a reward after which the run ends; its checkpoints are kept."""
     max_failed_share: Share = 0.5
-    """Of a step's responses that may end without a reward; with more the run ends."""
+    """Share of a step's responses that may end without a reward; with more the run ends."""
     futures: bool = True
     """Score each chunk as soon as it is generated; False asks once all of them are, and waits."""
+    transforms: tuple[TransformConfig, ...] = ()
+    """Applied to raw rewards in turn, before `reward_clip_range`; those of groups take the
+    responses to one prompt. The log keeps the raw `reward` beside `transformed_reward`."""
+    advantage_estimator: AdvantageEstimator = "gae"
+    """`gae` with a critic; `grpo` (group mean and deviation, KL in the loss, arXiv 2402.03300);
+    `rloo` (the mean of the others, arXiv 2402.14740). The last two need `sampling.n` of 2 or more,
+    and no critic."""
     loss: LossConfig = field(default_factory=LossConfig)
-    epochs: Count = 2
+    num_ppo_epochs: Count = 2
     """Passes over a step's responses."""
-    batch: Count = 32
-    """Responses an optimizer step."""
+    mini_batch_size: Count = 32
+    """Responses per optimizer step."""
+    micro_train_batch_size: Count | None = None
+    """Responses per forward; their gradients accumulate to a mini-batch's. None: all at once."""
+    bf16: bool = False
+    """Arithmetic, rollouts and reference in bfloat16; the learner's own weights stay float32."""
     lr: Positive = 2e-4
     value_lr: Positive = 1e-3
     max_grad_norm: Positive = 1.0
     checkpoint_every: Count | None = 10
-    """Steps between checkpoints; the same command goes on from the last one."""
+    """Steps between checkpoints; the same command resumes from the last one."""
     keep_checkpoints: Count = 2
     seed: int = 0
 
@@ -95,6 +126,8 @@ class PpoRun:
     """File of rows with `prompt`, or `generated`."""
     device: str = "cpu"
     """Of the learner."""
+    report_to: tuple[Tracker, ...] = ()
+    """Trackers beside log.jsonl: `tensorboard`, `wandb` (offline unless WANDB_MODE says else)."""
     reward: EngineConfig = field(default_factory=EngineConfig)
     """The reward model; not used where a running service scores."""
     ppo: PpoConfig = field(default_factory=PpoConfig)

@@ -56,7 +56,9 @@ class Collector:
             max_task_retries=-1,
         )
         device = "cuda" if config.worker_gpus else "cpu"
-        self._workers = [actor.remote(start, device) for _ in range(config.workers)]
+        self._workers = [
+            actor.remote(start, device, bf16=config.bf16) for _ in range(config.workers)
+        ]
 
     def collect(self, weights: Weights, prompts: Sequence[Chat], step: int) -> Experience:
         """Raises the RewardError of a whole call that failed, and NotReady where the service leaves
@@ -83,7 +85,7 @@ class Collector:
         worker = self._workers[chunk % len(self._workers)]
         seed = Random(f"{self._config.seed} {step} {chunk}").getrandbits(63)
         call = worker.rollouts.options(num_returns=2)
-        return call.remote(weights, list(prompts), self._config.sampling, seed)
+        return call.remote(weights, weights.hex(), list(prompts), self._config.sampling, seed)
 
     def _score(self, conversations: Any) -> Any:
         return self._client.score.remote(conversations)

@@ -1,37 +1,40 @@
-"""What a PPO run measured: a line a step in log.jsonl, and pictures of one run or several."""
+"""What a PPO step measured, and pictures of one run or several."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluster.files import atomic_writer, to_json_line
 from cluster.rlhf import figures
+from cluster.rlhf.runs.step_log import StepLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRow:
     """One step. reward: mean raw reward of its responses, before the update.
 
-    failed: responses whose score is an error; tokens: of responses. Seconds: generating_s until
-    the last response, waiting_s from then until the last reward, learning_s of the update.
-    The rest: see `learner.Update`.
+    transformed_reward: the mean after `ppo.transforms`. failed: responses whose score is an error,
+    failures: how many by the error's code. unfinished: responses cut off. tokens: of responses.
+    Seconds: generating_s until the last response, waiting_s from then until the last reward,
+    learning_s of the update. The rest: see `learner.Update`.
     """
 
     step: int
     reward: float
     reward_std: float
+    transformed_reward: float
     kl: float
-    kl_weight: float
+    kl_coef: float
     policy_loss: float
     value_loss: float
-    clipped: float
-    explained: float
+    clip_fraction: float
+    explained_variance: float
+    reward_clip_fraction: float
     responses: int
     failed: int
+    failures: dict[str, int] = field(default_factory=dict)
     unfinished: int
     tokens: int
     generating_s: float
@@ -40,31 +43,9 @@ class StepRow:
     step_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class StepLog:
-    """log.jsonl at `path`."""
-
-    path: Path
-
-    def begin(self, step: int) -> None:
-        """Keep the lines up to `step`; a broken run's later ones are done again."""
-        kept = [row for row in self.rows() if row.step <= step]
-        with atomic_writer(self.path) as out:
-            out.writelines(to_json_line(asdict(row)) for row in kept)
-
-    def add(self, row: StepRow) -> None:
-        with self.path.open("a") as out:
-            out.write(to_json_line(asdict(row)))
-
-    def rows(self) -> list[StepRow]:
-        """All lines; the last one is left out where a killed run wrote half of it."""
-        if not self.path.exists():
-            return []
-        whole = self.path.read_text().rpartition("\n")[0]
-        return [StepRow(**json.loads(line)) for line in whole.splitlines()]
-
-    def draw(self, path: Path) -> None:
-        draw({"": self.rows()}, path)
+def read_rows(path: Path) -> list[StepRow]:
+    """The rows of the log at `path`."""
+    return [StepRow(**row) for row in StepLog(path).rows()]
 
 
 def waiting_share(rows: Sequence[StepRow]) -> float:

@@ -28,9 +28,9 @@ def kl_per_token(policy_NT: Tensor, reference_NT: Tensor, estimator: Estimator) 
     return torch.expm1(log_ratio_NT) - log_ratio_NT
 
 
-def token_rewards(rewards_N: Tensor, kl_NT: Tensor, kl: float, mask_NT: Tensor) -> Tensor:
-    """-kl * KL at each token, and a response's reward at its last one."""
-    shaped_NT = -kl * kl_NT * mask_NT
+def token_rewards(rewards_N: Tensor, kl_NT: Tensor, kl_coef: float, mask_NT: Tensor) -> Tensor:
+    """-kl_coef * KL at each token, and a response's reward at its last one."""
+    shaped_NT = -kl_coef * kl_NT * mask_NT
     last_N = mask_NT.sum(1).long() - 1
     shaped_NT[torch.arange(len(rewards_N)), last_N] += rewards_N
     return shaped_NT
@@ -87,13 +87,18 @@ def value_loss(
     return 0.5 * masked_mean(worse_NT, mask_NT)
 
 
-def clipped_share(new_NT: Tensor, old_NT: Tensor, mask_NT: Tensor, clip: float) -> Tensor:
-    """Share of tokens whose ratio is outside the clip."""
-    outside_NT = ((new_NT - old_NT).exp() - 1).abs() > clip
-    return masked_mean(outside_NT.float(), mask_NT)
+def clip_fraction(
+    new_NT: Tensor, old_NT: Tensor, advantages_NT: Tensor, mask_NT: Tensor, clip: float
+) -> Tensor:
+    """Share of tokens where the clip binds, as TRL and OpenRLHF count it: the ratio is outside, and
+    the clipped objective is the worse one."""
+    ratio_NT = (new_NT - old_NT).exp()
+    clipped_NT = ratio_NT.clamp(1 - clip, 1 + clip)
+    binds_NT = -advantages_NT * clipped_NT > -advantages_NT * ratio_NT
+    return masked_mean(binds_NT.float(), mask_NT)
 
 
-def next_kl(kl: float, seen: float, target: float, n: int, horizon: int) -> float:
-    """`kl` after `n` responses of `seen` nats: larger where they are above `target`."""
+def next_kl_coef(kl_coef: float, seen: float, target: float, n: int, horizon: int) -> float:
+    """`kl_coef` after `n` responses of `seen` nats: larger where they are above `target`."""
     error = min(0.2, max(-0.2, seen / target - 1))
-    return kl * (1 + error * n / horizon)
+    return kl_coef * (1 + error * n / horizon)

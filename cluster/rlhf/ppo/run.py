@@ -1,6 +1,6 @@
 """A PPO run from its configuration: generate, score, learn, again; through checkpoints.
 
-Invariant: everything in the output folder is whole; a run that was killed goes on from its last
+Invariant: everything in the output folder is whole; a run that was killed resumes from its last
 checkpoint when it is given again, and learns from the same rollouts as one that never was. A
 response whose score is an error is left out of the update, counted and logged; it is never a
 reward. The folder: start/, checkpoints/, log.jsonl, ppo.png, rejects.jsonl, made_from.json, and
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,12 +30,16 @@ from cluster.rlhf.policy import Policy
 from cluster.rlhf.ppo.config import PpoConfig, PpoRun
 from cluster.rlhf.ppo.experience import Collector, Experience
 from cluster.rlhf.ppo.learner import Learner
-from cluster.rlhf.ppo.log import StepLog, StepRow
+from cluster.rlhf.ppo.log import StepRow, draw, read_rows
 from cluster.rlhf.ppo.rollouts import weights_of
 from cluster.rlhf.prompts import digest
 from cluster.rlhf.rejects import Rejects
-from cluster.rlhf.scored_by import scored_by
+from cluster.rlhf.runs.checkpoints import Checkpoints
+from cluster.rlhf.runs.step_log import StepLog
+from cluster.rlhf.runs.trackers import Trackers, check_installed
+from cluster.rlhf.scored_by import identity, scored_by
 from cluster.rlhf.starting import starting_policy, training_prompts
+from cluster.rlhf.transforms import apply_by_group, check
 from cluster.types import Chat, Score
 
 OnStep = Callable[[StepRow], object]
@@ -47,7 +52,7 @@ FREE = (
     "patience_s",
     "max_failed_share",
 )
-"""Settings that may change while a run goes on; all others decide what it makes."""
+"""Settings that may change when a run is resumed; all others decide what it makes."""
 
 
 def run(
@@ -75,6 +80,8 @@ def _run(
     rejects: Rejects,
     say: Callable[[str], object],
 ) -> Policy:
+    check_installed(config.report_to)
+    check(config.ppo.transforms)
     start = starting_policy(config.policy, folder, config.ppo.seed)
     policy = Policy.load(start, config.device)
     with rejects:
@@ -82,107 +89,116 @@ def _run(
         prompts = training_prompts(config.prompts, policy, longest, config.ppo.seed, rejects)
     if len(prompts) < config.ppo.prompts:
         raise ConfigError(f"{len(prompts)} prompts are fewer than a step's {config.ppo.prompts}")
-    claim(folder, _made_from(config, start, client, prompts))
-    one = _Run(folder, config.ppo, Learner(policy, config.ppo), prompts)
-    one.go(Collector(config.ppo, start, client, say), on_step)
+    made_by = scored_by(
+        lambda chats: ray.get(client.score.remote(list(chats), 0, config.ppo.patience_s))
+    )
+    claim(folder, _made_from(config, start, prompts, made_by))
+    checkpoints = Checkpoints(folder / "checkpoints", config.ppo.keep_checkpoints)
+    learner = Learner(policy, config.ppo)
+    one = _Run(folder, config.ppo, learner, prompts, made_by, checkpoints, say)
+    done = one.resume()
+    with Trackers(config.report_to, folder, asdict(config), done) as trackers:
+        collector = Collector(config.ppo, start, client, say)
+        one.go(done, collector, StepLog(folder / "log.jsonl", trackers), on_step)
     return policy
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
+    """made_by: the model, revision and numerics that every reward must name."""
+
     folder: Path
     config: PpoConfig
     learner: Learner
     prompts: list[Chat]
+    made_by: dict[str, str]
+    checkpoints: Checkpoints
+    say: Callable[[str], object]
 
-    def go(self, collector: Collector, on_step: OnStep) -> None:
-        log = StepLog(self.folder / "log.jsonl")
-        done = self._resume()
+    def resume(self) -> int:
+        """The step of the newest checkpoint, loaded; 0 where there is none."""
+        done = self.checkpoints.newest()
+        if done:
+            self.learner.load(self.checkpoints.path(done))
+        return done
+
+    def go(self, done: int, collector: Collector, log: StepLog, on_step: OnStep) -> None:
         log.begin(done)
         for step in range(done + 1, self.config.steps + 1):
             row = self._step(collector, step)
-            log.add(row)
+            log.add(asdict(row))
             on_step(row)
             if self.config.checkpoint_every and step % self.config.checkpoint_every == 0:
-                self._write(step)
-        log.draw(self.folder / "ppo.png")
+                self.checkpoints.write(step, self.learner.save)
+        draw({"": read_rows(log.path)}, self.folder / "ppo.png")
         shutil.rmtree(self.folder / "policy", ignore_errors=True)
         with whole_folder(self.folder / "policy") as temp:
             self.learner.policy.save(temp)
 
     def _step(self, collector: Collector, step: int) -> StepRow:
-        seed = f"{self.config.seed} {step}"
-        chosen = Random(seed).sample(self.prompts, self.config.prompts)
+        config, seed = self.config, f"{self.config.seed} {step}"
+        chosen = Random(seed).sample(self.prompts, config.prompts)
         began = time.perf_counter()
-        seen = collector.collect(weights_of(self.learner.policy), chosen, step)
-        scored = [
-            (rollout, result)
-            for rollout, result in zip(seen.rollouts, seen.results, strict=True)
-            if isinstance(result, Score)
-        ]
-        failed = [result for result in seen.results if isinstance(result, RewardError)]
+        seen = collector.collect(weights_of(self.learner.policy, config.bf16), chosen, step)
+        scored = self._scored(seen)
+        learning = time.perf_counter()
+        groups = [index // config.sampling.n for index, _ in scored]
+        rewards = [score.reward for _, score in scored]
+        transformed = apply_by_group(rewards, groups, config.transforms).tolist()
+        shuffle = Random(f"{seed} update").getrandbits(63)
+        rollouts = [seen.rollouts[index] for index, _ in scored]
+        update = self.learner.update(rollouts, transformed, groups, shuffle)
+        now = time.perf_counter()
+        measured = asdict(update) | {"learning_s": now - learning, "step_s": now - began}
+        return _row(step, seen, rewards, transformed, measured)
+
+    def _scored(self, seen: Experience) -> list[tuple[int, Score]]:
+        """The scores and their rollouts' indices. Raises ConfigError where one is of another model,
+        and the error that too many of the responses ended in."""
+        scored = [(i, one) for i, one in enumerate(seen.results) if isinstance(one, Score)]
+        failed = [one for one in seen.results if isinstance(one, RewardError)]
+        for code, error in {error.code: error for error in reversed(failed)}.items():
+            self.say(f"a response has no reward: {error} [{code}]")
         if not scored or len(failed) > self.config.max_failed_share * len(seen.results):
             raise failed[0]
-        learning = time.perf_counter()
-        rewards = [score.reward for _, score in scored]
-        shuffle = Random(f"{seed} update").getrandbits(63)
-        update = self.learner.update([rollout for rollout, _ in scored], rewards, shuffle)
-        now = time.perf_counter()
-        return _row(step, seen, rewards, asdict(update), now - learning, now - began)
-
-    def _path(self, step: int) -> Path:
-        return self.folder / "checkpoints" / f"step-{step:06}"
-
-    def _checkpoints(self) -> list[int]:
-        found = (self.folder / "checkpoints").glob("step-*")
-        return sorted(int(path.name.removeprefix("step-")) for path in found)
-
-    def _resume(self) -> int:
-        """The step of the newest checkpoint, loaded; 0 where there is none."""
-        steps = self._checkpoints()
-        if steps:
-            self.learner.load(self._path(steps[-1]))
-        return steps[-1] if steps else 0
-
-    def _write(self, step: int) -> None:
-        with whole_folder(self._path(step)) as temp:
-            self.learner.save(temp)
-        for old in self._checkpoints()[: -self.config.keep_checkpoints]:
-            shutil.rmtree(self._path(old))
+        for _, score in scored:
+            if identity(score) != self.made_by:
+                raise ConfigError(
+                    f"the rewards are of {identity(score)} now; the run began with {self.made_by}"
+                )
+        return scored
 
 
 def _row(
     step: int,
     seen: Experience,
     rewards: list[float],
-    update: dict[str, float],
-    learning_s: float,
-    step_s: float,
+    transformed: list[float],
+    measured: dict[str, float],
 ) -> StepRow:
     mean = sum(rewards) / len(rewards)
+    codes = Counter(one.code for one in seen.results if isinstance(one, RewardError))
     return StepRow(
         step=step,
         reward=mean,
         reward_std=(sum((r - mean) ** 2 for r in rewards) / len(rewards)) ** 0.5,
+        transformed_reward=sum(transformed) / len(transformed),
         responses=len(seen.rollouts),
-        failed=len(seen.rollouts) - len(rewards),
+        failed=codes.total(),
+        failures=dict(codes),
         unfinished=sum(not rollout.finished for rollout in seen.rollouts),
         tokens=sum(len(rollout.response_ids) for rollout in seen.rollouts),
         generating_s=seen.generating_s,
         waiting_s=seen.waiting_s,
-        learning_s=learning_s,
-        step_s=step_s,
-        **update,
+        **measured,
     )
 
 
-def _made_from(config: PpoRun, start: str, client: Any, prompts: list[Chat]) -> dict[str, Any]:
+def _made_from(config: PpoRun, start: str, prompts: list[Chat], made_by: Any) -> dict[str, Any]:
     settings = {key: value for key, value in asdict(config.ppo).items() if key not in FREE}
     return {
         **settings,
         "policy": [config.policy, revision(EngineConfig(model=start), None)],
         "prompts_digest": digest(prompts),
-        "reward": scored_by(
-            lambda chats: ray.get(client.score.remote(list(chats), 0, config.ppo.patience_s))
-        ),
+        "reward": made_by,
     }

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -22,6 +23,7 @@ from cluster.engine.chat import ChatEncoder
 from cluster.engine.engine import Engine
 from cluster.rlhf.tiny.model import MAX_TOKENS, save_untrained
 from cluster.rlhf.tiny.preferences import Group, groups, of_each
+from cluster.rlhf.tiny.schedule import schedule
 from cluster.rlhf.tiny.tokenizer import train_tokenizer
 from cluster.rlhf.training.config import TrainConfig
 from cluster.rlhf.training.data import Pair
@@ -103,11 +105,11 @@ class Recipe:
             mixed_precision="no",
             numerics="invariant",
             evaluate_every=200,
-            final_lr=0.02,
-            warmup=0.05,
+            min_lr_ratio=0.02,
+            warmup_ratio=0.05,
             betas=(0.9, 0.98),
             weight_decay=0.03,
-            centring=0.001,
+            center_rewards_coefficient=0.001,
             max_tokens=None,
             truncate="error",
             gradient_checkpointing=False,
@@ -139,7 +141,7 @@ def make(recipe: Recipe, folder: Path, on_step: OnStep, say: Callable[[str], Non
             pairs = encode_pairs(encoder, data)
             say(f"{len(data)} groups, {len(pairs)} pairs of {', '.join(stage.n_groups)}")
             config = replace(recipe.training, pairs_per_step=stage.pairs_per_step, lr=stage.lr)
-            trainer = new_trainer(model, pairs, config)
+            trainer = new_trainer(model, pairs, config, partial(schedule, config))
             train(trainer, pairs, _watched(trainer, check, on_step, say))
         write_model(folder, lambda path: save_trained(trainer, tokenizer, path, torch.bfloat16))
         say(f"wrote {folder}")

@@ -8,10 +8,12 @@ instead of by count.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from cluster.rlhf.limits import Count, Discount, NotNegative, Positive, Share
+from cluster.rlhf.runs.trackers import Tracker
 from cluster.types import Numerics, Truncation
 
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -36,6 +38,11 @@ class TrainConfig:
     """One training run."""
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    renamed: ClassVar[Mapping[str, str]] = {
+        "warmup": "warmup_ratio",
+        "final_lr": "min_lr_ratio",
+        "centring": "center_rewards_coefficient",
+    }
 
     model: str = "tiny"
     """Where to start: `tiny`, a local folder, or a hub id, with a chat template. A chat model
@@ -74,9 +81,9 @@ class TrainConfig:
     """What happens to a longer one: `left` cuts its start, `error` leaves the pair out."""
     lr: Positive = 2e-6
     """Peak learning rate."""
-    final_lr: Discount = 0.0
+    min_lr_ratio: Discount = 0.0
     """Learning rate at the end of the cosine, as a share of the peak."""
-    warmup: Share = 0.03
+    warmup_ratio: Share = 0.03
     """Share of the steps during which the learning rate rises."""
     weight_decay: NotNegative = 0.001
     """AdamW's."""
@@ -86,17 +93,19 @@ class TrainConfig:
     """Gradients are scaled down to this norm."""
     margin: bool = False
     """Whether a row's `margin`, in units of reward, is how far apart its sides should be."""
-    centring: NotNegative = 0.0
+    center_rewards_coefficient: NotNegative = 0.0
     """Weight of mean((chosen + rejected)^2); 0.01 keeps rewards around zero."""
     gradient_checkpointing: bool = True
     """Compute activations again in the backward pass instead of keeping them."""
     lora: LoraSettings | None = None
     """Train adapters and the head instead of all weights."""
     checkpoint_every: Count | None = 100
-    """Steps between checkpoints; the same command goes on from the last one."""
+    """Steps between checkpoints; the same command resumes from the last one."""
     keep_checkpoints: Count = 2
     """Older ones are removed."""
     evaluate_every: Count | None = None
     """Steps between evaluations; None evaluates only at the end."""
     log_every: Count = 10
-    """Steps between log lines."""
+    """Steps between printed lines; log.jsonl has every step."""
+    report_to: tuple[Tracker, ...] = ()
+    """Trackers beside log.jsonl: `tensorboard`, `wandb` (offline unless WANDB_MODE says else)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -10,16 +10,24 @@ from cluster.engine.model import PackedRewardModel
 from cluster.errors import ConfigError
 from cluster.rlhf.training.config import TrainConfig
 from cluster.rlhf.training.data import Pair, n_steps, steps
-from cluster.rlhf.training.trainer import OnStep, Trainer
+from cluster.rlhf.training.trainer import OnStep, Schedule, Trainer
 
 
-def new_trainer(model: PackedRewardModel, pairs: Sequence[Pair], config: TrainConfig) -> Trainer:
-    """A trainer of `model` at step 0 of training on `pairs`."""
+def new_trainer(
+    model: PackedRewardModel,
+    pairs: Sequence[Pair],
+    config: TrainConfig,
+    schedule: Callable[[int], Schedule] | None = None,
+) -> Trainer:
+    """A trainer of `model` at step 0 of training on `pairs`.
+
+    schedule: makes one for a number of steps, instead of `cosine_with_warmup`.
+    """
     if not pairs:
         raise ConfigError("there is no pair to train on")
     torch.manual_seed(config.seed)
     total = n_steps(len(pairs), config.pairs_per_step, config.epochs)
-    return Trainer(model, config, total)
+    return Trainer(model, config, total, schedule(total) if schedule else None)
 
 
 def train(trainer: Trainer, pairs: Sequence[Pair], on_step: OnStep) -> None:

@@ -1,6 +1,6 @@
 """A training run from its configuration to a model, through checkpoints.
 
-Invariant: everything in the output folder is whole; a run that was killed goes on from its last
+Invariant: everything in the output folder is whole; a run that was killed resumes from its last
 checkpoint when it is given again and ends with the same model. The folder: the model itself,
 checkpoints/, log.jsonl, training.png, rejects.jsonl, made_from.json.
 """
@@ -22,20 +22,35 @@ from cluster.engine.checkpoint import revision
 from cluster.lock import output_lock
 from cluster.rlhf.made_from import claim
 from cluster.rlhf.rejects import Rejects
-from cluster.rlhf.training.checkpoints import Checkpoints
+from cluster.rlhf.runs.checkpoints import Checkpoints
+from cluster.rlhf.runs.step_log import StepLog
+from cluster.rlhf.runs.trackers import Trackers, check_installed
+from cluster.rlhf.training.checkpoints import checkpoints_of, resume, write
 from cluster.rlhf.training.config import TrainConfig
 from cluster.rlhf.training.data import Pair
 from cluster.rlhf.training.files import Data, read_data
 from cluster.rlhf.training.judging import Judged
 from cluster.rlhf.training.loop import new_trainer, train
-from cluster.rlhf.training.record import Record
+from cluster.rlhf.training.record import draw, evaluation_row
 from cluster.rlhf.training.save import save_model
 from cluster.rlhf.training.start import Start, load_start
 from cluster.rlhf.training.trainer import OnStep, StepReport, Trainer, make_accelerator
 
 Say = Callable[[str], None]
-FREE = ("out", "device", "max_steps", "checkpoint_every", "keep_checkpoints", "log_every")
-"""Settings that may change while a run goes on; all others decide what it makes."""
+FREE = (
+    "out",
+    "device",
+    "max_steps",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "log_every",
+    "evaluate_every",
+    "forward_tokens",
+    "gradient_checkpointing",
+    "report_to",
+)
+"""Settings that may change when a run is resumed, so that one that ran out of memory can be; how a
+step is cut into forwards changes rounding only. All others decide what it makes."""
 
 
 def run(config: TrainConfig, on_step: OnStep, say: Say, strict: bool = False) -> list[Judged]:
@@ -53,13 +68,18 @@ def run(config: TrainConfig, on_step: OnStep, say: Say, strict: bool = False) ->
 def _train(
     config: TrainConfig, folder: Path, main: bool, on_step: OnStep, say: Say, strict: bool
 ) -> list[Judged]:
+    check_installed(config.report_to)
     start = load_start(config)
     data = _read(config, start, folder, say if main else _silent, strict)
     if main:
         claim(folder, _made_from(config, data))
     trainer = new_trainer(start.model, data.training, config)
-    one = _Run(config, start, data.evaluation, trainer, folder)
-    one.go(data.training, on_step, say if main else _silent)
+    checkpoints = checkpoints_of(trainer, folder / "checkpoints", config.keep_checkpoints)
+    report_to = config.report_to if main else ()
+    with Trackers(report_to, folder, asdict(config), checkpoints.newest()) as trackers:
+        log = StepLog(folder / "log.jsonl", trackers)
+        one = _Run(config, start, data.evaluation, trainer, folder, checkpoints, log)
+        one.go(data.training, on_step, say if main else _silent)
     return one.judged
 
 
@@ -73,6 +93,8 @@ class _Run:
         evaluation: Sequence[Pair],
         trainer: Trainer,
         folder: Path,
+        checkpoints: Checkpoints,
+        log: StepLog,
     ) -> None:
         self.judged: list[Judged] = []
         self._config = config
@@ -81,38 +103,38 @@ class _Run:
         self._trainer = trainer
         self._folder = folder
         self._main = trainer.accelerator.is_main_process
-        self._checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
-        self._record = Record(folder / "log.jsonl")
+        self._checkpoints = checkpoints
+        self._log = log
 
     def go(self, pairs: Sequence[Pair], on_step: OnStep, say: Say) -> None:
-        done = self._checkpoints.resume(self._trainer)
+        done = resume(self._trainer, self._checkpoints)
         if done:
-            say(f"goes on after step {done}")
+            say(f"resumes after step {done}")
         if self._main:
-            self._record.begin(done)
+            self._log.begin(done)
 
         def after(report: StepReport) -> None:
             if self._main:
-                self._record.step(report)
+                self._log.add(asdict(report))
                 on_step(report)
             if _due(report.step, self._config.evaluate_every):
                 self._evaluate(say)
             if _due(report.step, self._config.checkpoint_every):
-                self._checkpoints.write(self._trainer, self._save)
+                write(self._trainer, self._checkpoints, self._save)
 
         train(self._trainer, pairs, after)
         if not _due(self._trainer.step_number, self._config.evaluate_every) or not self.judged:
             self._evaluate(say)
         write_model(self._folder, self._save, self._main)
         if self._main:
-            self._record.draw(self._folder / "training.png")
+            draw(self._log.rows(), self._folder / "training.png")
         say(f"wrote {self._folder}")
 
     def _evaluate(self, say: Say) -> None:
         self.judged = self._trainer.judge(self._evaluation)
         if self.judged and self._main:
             step = self._trainer.step_number
-            self._record.evaluation(step, self.judged)
+            self._log.add(evaluation_row(step, self.judged))
             right, total = sum(result.right for result in self.judged), len(self.judged)
             say(f"step {step}  evaluation: {right} of {total} pairs right, {right / total:.3f}")
 

@@ -47,6 +47,8 @@ class StepReport:
 
 
 OnStep = Callable[[StepReport], None]
+Schedule = Callable[[int], float]
+"""The learning rate of step n, counted from 0, as a share of the peak."""
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
@@ -58,12 +60,22 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
 
 
 class Trainer:
-    """A model, its optimizer and the devices they are on."""
+    """A model, its optimizer and the devices they are on.
 
-    def __init__(self, model: PackedRewardModel, config: TrainConfig, total_steps: int) -> None:
+    schedule: instead of `cosine_with_warmup`.
+    """
+
+    def __init__(
+        self,
+        model: PackedRewardModel,
+        config: TrainConfig,
+        total_steps: int,
+        schedule: Schedule | None = None,
+    ) -> None:
         self.config = config
         self.total_steps = total_steps
         self.step_number = 0
+        self._schedule = schedule or cosine_with_warmup(config, total_steps)
         self.accelerator = make_accelerator(config)
         optimizer = torch.optim.AdamW(
             [p for p in model.parameters() if p.requires_grad],
@@ -83,7 +95,7 @@ class Trainer:
 
     def step(self, pairs: Sequence[Pair]) -> StepReport:
         """One optimizer step on the mean loss over `pairs`, of which each process takes a part."""
-        lr = learning_rate(self.config, self.step_number, self.total_steps)
+        lr = self.config.lr * self._schedule(self.step_number)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.model.train()
@@ -146,7 +158,8 @@ class Trainer:
         chosen_N, rejected_N = pair_rewards(self.model, pairs, self.config)
         margins = [pair.margin if self.config.margin else 0.0 for pair in pairs]
         margin_N = torch.tensor(margins, device=chosen_N.device)
-        loss = share * bradley_terry_loss(chosen_N, rejected_N, margin_N, self.config.centring)
+        centering = self.config.center_rewards_coefficient
+        loss = share * bradley_terry_loss(chosen_N, rejected_N, margin_N, centering)
         self.accelerator.backward(loss * self.accelerator.num_processes)
         gap_N = (chosen_N - rejected_N).detach()
         right = (gap_N > 0).float().mean() * share
@@ -162,11 +175,19 @@ def pair_rewards(
     return rewards[: len(pairs)], rewards[len(pairs) :]
 
 
-def learning_rate(config: TrainConfig, step: int, total: int) -> float:
-    """Linear warm-up, then half a cosine from `lr` to `final_lr` of it; `step` counts from 0."""
-    rise = max(1, math.ceil(config.warmup * total))
-    if step < rise:
-        return config.lr * (step + 1) / rise
-    progress = (step - rise) / max(1, total - rise)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    return config.lr * (config.final_lr + (1 - config.final_lr) * cosine)
+def cosine_with_warmup(config: TrainConfig, total: int) -> Schedule:
+    """transformers' `cosine_with_min_lr`: linear from 0, then half a cosine down to `min_lr_ratio`.
+
+    The warm-up has ceil(`warmup_ratio` * total) steps, as transformers' Trainer counts them.
+    """
+    from transformers import get_scheduler
+
+    made: Any = get_scheduler(
+        "cosine_with_min_lr",
+        torch.optim.SGD([torch.zeros(1)], lr=config.lr),
+        num_warmup_steps=math.ceil(config.warmup_ratio * total),
+        num_training_steps=total,
+        scheduler_specific_kwargs={"min_lr_rate": config.min_lr_ratio},
+    )
+    factor: Schedule = made.lr_lambdas[0]
+    return factor

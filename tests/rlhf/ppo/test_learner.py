@@ -14,7 +14,10 @@ from cluster.rlhf.ppo.learner import Learner
 from cluster.rlhf.ppo.rollouts import Rollout, RolloutWorker, load_weights, weights_of
 
 CONFIG = PpoConfig(
-    sampling=Sampling(n=2, max_new_tokens=12, temperature=0.7), epochs=2, batch=4, lr=1e-3
+    sampling=Sampling(n=2, max_new_tokens=12, temperature=0.7),
+    num_ppo_epochs=2,
+    mini_batch_size=4,
+    lr=1e-3,
 )
 ROLLOUTS = [
     Rollout((0, 7, 8, 9, 10), (11, 12, 3), True),
@@ -24,6 +27,7 @@ ROLLOUTS = [
     Rollout((0, 50, 51, 52), (53, 54, 55, 56), True),
 ]
 REWARDS = [1.0, -2.0, 0.5, 30.0, 0.0]
+GROUPS = [0, 1, 1, 0, 1]
 
 
 @pytest.fixture
@@ -51,10 +55,10 @@ def test_log_probabilities_are_those_of_each_response_alone(policy: Policy) -> N
 
 
 def test_an_update_lifts_what_was_rewarded_and_sinks_what_was_not(policy: Policy) -> None:
-    free = replace(CONFIG, loss=LossConfig(kl=0.0, unfinished_penalty=0.0), epochs=8)
+    free = replace(CONFIG, loss=LossConfig(kl_coef=0.0, missing_eos_penalty=0.0), num_ppo_epochs=8)
     learner = Learner(policy, free)
     before = [sum(alone(policy, rollout, 0.7)) for rollout in ROLLOUTS]
-    learner.update(ROLLOUTS, [5.0, -5.0, 5.0, -5.0, -5.0], seed=0)
+    learner.update(ROLLOUTS, [5.0, -5.0, 5.0, -5.0, -5.0], GROUPS, seed=0)
     after = [sum(alone(policy, rollout, 0.7)) for rollout in ROLLOUTS]
     moved = [b > a for a, b in zip(before, after, strict=True)]
     assert moved == [True, False, True, False, False]
@@ -62,33 +66,37 @@ def test_an_update_lifts_what_was_rewarded_and_sinks_what_was_not(policy: Policy
 
 def test_a_reward_is_clipped_and_a_cut_off_response_pays(policy: Policy) -> None:
     learner = Learner(policy, CONFIG)
-    assert learner._judged(ROLLOUTS, REWARDS).tolist() == [1.0, -2.0, -0.5, 9.0, 0.0]
+    shaped, cut = learner._shaped(ROLLOUTS, REWARDS)
+    assert shaped.tolist() == [1.0, -2.0, -0.5, 9.0, 0.0]
+    assert cut == pytest.approx(0.2)
 
 
 def test_the_first_kl_is_0_and_grows_with_the_updates(policy: Policy) -> None:
     learner = Learner(policy, CONFIG)
-    first, second = (learner.update(ROLLOUTS, REWARDS, seed) for seed in (0, 1))
+    first, second = (learner.update(ROLLOUTS, REWARDS, GROUPS, seed) for seed in (0, 1))
     assert first.kl == pytest.approx(0, abs=1e-5)
     assert abs(second.kl) > 1e-4
 
 
 def test_a_target_moves_the_price_of_kl(policy: Policy) -> None:
-    config = replace(CONFIG, loss=LossConfig(kl=0.1, kl_target=6.0, kl_horizon=100))
+    config = replace(CONFIG, loss=LossConfig(kl_coef=0.1, kl_target=6.0, kl_horizon=100))
     learner = Learner(policy, config)
-    learner.update(ROLLOUTS, REWARDS, 0)
-    assert learner.kl == pytest.approx(0.1 * (1 - 0.2 * 5 / 100))
+    learner.update(ROLLOUTS, REWARDS, GROUPS, 0)
+    assert learner.kl_coef == pytest.approx(0.1 * (1 - 0.2 * 5 / 100))
 
 
 def test_a_loaded_learner_goes_on_as_the_saved_one(
     policy: Policy, small_policy: Path, tmp_path: Path
 ) -> None:
     learner = Learner(policy, CONFIG)
-    learner.update(ROLLOUTS, REWARDS, 0)
+    learner.update(ROLLOUTS, REWARDS, GROUPS, 0)
     (tmp_path / "saved").mkdir()
     learner.save(tmp_path / "saved")
     other = Learner(Policy.load(str(small_policy)), CONFIG)
     other.load(tmp_path / "saved")
-    assert learner.update(ROLLOUTS, REWARDS, 1) == other.update(ROLLOUTS, REWARDS, 1)
+    assert learner.update(ROLLOUTS, REWARDS, GROUPS, 1) == other.update(
+        ROLLOUTS, REWARDS, GROUPS, 1
+    )
     for one, two in zip(policy.module.parameters(), other.policy.module.parameters(), strict=True):
         assert torch.equal(one, two)
 
@@ -99,10 +107,10 @@ def test_a_rollout_is_that_of_its_weights_prompts_and_seed(
     worker = RolloutWorker(str(small_policy))
     prompts: list[Any] = [[{"role": "user", "content": text}] for text in ("Hi", "2 + 2?")]
     start = weights_of(policy)
-    first = worker.rollouts(start, prompts, CONFIG.sampling, 5)
+    first = worker.rollouts(start, "a", prompts, CONFIG.sampling, 5)
     changed = {name: value * 1.5 for name, value in start.items()}
-    other = worker.rollouts(changed, prompts, CONFIG.sampling, 5)
-    again = worker.rollouts(start, prompts, CONFIG.sampling, 5)
+    other = worker.rollouts(changed, "b", prompts, CONFIG.sampling, 5)
+    again = worker.rollouts(start, "a", prompts, CONFIG.sampling, 5)
     assert first == again != other
     rollouts, conversations = first
     assert len(rollouts) == len(conversations) == 4

@@ -112,11 +112,13 @@ def test_the_value_loss_takes_the_worse_of_moved_and_near() -> None:
     assert loss.item() == pytest.approx(0.5 * 1.5**2)
 
 
-def test_the_share_of_clipped_tokens_counts_the_mask_alone() -> None:
-    new = torch.tensor([[0.5, 0.0, 0.1], [-1.0, 9.0, 9.0]])
-    assert ppo.clipped_share(new, torch.zeros(2, 3), MASK, 0.2).item() == 0.5
+def test_a_token_is_clipped_where_the_clip_is_the_worse_one() -> None:
+    new = torch.tensor([[0.5, 0.5, 0.1], [-1.0, 9.0, 9.0]])
+    advantages = torch.tensor([[1.0, -1.0, 1.0], [-1.0, 1.0, 1.0]])
+    found = ppo.clip_fraction(new, torch.zeros(2, 3), advantages, MASK, 0.2).item()
+    assert found == 0.5  # the first of each row; the second is outside, and the clip does not bind
 
 
 @pytest.mark.parametrize(("seen", "factor"), [(12.0, 1.02), (6.0, 1.0), (0.0, 0.98), (6.6, 1.01)])
 def test_the_price_of_kl_follows_its_target(seen: float, factor: float) -> None:
-    assert ppo.next_kl(0.1, seen, 6.0, n=100, horizon=1000) == pytest.approx(0.1 * factor)
+    assert ppo.next_kl_coef(0.1, seen, 6.0, n=100, horizon=1000) == pytest.approx(0.1 * factor)

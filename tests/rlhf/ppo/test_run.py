@@ -48,7 +48,7 @@ def settings(tmp_path: Path, small_policy: Path, **ppo: Any) -> PpoRun:
         "chunk": 2,
         "workers": 2,
         "sampling": {"n": 2, "max_new_tokens": 8},
-        "batch": 4,
+        "mini_batch_size": 4,
         "checkpoint_every": 2,
     }
     values = {"out": str(tmp_path / "run"), "policy": str(small_policy), "ppo": small | ppo}
@@ -170,9 +170,48 @@ def test_a_response_without_a_score_is_no_reward(
 ) -> None:
     config = settings(tmp_path, small_policy, steps=1, chunk=6, workers=1)
     remote: Any = Refusing
-    [row] = done(config, remote.remote(client))
-    assert (row.responses, row.failed) == (12, 4)
+    said: list[str] = []
+    rows: list[StepRow] = []
+    run(config, remote.remote(client), rows.append, Rejects(None), said.append)
+    [row] = rows
+    assert (row.responses, row.failed, row.failures) == (12, 4, {"invalid_input": 4})
+    assert said == ["a response has no reward: no [invalid_input]"]
     assert (row.reward, row.reward_std) == (2.0, 0.0)
+
+
+@ray.remote
+class Changing:
+    """A client whose service has got another model since it was asked which one it is."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def score(self, conversations: Sequence[Conversation], *terms: Any) -> list[Score]:
+        results = ray.get(self._client.score.remote(list(conversations)))
+        if len(results) == 1:
+            return list(results)
+        return [replace(result, revision="another") for result in results]
+
+
+def test_rewards_of_another_model_end_the_run(
+    client: Any, tmp_path: Path, small_policy: Path
+) -> None:
+    remote: Any = Changing
+    with pytest.raises(ConfigError, match="another"):
+        done(settings(tmp_path, small_policy, steps=1), remote.remote(client))
+
+
+def test_transforms_and_groups_are_learnt_from_and_the_raw_reward_is_logged(
+    client: Any, tmp_path: Path, small_policy: Path
+) -> None:
+    ppo = {"steps": 1, "advantage_estimator": "grpo", "bf16": True, "micro_train_batch_size": 3}
+    plain = settings(tmp_path / "plain", small_policy, **ppo)
+    centred = settings(tmp_path / "centred", small_policy, **ppo, transforms=[{"name": "centre"}])
+    rows = [done(plain, client)[0], done(centred, client)[0]]
+    assert rows[0].reward == rows[1].reward == rows[0].transformed_reward != 0
+    assert rows[1].transformed_reward == pytest.approx(0, abs=1e-9)
+    with pytest.raises(ConfigError, match="no transform"):
+        settings(tmp_path, small_policy, transforms=[{"name": "center"}])
 
 
 def test_a_killed_command_goes_on_to_where_an_unbroken_run_ends(

@@ -29,9 +29,11 @@ def test_a_margin_is_taken_off_the_difference() -> None:
     )
 
 
-def test_centring_adds_the_squared_sum_of_each_pair() -> None:
+def test_centering_adds_the_squared_sum_of_each_pair() -> None:
     plain = bradley_terry_loss(rewards(1.0, 2.0), rewards(0.5, -1.0)).item()
-    centred = bradley_terry_loss(rewards(1.0, 2.0), rewards(0.5, -1.0), centring=0.01).item()
+    centred = bradley_terry_loss(
+        rewards(1.0, 2.0), rewards(0.5, -1.0), center_rewards_coefficient=0.01
+    ).item()
     assert centred - plain == pytest.approx(0.01 * (1.5**2 + 1.0**2) / 2, rel=1e-4)
 
 

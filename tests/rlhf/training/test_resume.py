@@ -61,7 +61,7 @@ def test_a_killed_run_ends_with_the_bytes_of_an_unbroken_one(
     broken = command(tmp_path, settings, "broken")
     kill_after_a_checkpoint(broken, tmp_path / "broken/checkpoints/step-000003")
     resumed = subprocess.run(broken, check=True, capture_output=True, text=True)
-    assert "goes on after step" in resumed.stdout
+    assert "resumes after step" in resumed.stdout
     for name in ("model.safetensors", "log.jsonl", "config.json"):
         whole, mended = (tmp_path / out / name for out in ("whole", "broken"))
         assert whole.read_bytes() == mended.read_bytes(), name

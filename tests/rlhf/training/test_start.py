@@ -28,7 +28,7 @@ def config(smallest_checkpoint: Path) -> TrainConfig:
         device="cpu",
         mixed_precision="no",
         lr=1e-2,
-        warmup=0.0,
+        warmup_ratio=0.0,
         gradient_checkpointing=False,
     )
 

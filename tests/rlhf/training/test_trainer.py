@@ -1,5 +1,6 @@
 """The training loop: its gradient, its schedule, and that it can learn."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from cluster.rlhf.training.judging import Judged, accuracy, accuracy_by_kind, be
 from cluster.rlhf.training.loop import new_trainer, train
 from cluster.rlhf.training.loss import bradley_terry_loss
 from cluster.rlhf.training.start import load_start
-from cluster.rlhf.training.trainer import Trainer, learning_rate
+from cluster.rlhf.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,11 @@ def pairs(smallest_checkpoint: Path) -> list[Pair]:
 @pytest.fixture
 def config(smallest_checkpoint: Path) -> TrainConfig:
     return TrainConfig(
-        model=str(smallest_checkpoint), device="cpu", mixed_precision="no", lr=5e-3, warmup=0.0
+        model=str(smallest_checkpoint),
+        device="cpu",
+        mixed_precision="no",
+        lr=5e-3,
+        warmup_ratio=0.0,
     )
 
 
@@ -75,14 +80,26 @@ def test_a_step_reports_the_loss_of_the_rewards_before_it(
     assert report.accuracy == pytest.approx(sum(j.right for j in before) / 16)
 
 
-def test_the_learning_rate_rises_then_follows_half_a_cosine() -> None:
-    config = TrainConfig(lr=1.0, warmup=0.1, final_lr=0.2)
-    rates = [learning_rate(config, step, 100) for step in range(100)]
-    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
-    assert rates[10] == 1.0
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[55] == pytest.approx(0.6)
-    assert learning_rate(config, 100, 100) == pytest.approx(0.2)
+@pytest.mark.parametrize(("warmup", "least"), [(0.1, 0.0), (0.03, 0.2), (0.0, 0.0)])
+def test_each_step_has_the_learning_rate_of_transformers_trainer(
+    config: TrainConfig, pairs: list[Pair], warmup: float, least: float
+) -> None:
+    from transformers import get_cosine_with_min_lr_schedule_with_warmup
+
+    config = replace(config, lr=1e-3, warmup_ratio=warmup, min_lr_ratio=least, epochs=40)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=config.lr)
+    theirs = get_cosine_with_min_lr_schedule_with_warmup(
+        optimizer, math.ceil(warmup * 40), 40, min_lr_rate=least
+    )
+    found: list[float] = []
+    trainer = new_trainer(load_start(config).model, pairs[:2], config)
+    train(trainer, pairs[:2], lambda report: found.append(report.lr))
+    for lr in found:
+        assert lr == pytest.approx(theirs.get_last_lr()[0], abs=1e-12)
+        optimizer.step()
+        theirs.step()
+    assert len(found) == 40
+    assert (found[0] == 0.0) == (warmup > 0)
 
 
 def test_nothing_to_train_on_is_refused(config: TrainConfig) -> None:

@@ -28,7 +28,7 @@ def config(smallest_checkpoint: Path, tmp_path: Path) -> TrainConfig:
     )
 
 
-def trl_loss(start: Start, pairs: list[Pair], centring: float, folder: Path) -> float:
+def trl_loss(start: Start, pairs: list[Pair], centering: float, folder: Path) -> float:
     """Of one batch, by the trainer's own collator and `compute_loss`."""
     trl = importlib.import_module("trl")
     datasets = importlib.import_module("datasets")
@@ -39,7 +39,7 @@ def trl_loss(start: Start, pairs: list[Pair], centring: float, folder: Path) -> 
     }
     settings = trl.RewardConfig(
         output_dir=str(folder),
-        center_rewards_coefficient=centring or None,
+        center_rewards_coefficient=centering or None,
         max_length=None,
         use_cpu=True,
         bf16=False,
@@ -60,16 +60,16 @@ def trl_loss(start: Start, pairs: list[Pair], centring: float, folder: Path) -> 
     return loss
 
 
-@pytest.mark.parametrize(("margin", "centring"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.01), (0.3, 0.1)])
+@pytest.mark.parametrize(("margin", "centering"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.01), (0.3, 0.1)])
 def test_the_loss_is_trls(
-    config: TrainConfig, tmp_path: Path, margin: float, centring: float
+    config: TrainConfig, tmp_path: Path, margin: float, centering: float
 ) -> None:
-    config = replace(config, centring=centring, margin=True)
+    config = replace(config, center_rewards_coefficient=centering, margin=True)
     start = load_start(config)
     found = read_pairs(Path(config.train), start.encoder)
     pairs = [replace(row, margin=margin) for row in found if isinstance(row, Pair)][:9]
     ours = Trainer(start.model, config, 1).step(pairs).loss
-    theirs = trl_loss(load_start(config), pairs, centring, tmp_path / "trl")
+    theirs = trl_loss(load_start(config), pairs, centering, tmp_path / "trl")
     assert ours == pytest.approx(theirs, rel=1e-5)
 
 

@@ -1,0 +1,1 @@
+"""What every training run leaves in its folder: manifest, checkpoints, step log, trackers."""

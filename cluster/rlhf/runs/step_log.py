@@ -1,0 +1,45 @@
+"""The log of a run: a JSON line per step in log.jsonl, and the same numbers to trackers.
+
+Invariant: the lines are those of the steps that were kept. What a run that was killed did after its
+last checkpoint is taken out, because it is done again. Knows nothing of what a row means, except
+that it has a `step`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.files import atomic_writer, to_json_line
+from cluster.rlhf.runs.trackers import Trackers
+
+
+@dataclass(frozen=True, slots=True)
+class StepLog:
+    """log.jsonl at `path`. trackers: told of every row too."""
+
+    path: Path
+    trackers: Trackers | None = None
+
+    def begin(self, step: int) -> None:
+        """Keep the rows up to `step`, the last one that is not done again."""
+        kept = [row for row in self.rows() if row["step"] <= step]
+        with atomic_writer(self.path) as out:
+            out.writelines(map(to_json_line, kept))
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """One more row, written through at once."""
+        with self.path.open("a") as out:
+            out.write(to_json_line(row))
+        if self.trackers is not None:
+            self.trackers.log(row)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows; the last one is left out where a killed run wrote half of it."""
+        if not self.path.exists():
+            return []
+        whole = self.path.read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
