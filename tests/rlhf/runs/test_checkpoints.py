@@ -40,9 +40,12 @@ def test_a_process_beside_the_main_one_writes_its_part_and_names_nothing(tmp_pat
     main = Checkpoints(tmp_path, keep=1, wait=lambda: waited.append(True))
     other = Checkpoints(tmp_path, keep=1, main=False, wait=lambda: waited.append(True))
 
+    def of_the_other(folder: Path) -> None:
+        (folder / "other").write_text("o")
+
     def both(folder: Path) -> None:
         save(folder)
-        other.write(5, lambda path: (path / "other").write_text("o") and None)
+        other.write(5, of_the_other)
 
     main.write(5, both)
     assert (main.path(5) / "other").read_text() == "o"
