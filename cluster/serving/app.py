@@ -22,8 +22,10 @@ from cluster.serving.backends import BackendFactory, backend_factory
 from cluster.serving.batcher import Batcher
 from cluster.serving.config_checks import check_config
 from cluster.serving.http.ingress import Ingress
+from cluster.serving.http.keys import KeyRing, load_keys
 from cluster.serving.names import BATCHER, INGRESS, REPLICA
 from cluster.serving.replica import Replica
+from cluster.serving.serve_run import end_waiting_command
 
 logger = logging.getLogger("ray.serve.reward_cluster")
 
@@ -59,8 +61,6 @@ INGRESS_OPTIONS: dict[str, Any] = {
     "health_check_period_s": 2,
     "graceful_shutdown_timeout_s": 60,
     "ray_actor_options": {"num_cpus": 0},
-    # Serve calls `reconfigure` with it; `deploy` puts the keys here.
-    "user_config": {},
 }
 DRAIN_S = 10.0
 """Seconds beyond the longest request for its answer to leave."""
@@ -72,12 +72,14 @@ QUIET = {"enable_access_log": False}
 def build(args: Mapping[str, Any]) -> Application:
     """The application for `serve run`. Raises RayServeException with the remedy before any start:
     of that one alone Serve shows the message, once; anything else it tries four times and shows as
-    tracebacks."""
+    tracebacks. A `serve run` that waits for the application is ended."""
     try:
         # A deployment's own logging_config would silence the config file's, encoding included.
         return assemble(parse_config(ClusterConfig, args), logging_config=None)
     except RewardError as error:
-        raise RayServeException(f"{error} [{error.code}]") from None
+        reason = f"{error} [{error.code}]"
+        end_waiting_command(reason)
+        raise RayServeException(reason) from None
 
 
 def assemble(
@@ -115,7 +117,24 @@ def assemble(
 def ingress_options(config: ClusterConfig) -> dict[str, Any]:
     """A draining Ingress finishes the longest request that it may hold."""
     longest_s = config.http.deadline_s + DRAIN_S
-    return {**INGRESS_OPTIONS, "graceful_shutdown_timeout_s": longest_s}
+    return {
+        **INGRESS_OPTIONS,
+        "graceful_shutdown_timeout_s": longest_s,
+        # Serve calls `reconfigure` with it.
+        "user_config": _keys_read_here(config),
+    }
+
+
+def _keys_read_here(config: ClusterConfig) -> dict[str, Any]:
+    """The keys that are found where the application is built, the same for every Ingress.
+
+    `deploy` puts those of its own process in their place. A source that holds none here is left to
+    the Ingress, which refuses to start with it.
+    """
+    try:
+        return dict(KeyRing.of(load_keys(config.http)).user_config())
+    except ConfigError:
+        return {}
 
 
 def _deployment(cls: type, name: str, options: Mapping[str, Any]) -> serve.Deployment:

@@ -9,6 +9,7 @@ A client belongs to one app; its name in Ray says which.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -18,7 +19,7 @@ from ray.exceptions import ActorDiedError, GetTimeoutError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.errors import DeadlineExceeded, NotReady, RewardError
-from cluster.serving.client_actor import Item, RewardClient
+from cluster.serving.client_actor import CONTROL, Item, RewardClient
 from cluster.serving.deadline import Deadline
 from cluster.serving.job_watch import current_job
 from cluster.serving.names import APP, NAMESPACE
@@ -65,7 +66,9 @@ def connect(
         node = ray.get_runtime_context().get_node_id()
         where = NodeAffinitySchedulingStrategy(node_id=node, soft=True)
         options["scheduling_strategy"] = where
-    actor = ray.remote(RewardClient).options(
+    # Ray's types do not know concurrency groups.
+    in_groups: Any = ray.remote(concurrency_groups={CONTROL: 1})  # type: ignore[call-overload]
+    actor = in_groups(RewardClient).options(
         namespace=NAMESPACE,
         get_if_exists=True,
         lifetime="detached",  # of the worker that made it; its job is watched by the actor itself
@@ -91,6 +94,17 @@ def disconnect(app: str = APP, *, name: str | None = None, per_node: bool = Fals
         return False
     ray.kill(actor, no_restart=True)
     return True
+
+
+def client_actors(app: str) -> list[ActorHandle[RewardClient]]:
+    """Those of `app` that live in this Ray, of every job."""
+    own = tuple(f"{app}{sign}" for sign in "/@")
+    found = []
+    for actor in ray.util.list_named_actors(all_namespaces=True):
+        if actor["namespace"] == NAMESPACE and actor["name"].startswith(own):
+            with contextlib.suppress(ValueError):  # it has ended meanwhile
+                found.append(ray.get_actor(actor["name"], namespace=NAMESPACE))
+    return found
 
 
 def _actor_name(app: str, name: str | None, per_node: bool) -> str:

@@ -18,12 +18,13 @@ caller's clock (`time.time() + 30`, or a `Deadline`) and counts the way and ever
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 
-from cluster.errors import InvalidInput, RewardError
+from cluster.errors import InvalidInput, NotReady, RewardError
 from cluster.serving.deadline import Deadline, receive
 from cluster.serving.job_watch import end_with_job
 from cluster.serving.names import APP
@@ -35,6 +36,8 @@ from cluster.serving.window_scorer import Item
 from cluster.types import Chat, Conversation, Score
 
 Ref = ray.ObjectRef[Any]
+CONTROL = "control"
+"""Concurrency group of `shut`, which answers however many calls are under way."""
 
 
 class RewardClient:
@@ -51,6 +54,8 @@ class RewardClient:
         self._submitter = Submitter(app)
         self._scorer = ConversationScorer(self._submitter)
         self._job = job
+        self._is_shut = False
+        self._n_calls = 0
         if job and ends_with_job:
             end_with_job(job)
 
@@ -66,7 +71,11 @@ class RewardClient:
         """Rewards in order, all of one revision. `conversations`, or any item of it, may be an
         ObjectRef. Raises InvalidInput where the call itself is malformed."""
         n, terms = _length(conversations), self._terms(priority, deadline_s, deadline, job)
-        items = await self._scorer.score(n, resolved(conversations), terms)
+        with self._inside() as is_open:
+            if is_open:
+                items = await self._scorer.score(n, resolved(conversations), terms)
+            else:
+                items = [_ending(i) for i in range(n)]
         error = next((item for item in items if isinstance(item, RewardError)), None)
         if strict and error is not None:
             raise error
@@ -100,8 +109,13 @@ class RewardClient:
         """(index, result) as each completes; call with `.options(num_returns="streaming")`. Each
         score names its revision; during a roll two may differ."""
         n, terms = _length(conversations), self._terms(priority, deadline_s, deadline, job)
-        async for i, item in self._scorer.stream(n, resolved(conversations), terms):
-            yield i, item
+        with self._inside() as is_open:
+            if is_open:
+                async for i, item in self._scorer.stream(n, resolved(conversations), terms):
+                    yield i, item
+            else:
+                for i in range(n):
+                    yield i, _ending(i)
 
     async def ready(
         self, deadline_s: float | None = None, deadline: Deadline | float | None = None
@@ -111,6 +125,22 @@ class RewardClient:
         until = self._terms(0, deadline_s, deadline, "").deadline
         await self._scorer.encoder.get(until)
         return (await self._submitter.model_info(until)).revision
+
+    @ray.method(concurrency_group=CONTROL)
+    async def shut(self) -> int:
+        """Score nothing new from now on, as the service is about to end. Returns how many calls are
+        under way."""
+        self._is_shut = True
+        return self._n_calls
+
+    @contextmanager
+    def _inside(self) -> Iterator[bool]:
+        """While a call is under way; whether it may be scored."""
+        self._n_calls += 1
+        try:
+            yield not self._is_shut
+        finally:
+            self._n_calls -= 1
 
     def _terms(
         self,
@@ -126,6 +156,10 @@ class RewardClient:
             ends.append(time.monotonic() + deadline_s)
         end = min((moment for moment in ends if moment is not None), default=None)
         return Terms(int(priority), end, job or self._job)
+
+
+def _ending(i: int) -> NotReady:
+    return NotReady("the service is about to end and takes nothing new", i)
 
 
 def _length(conversations: Any) -> int:

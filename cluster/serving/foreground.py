@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,15 +19,9 @@ from ray.serve.schema import ServeDeploySchema
 
 from cluster.errors import ConfigError
 from cluster.serving import address_book, ray_session
-from cluster.serving.deploy import (
-    check_resources,
-    deploy,
-    draining,
-    wait_until_running,
-    with_keys,
-)
+from cluster.serving.deploy import check_resources, deploy, wait_until_running, with_keys
+from cluster.serving.draining import drain
 from cluster.serving.http.proxy import set_proxy_errors
-from cluster.serving.status import snapshot
 
 Say = Callable[[str], None]
 
@@ -68,17 +61,6 @@ def serve_until_signalled(
             say(f"Accepted work may end for {drain_s:g} s; a second signal ends it at once.")
             with contextlib.suppress(KeyboardInterrupt):
                 drain(schema, drain_s)
-
-
-def drain(schema: ServeDeploySchema, drain_s: float) -> None:
-    """Shut the door of HTTP, wait until nothing is queued or under way, then delete the apps."""
-    end = time.monotonic() + drain_s
-    if _is_busy(schema):
-        deploy(draining(schema))
-        while _is_busy(schema) and time.monotonic() < end:
-            time.sleep(0.2)
-    for app in schema.applications:
-        serve.delete(app.name, _blocking=time.monotonic() < end)
 
 
 @contextmanager
@@ -142,11 +124,6 @@ def _signals_interrupt() -> Iterator[None]:
 def _wait_for_signal() -> None:
     while True:
         signal.pause()  # also returns for signals that Python code handles
-
-
-def _is_busy(schema: ServeDeploySchema) -> bool:
-    queues = [snapshot(app.name).queue for app in schema.applications]
-    return any(q is not None and (q.queued_items or q.running_tokens) for q in queues)
 
 
 def _url(schema: ServeDeploySchema) -> str | None:

@@ -16,13 +16,13 @@ from ray.cluster_utils import Cluster
 from ray.serve.exceptions import RayServeException
 from support.serving import PATIENCE_S, client_of, until
 
-from cluster.config import ClusterConfig, EngineConfig
+from cluster.config import ClusterConfig, EngineConfig, HttpConfig
 from cluster.errors import ConfigError
-from cluster.serving.app import assemble, build, gpus_a_replica
+from cluster.serving.app import assemble, build, gpus_a_replica, ingress_options
 from cluster.serving.backends import fake_reward
 from cluster.serving.config_file import load_config_file
 from cluster.serving.deploy import check_resources, deploy, wait_until_running, with_keys
-from cluster.serving.http.keys import VARIABLE
+from cluster.serving.http.keys import SETTING, VARIABLE
 
 CHEAP: dict[str, Any] = {"engine": {"device": "cpu"}, "replica": {"backend": "sleep"}}
 
@@ -128,6 +128,21 @@ def test_gpus_asked_for_in_serves_own_block_are_checked_before_deploying(
     args["replica"]["gpus_may_join"] = True
     config_path.write_text(yaml.safe_dump(values))
     check_resources(load_config_file(config_path))
+
+
+def test_keys_are_read_where_the_application_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For plain `serve run`: every Ingress gets the same, wherever it runs."""
+    monkeypatch.setenv(VARIABLE, "a,b")
+    assert len(ingress_options(ClusterConfig())["user_config"][SETTING]) == 2
+    monkeypatch.delenv(VARIABLE)
+    assert ingress_options(ClusterConfig())["user_config"] == {SETTING: []}
+
+
+def test_a_keys_file_that_is_not_here_is_left_to_the_ingress() -> None:
+    elsewhere = ClusterConfig(http=HttpConfig(keys_file="/nowhere/keys"))
+    assert ingress_options(elsewhere)["user_config"] == {}
 
 
 @pytest.mark.ray

@@ -29,6 +29,7 @@ def service(
     make_backend: BackendFactory | None = None,
     route_prefix: str | None = None,
     logging_config: dict[str, Any] | None = None,
+    batcher_options: dict[str, Any] | None = None,
 ) -> Iterator[Any]:
     """A deployed app, over HTTP too if it has a prefix; yields a client actor that is ready.
 
@@ -36,7 +37,13 @@ def service(
     """
     options = {"ray_actor_options": {"num_cpus": 0}, "health_check_period_s": 1} | replica_options
     quiet = {} if logging_config is None else {"logging_config": None}
-    application = assemble(config, make_backend=make_backend, replica_options=options, **quiet)
+    application = assemble(
+        config,
+        make_backend=make_backend,
+        replica_options=options,
+        batcher_options=batcher_options,
+        **quiet,
+    )
     serve.run(application, name=app, route_prefix=route_prefix, logging_config=logging_config)
     try:
         with client_of(app) as actor:

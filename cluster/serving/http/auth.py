@@ -19,31 +19,38 @@ from cluster.serving.http.keys import KeyRing
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
 
 
-def require_key(keys: KeyRing) -> Callable[..., Awaitable[None]]:
+def require_key(keys: KeyRing, open_to_network: bool) -> Callable[..., Awaitable[None]]:
     """A dependency that raises Unauthorized unless the request carries one of `keys`.
 
     Without keys it refuses what a browser sends for a page of another machine: such a page reaches
-    a service on loopback although its author cannot.
+    a service on loopback although its author cannot, also under a name of its own that it has
+    bound to loopback (DNS rebinding). open_to_network: any name may lead here.
     """
 
     async def check(request: Request, credentials: Credentials) -> None:
         given = credentials.credentials.encode() if credentials else b""
         if not keys.opens(given):
             raise Unauthorized("send one of the service's keys: `Authorization: Bearer <key>`")
-        if not keys and not _own_page(request.headers.get("origin")):
+        if keys:
+            return
+        origin, host = request.headers.get("origin"), request.headers.get("host")
+        if origin is not None and not _is_here(origin):
             raise Unauthorized(
                 "a web page of another host may not use a service that has no keys; "
                 "give it keys, see http.keys_file"
+            )
+        if not (open_to_network or host is None or _is_here(f"//{host}")):
+            raise Unauthorized(
+                "a service without keys is asked for as localhost and not under another name; "
+                "give it keys, see http.keys_file, or say http.open_to_network"
             )
 
     return check
 
 
-def _own_page(origin: str | None) -> bool:
-    """Whether the request comes from no page, or from one of this machine."""
-    if origin is None:
-        return True
+def _is_here(url: str) -> bool:
+    """Whether the host of `url` is this machine itself."""
     try:
-        return urlsplit(origin).hostname in LOOPBACK
+        return urlsplit(url).hostname in LOOPBACK
     except ValueError:
         return False

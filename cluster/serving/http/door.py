@@ -13,13 +13,13 @@ from cluster.errors import NotReady, Overloaded
 
 
 class Door:
-    """Counts the requests inside. Everything runs on one event loop."""
+    """n_inside: requests. Everything runs on one event loop."""
 
     def __init__(self, config: HttpConfig) -> None:
         self.draining = False
         self._max_requests = config.max_requests
         self._max_tokens = config.max_tokens_per_request
-        self._inside = 0
+        self.n_inside = 0
         self._tokens = 0
 
     @contextmanager
@@ -31,17 +31,17 @@ class Door:
         """
         if self.draining:
             raise NotReady("the service is about to end and takes nothing new; ask another")
-        if self._inside >= self._max_requests:
+        if self.n_inside >= self._max_requests:
             raise Overloaded(
-                f"{self._inside} requests are being scored, see http.max_requests",
+                f"{self.n_inside} requests are being scored, see http.max_requests",
                 retry_after_s=1.0,
             )
-        if self._inside and self._tokens + least_tokens > self._max_tokens:
+        if self.n_inside and self._tokens + least_tokens > self._max_tokens:
             raise Overloaded("other requests hold as much as one may", retry_after_s=1.0)
-        self._inside += 1
+        self.n_inside += 1
         self._tokens += least_tokens
         try:
             yield
         finally:
-            self._inside -= 1
+            self.n_inside -= 1
             self._tokens -= least_tokens

@@ -105,5 +105,9 @@ class Ingress:
         self._door.draining = bool(user_config.get(DRAINING))
         event("http_access", access=str(keys), host=host)
 
+    async def n_inside(self) -> int:
+        """Requests that were let in and are not answered yet."""
+        return self._door.n_inside
+
     def __serve_build_asgi_app__(self) -> FastAPI:
         return self._app

@@ -77,7 +77,7 @@ def native_routes(service: Service) -> APIRouter:
 
 def _v1(service: Service) -> APIRouter:
     config = service.config
-    key = Depends(require_key(service.keys))
+    key = Depends(require_key(service.keys, config.open_to_network))
     routes = APIRouter(prefix="/v1", dependencies=[key], tags=["rewards"], responses=_failures())
 
     @routes.post(

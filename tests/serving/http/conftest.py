@@ -38,7 +38,7 @@ def connect(scorer: FakeScorer, metrics: ServingMetrics) -> Connect:
 
     def make(**config: object) -> TestClient:
         app = build_http_app(scorer, HttpConfig(**config), metrics)  # type: ignore[arg-type]
-        return TestClient(app)
+        return TestClient(app, base_url="http://localhost:8000")
 
     return make
 

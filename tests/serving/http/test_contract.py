@@ -56,7 +56,8 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.fixture(scope="module")
 def api(encoder: ChatEncoder) -> Any:
-    app = build_http_app(FakeScorer(encoder), HttpConfig())
+    # schemathesis asks for a host of its own
+    app = build_http_app(FakeScorer(encoder), HttpConfig(open_to_network=True))
     return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 

@@ -115,6 +115,29 @@ def test_a_foreign_web_page_cannot_use_a_service_without_keys(
     assert keyed.post("/v1/score", json=BODY, headers=headers | key).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8000", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8000", 200),
+        ("evil.example:8000", 401),
+        ("127.0.0.1.evil.example", 401),
+        ("[", 401),
+    ],
+)
+def test_a_service_without_keys_is_asked_for_under_no_foreign_name(
+    client: TestClient, keyed: TestClient, connect: Connect, host: str, status: int
+) -> None:
+    """A page may bind its own name to loopback: then it is of the same origin as the service."""
+    headers = {"Host": host}
+    assert client.get("/v1/model", headers=headers).status_code == status
+    key = {"Authorization": "Bearer first-key"}
+    assert keyed.get("/v1/model", headers=headers | key).status_code == 200
+    networked = connect(open_to_network=True)
+    assert networked.get("/v1/model", headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize("content", [None, "", " \n\n"])
 def test_a_key_file_that_locks_nothing_is_refused_at_start(
     tmp_path: Path, content: str | None

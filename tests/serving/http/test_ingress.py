@@ -221,7 +221,7 @@ def test_the_status_command_prints_one_look_as_json(client: httpx.Client, ray_cl
 
 
 def test_eleven_hundred_slow_senders_stop_nobody_else(client: httpx.Client, http_port: int) -> None:
-    head = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx"
+    head = b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nx"
     with contextlib.ExitStack() as stack:
         senders = []
         for _ in range(1100):

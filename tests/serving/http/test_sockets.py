@@ -17,7 +17,7 @@ from cluster.engine.chat import ChatEncoder
 from cluster.serving.http.app import build_http_app
 
 GOOD = json.dumps({"conversations": [{"ids": [1, 2]}]}).encode()
-HEAD = b"POST /v1/score HTTP/1.1\r\nHost: test\r\n"
+HEAD = b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\n"
 TIMEOUT_S = 30
 
 
