@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
@@ -19,6 +19,7 @@ from cluster.evaluation.run import Evaluation
 from cluster.evaluation.run import evaluate as run_evaluation
 from cluster.evaluation.suite import Suite
 from cluster.evaluation.suites import AUTO, SUITES, with_options
+from cluster.evaluation.suites.rewardbench import TieRule
 from cluster.files import atomic_writer
 
 SHOWN = 20
@@ -33,6 +34,17 @@ SHOWN = 20
 @click.option("--url", "urls", multiple=True, help="Reward service to evaluate; repeat.")
 @click.option("--api-key", envvar="REWARD_API_KEY", help="Of the services. [$REWARD_API_KEY]")
 @click.option("--by", help="Column of the subsets. Suite `pairs` only.")
+@click.option(
+    "--tie-rule",
+    type=click.Choice(get_args(TieRule)),
+    help="Equal rewards are wrong (ai2) or half right (rlhflow). Suite `rewardbench` only. [ai2]",
+)
+@click.option(
+    "--prior",
+    multiple=True,
+    metavar="DATA",
+    help="Prior sets, each named by its split or file; repeat. Suite `rewardbench` only.",
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -49,6 +61,8 @@ def evaluate(
     urls: tuple[str, ...],
     api_key: str | None,
     by: str | None,
+    tie_rule: TieRule | None,
+    prior: tuple[str, ...],
     out: Path | None,
     seed: int,
     strict: bool,
@@ -67,7 +81,7 @@ def evaluate(
     Exit status: 0 done; 1 done, but some rows could not be judged; 2 nothing done.
     """
     asked = _contenders(models, apps, urls, api_key, options)
-    chosen: str | Suite = with_options(suite, by=by)
+    chosen: str | Suite = with_options(suite, by=by, tie_rule=tie_rule, prior=prior)
     with TokenProgress(None) as progress:
 
         def on_window(name: str, n: int) -> None:

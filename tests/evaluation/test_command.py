@@ -67,7 +67,8 @@ def test_bad_rows_are_told_and_the_exit_status_says_so(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("llmbar", "--by", "topic"), "by is an option of the suite pairs"),
+        (("llmbar", "--by", "topic"), "by: of the suite pairs, not of llmbar"),
+        (("auto", "--tie-rule", "ai2"), "of the suite rewardbench, not of auto"),
         (("pairs", "--app", "rewards", "--dtype", "float16"), "leave out dtype"),
         (("pairs", "--model", "tiny", "--model", "tiny"), "tiny is given twice"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from cluster.errors import ConfigError, InvalidInput
@@ -12,12 +12,16 @@ from cluster.evaluation.suites.llmbar import LLMBar
 from cluster.evaluation.suites.pairs import Pairs
 from cluster.evaluation.suites.ppe_correctness import PPECorrectness
 from cluster.evaluation.suites.ppe_preference import PPEPreference
+from cluster.evaluation.suites.rewardbench import RewardBench, TieRule
+from cluster.evaluation.suites.rewardbench2 import RewardBench2
 from cluster.evaluation.suites.rm_bench import RMBench
 from cluster.evaluation.suites.rmb import RMB
 from cluster.evaluation.types import SourcedRow
 from cluster.files import Row
 
 SUITES: dict[str, Callable[[], Suite]] = {
+    "rewardbench": RewardBench,
+    "rewardbench2": RewardBench2,
     "rm-bench": RMBench,
     "judgebench": JudgeBench,
     "ppe-preference": PPEPreference,
@@ -26,7 +30,7 @@ SUITES: dict[str, Callable[[], Suite]] = {
     "llmbar": LLMBar,
     "pairs": Pairs,
 }
-"""Those with the most particular columns first, as `recognise` asks them in this order."""
+"""`recognise` asks them in this order; only `pairs`, the last, takes another one's rows."""
 
 AUTO = "auto"
 _LOOKED_AT = 100
@@ -40,14 +44,29 @@ def make_suite(name: str) -> Suite:
     return SUITES[name]()
 
 
-def with_options(name: str, *, by: str | None = None) -> str | Suite:
-    """The suite with its options, or its name where it has none. Raises ConfigError where an
-    option is of another suite."""
-    if by is None:
-        return name
-    if name not in ("pairs", AUTO):
-        raise ConfigError(f"by is an option of the suite pairs, not of {name}")
-    return Pairs(by)
+def with_options(
+    name: str,
+    *,
+    by: str | None = None,
+    tie_rule: TieRule | None = None,
+    prior: Sequence[str] = (),
+) -> str | Suite:
+    """The suite with its options, or its name where it has none.
+
+    Raises ConfigError where an option is given that is another suite's.
+    """
+    if by is not None:
+        _of_suite("pairs", name, "by")
+        return Pairs(by)
+    if tie_rule is not None or prior:
+        _of_suite("rewardbench", name, "tie-rule and prior")
+        return RewardBench(tie_rule or "ai2", prior)
+    return name
+
+
+def _of_suite(owner: str, name: str, option: str) -> None:
+    if name != owner:
+        raise ConfigError(f"{option}: of the suite {owner}, not of {name}")
 
 
 def recognise(rows: Iterable[SourcedRow]) -> Suite:
