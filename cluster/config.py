@@ -81,7 +81,7 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerConfig:
-    """Admission and batching, see `cluster.serving.scheduler`."""
+    """Admission and batching, see `cluster.serving.batching.scheduler`."""
 
     __pydantic_config__: ClassVar[Any] = _FORBID
 

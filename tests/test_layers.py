@@ -12,24 +12,25 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cluster"
-BASE = {"types", "errors", "config", "files", "input_files", "reader", "row_errors", "rows", "lock"}
+BASE = {"types", "errors", "config"}
 LAYERS = (
     BASE,
+    {"data"},
     {"engine"},
     {"serving"},
     {"rlhf", "integrations"},
-    {"evaluation"},
-    {"bench", "demo"},
+    {"evaluation", "tiny"},
+    {"bench"},
     {"cli"},
     {"__main__"},
 )
 LAYER = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
 HOMES = {
-    "torch": {"engine", "rlhf", "bench"},
-    "transformers": {"engine", "rlhf", "bench"},
+    "torch": {"engine", "rlhf", "tiny", "bench"},
+    "transformers": {"engine", "rlhf", "tiny", "bench"},
     "accelerate": {"engine", "rlhf", "bench"},
     "peft": {"rlhf"},
-    "ray": {"serving", "rlhf", "integrations", "bench", "demo", "cli"},
+    "ray": {"serving", "rlhf", "integrations", "bench", "cli"},
     "fastapi": {"serving"},
     "trl": {"bench"},
     "verl": set(),
@@ -42,7 +43,7 @@ def modules() -> list[Path]:
 
 
 def room(path: Path) -> str:
-    """`engine` for cluster/engine/chat.py, `types` for cluster/types.py."""
+    """`engine` for cluster/engine/encoding/encoder.py, `types` for cluster/types.py."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -76,7 +77,9 @@ def test_a_heavy_package_is_imported_only_in_its_rooms(path: Path) -> None:
         assert homes is None or room(path) in homes, f"{room(path)} must not import {name}"
 
 
-@pytest.mark.parametrize("module", ["cluster", "cluster.cli", "cluster.rows", "cluster.config"])
+@pytest.mark.parametrize(
+    "module", ["cluster", "cluster.cli", "cluster.data.formats", "cluster.config"]
+)
 def test_importing_it_in_a_fresh_process_loads_neither_torch_nor_ray(module: str) -> None:
     code = f"import sys, {module}; print({{'torch', 'transformers', 'ray'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -84,6 +87,6 @@ def test_importing_it_in_a_fresh_process_loads_neither_torch_nor_ray(module: str
 
 
 def test_the_tokenizing_side_of_the_engine_runs_without_torch_being_imported_by_it() -> None:
-    for name in ("chat", "packing"):
+    for name in ("encoding/encoder", "packing"):
         tops = {found.partition(".")[0] for found in imported(PACKAGE / "engine" / f"{name}.py")}
         assert "torch" not in tops

@@ -21,12 +21,12 @@ from typing import Any
 
 import torch
 
-from cluster.bench import machine, presets, workloads
-from cluster.bench.load import Call, Report, closed_loop, joined, open_loop
-from cluster.bench.over_http import free_port, http_caller
+from cluster.bench import hardware, presets, workloads
+from cluster.bench.http_client import free_port, http_caller
+from cluster.bench.load_generator import Call, LoadReport, closed_loop, joined, open_loop
 from cluster.bench.service import client_caller, service
 from cluster.config import ClusterConfig, EngineConfig
-from cluster.engine.chat import ChatEncoder
+from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.engine import Engine
 from cluster.types import Chat, Encoding, Message
 
@@ -81,7 +81,7 @@ def run(
     return {
         "bench": "cluster",
         "preset": preset,
-        "machine": machine.describe(torch.device("cpu")),
+        "machine": hardware.describe(torch.device("cpu")),
         **result,
     }
 
@@ -97,7 +97,7 @@ def _compare(
         single = [call[:1] for call in next(versions)]
         served[name]["idle_added_ms"] = _added_ms(asyncio.run(closed_loop(caller, single, 1)))
     alone: list[float] = []
-    closed: dict[str, list[Report]] = {name: [] for name in callers}
+    closed: dict[str, list[LoadReport]] = {name: [] for name in callers}
     for turn in range(1, rounds + 1):
         log(f"round {turn}/{rounds}: the engine alone")
         alone.append(_alone(engine, next(versions)))
@@ -123,7 +123,7 @@ def _compare(
     }
 
 
-def _added_ms(idle: Report) -> float:
+def _added_ms(idle: LoadReport) -> float:
     """Median of what a call took beyond its forward."""
     added = [c - f for c, f in zip(idle.call_s, idle.forward_s, strict=True)]
     return 1e3 * statistics.median(added)

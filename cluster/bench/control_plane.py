@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from cluster.bench import machine, workloads
-from cluster.bench.load import Call, Report, closed_loop
+from cluster.bench import hardware, workloads
+from cluster.bench.load_generator import Call, LoadReport, closed_loop
 from cluster.bench.service import client_caller, service
 from cluster.config import ClusterConfig, EngineConfig, FakeGpuConfig, ReplicaConfig
 from cluster.types import Encoding
@@ -45,7 +45,7 @@ def run(
     best = max(steps, key=lambda step: step["sequences_per_s"])
     return {
         "bench": "cluster-fake-gpu",
-        "machine": machine.describe(torch.device("cpu")),
+        "machine": hardware.describe(torch.device("cpu")),
         "gpus": n_gpus,
         "speed": speed,
         "batchers": n_batchers,
@@ -55,7 +55,7 @@ def run(
     }
 
 
-def _sustained(call: Call, under_way: int, seconds: float) -> Report:
+def _sustained(call: Call, under_way: int, seconds: float) -> LoadReport:
     """Enough calls to last about `seconds`, judged by one round."""
     first = asyncio.run(closed_loop(call, _fake_calls(under_way, under_way), under_way))
     n = max(2 * under_way, min(2000, int(under_way * seconds / first.wall_s)))

@@ -19,10 +19,10 @@ import torch
 from cluster.bench import presets
 from cluster.bench.op_counter import FusedAttention, Kernel, Kind, OpCounter
 from cluster.engine.batch import PromptKey
+from cluster.engine.batch_invariance import candidate_sizes, pad_rows
 from cluster.engine.model import PackedRewardModel
 from cluster.engine.packing import Batch, pack, prompt_key
 from cluster.engine.prefix_cache import CachedForward, CachedPrompt
-from cluster.engine.rows import candidate_sizes, pad_rows
 from cluster.types import Encoding, Numerics
 
 META = torch.device("meta")

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from cluster.bench import machine, presets, workloads
-from cluster.bench.contenders import ONE_BY_ONE, Contender, contenders
+from cluster.bench import hardware, presets, workloads
+from cluster.bench.baselines import ONE_BY_ONE, Contender, contenders
 from cluster.config import EngineConfig
 from cluster.engine.engine import forward_tokens
 from cluster.engine.packing import pack, plan
@@ -88,7 +88,7 @@ def _measure(
     row: Row, contender: Contender, load: list[Encoding], device: torch.device, box_s: float
 ) -> None:
     """One round: units in turn until the workload is done or the box is full."""
-    machine.reset_peak_memory(device)
+    hardware.reset_peak_memory(device)
     if not row.rates:
         _warm_up(contender, load[:1])
     contender.reset()
@@ -100,12 +100,12 @@ def _measure(
         tokens += workloads.n_tokens(covered)
         if time.perf_counter() - started > box_s:
             break
-    machine.synchronize(device)
+    hardware.synchronize(device)
     elapsed = time.perf_counter() - started
     row.rates.append(tokens / elapsed)
     row.overrun = elapsed > 2 * box_s and tokens < workloads.n_tokens(load)
     row.sampled_tokens = max(row.sampled_tokens, tokens)
-    row.peak_mib = max(row.peak_mib or 0.0, machine.peak_memory(device) or 0.0) or None
+    row.peak_mib = max(row.peak_mib or 0.0, hardware.peak_memory(device) or 0.0) or None
 
 
 def _warm_up(contender: Contender, load: Sequence[Encoding]) -> None:
@@ -122,14 +122,14 @@ def _result(
     rows: list[Row],
 ) -> dict[str, Any]:
     peaks = {
-        str(dtype).removeprefix("torch."): machine.matmul_peak(device, dtype)
+        str(dtype).removeprefix("torch."): hardware.matmul_peak(device, dtype)
         for dtype in (torch.bfloat16, torch.float32)
     }
     flops = presets.flops_per_token(module)
     return {
         "bench": "engine",
         "preset": preset,
-        "machine": machine.describe(device),
+        "machine": hardware.describe(device),
         "matmul_peak_flops": peaks,
         "layer_flops_per_token": flops,
         "token_budget": budget,

@@ -8,9 +8,9 @@ from typing import Any
 
 import ray
 
-from cluster.bench.load import Call
+from cluster.bench.load_generator import Call
 from cluster.config import ClusterConfig
-from cluster.serving.local import local_service
+from cluster.serving.deployment.local_cluster import local_service
 from cluster.types import Encoding
 
 

@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
-from cluster.bench import machine, presets, workloads
+from cluster.bench import hardware, presets, workloads
 from cluster.rlhf.training.config import TrainConfig
-from cluster.rlhf.training.data import Pair
 from cluster.rlhf.training.loop import new_trainer, train
-from cluster.rlhf.training.start import load_start
+from cluster.rlhf.training.model_setup import load_starting_model
+from cluster.rlhf.training.pairs import Pair
 
 Log = Callable[[str], None]
 PAIRS_A_STEP = 32
@@ -46,7 +46,9 @@ def run(
             gradient_checkpointing=False,
             max_tokens=None,
         )
-        for name, pairs in _loads(load_start(config).encoder.vocab_size, n_prompts).items():
+        for name, pairs in _loads(
+            load_starting_model(config).encoder.vocab_size, n_prompts
+        ).items():
             rates: dict[str, list[float]] = {"trl": [], "here": []}
             for number in range(rounds):
                 log(f"{name}: round {number + 1} of {rounds}")
@@ -56,7 +58,7 @@ def run(
     return {
         "bench": "training",
         "preset": preset or "tiny",
-        "machine": machine.describe(torch.device("cpu")),
+        "machine": hardware.describe(torch.device("cpu")),
         "rows": results,
     }
 
@@ -89,7 +91,7 @@ def _row(name: str, pairs: Sequence[Pair], rates: dict[str, list[float]]) -> dic
 
 def _here(config: TrainConfig, pairs: Sequence[Pair]) -> float:
     """Seconds of one epoch."""
-    trainer = new_trainer(load_start(config).model, pairs, config)
+    trainer = new_trainer(load_starting_model(config).model, pairs, config)
     start = time.perf_counter()
     train(trainer, pairs, lambda _: None)
     return time.perf_counter() - start
@@ -103,7 +105,7 @@ def _trl(config: TrainConfig, pairs: Sequence[Pair]) -> float:
 
     library: Any = trl  # exports lazily, unseen by a type checker
 
-    start = load_start(config)
+    start = load_starting_model(config)
     module = start.model.module
     module.set_attn_implementation("sdpa")
     rows = {

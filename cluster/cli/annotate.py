@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from cluster.cli.group_options import OutFile, rejects_path
-from cluster.cli.options import engine_config, engine_options
+from cluster.cli.engine_options import engine_config, engine_options
+from cluster.cli.io_options import OutFile, rejects_path
 from cluster.cli.progress import TokenProgress
-from cluster.cli.scorers import refuse_beside_app
+from cluster.cli.scoring_backend import refuse_beside_app
 from cluster.config import EngineConfig
-from cluster.reader import read_texts
+from cluster.data.reader import read_texts
 
 if TYPE_CHECKING:
-    from cluster.rlhf.annotate import Annotated
-    from cluster.rlhf.annotate_file import AnnotationReport
+    from cluster.rlhf.annotation.annotate import Annotated
+    from cluster.rlhf.annotation.annotate_file import AnnotationReport
 
 
 @click.command()
@@ -83,7 +83,7 @@ def annotate(
     """
     config = engine_config(**options)
     _check_model(config, app, options)
-    from cluster.rlhf.annotate_file import annotate_file
+    from cluster.rlhf.annotation.annotate_file import annotate_file
 
     with TokenProgress(_count(source)) as progress:
 
@@ -115,7 +115,7 @@ def _check_model(config: EngineConfig, app: str | None, options: Mapping[str, An
     given = [n for n in options if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
     refuse_beside_app(app, given)
     if app is None:
-        from cluster.engine.chat import ChatEncoder
+        from cluster.engine.encoding.encoder import ChatEncoder
 
         ChatEncoder.load(config)
 

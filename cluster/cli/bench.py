@@ -191,7 +191,7 @@ def _latency(milliseconds: dict[str, float]) -> str:
 
 def write_json(path: Path, result: dict[str, Any]) -> None:
     """The figures, written whole or not at all."""
-    from cluster.files import atomic_writer
+    from cluster.data.jsonl import atomic_writer
 
     with atomic_writer(path) as file:
         file.write(json.dumps(result, indent=2) + "\n")

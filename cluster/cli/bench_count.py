@@ -30,7 +30,7 @@ def _table(shape: str, rows: list[dict[str, Any]]) -> Table:
         f"{first['unique_tokens']:,} unique"
     )
     table.add_column("numerics", no_wrap=True)
-    titles = "rows", "kernels", "waits", "TFLOP", "attention", "GB", "gathered", "ms", "of peak"
+    titles = "rows", "kernels", "waits", "TFLOP", "attention", "GB", "eager", "ms", "of peak"
     for title in titles:
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:

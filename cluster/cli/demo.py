@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cluster.cli.options import engine_config, engine_options
+from cluster.cli.engine_options import engine_config, engine_options
 
 
 @click.command()
@@ -30,6 +30,6 @@ def demo(source: Path | None, **options: Any) -> None:
     """
     config = engine_config(**options)
     from cluster.cli.console import table_console
-    from cluster.demo import run_demo
+    from cluster.cli.demo_chats import run_demo
 
     sys.exit(0 if run_demo(source, config, table_console()) else 1)

@@ -11,8 +11,9 @@ import click
 from click.core import ParameterSource
 
 from cluster.cli.console import table_console
-from cluster.cli.options import engine_config, engine_options_beside_model
+from cluster.cli.engine_options import engine_config, engine_options_beside_model
 from cluster.cli.progress import TokenProgress
+from cluster.data.jsonl import atomic_writer
 from cluster.evaluation import contenders, plot, report
 from cluster.evaluation.contenders import Contender
 from cluster.evaluation.run import Evaluation
@@ -20,7 +21,6 @@ from cluster.evaluation.run import evaluate as run_evaluation
 from cluster.evaluation.suite import Suite
 from cluster.evaluation.suites import AUTO, SUITES, with_options
 from cluster.evaluation.suites.rewardbench import TieRule
-from cluster.files import atomic_writer
 
 SHOWN = 20
 """Rows that could not be judged told one by one."""

@@ -9,11 +9,18 @@ from typing import get_args
 
 import click
 
-from cluster.cli.group_options import group_arguments, rejects_path
-from cluster.files import atomic_writer, to_json_line
-from cluster.rlhf.groups import read_groups
-from cluster.rlhf.pairs import DropReason, PairMethod, PairRule, Preference, choose_pair, dpo_row
-from cluster.rlhf.rejects import Rejects
+from cluster.cli.io_options import group_arguments, rejects_path
+from cluster.data.groups import read_groups
+from cluster.data.jsonl import atomic_writer, to_json_line
+from cluster.data.rejects import Rejects
+from cluster.rlhf.annotation.dpo_pairs import (
+    DropReason,
+    PairMethod,
+    PairRule,
+    Preference,
+    choose_pair,
+    dpo_row,
+)
 
 
 @click.command()
@@ -73,7 +80,7 @@ def pairs(
     dropped: Counter[str] = Counter()
     n_pairs, margins = 0, 0.0
     with atomic_writer(out) as sink, Rejects(rejects_path(out, rejects), strict) as broken:
-        for group in broken.sift(read_groups(source)):
+        for group in broken.keep_valid(read_groups(source)):
             pair = choose_pair(group, rule)
             if isinstance(pair, Preference):
                 sink.write(to_json_line(dpo_row(pair)))

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cluster.cli.recipe import read_settings
-from cluster.cli.scorers import refuse_beside_app
+from cluster.cli.scoring_backend import refuse_beside_app
+from cluster.cli.yaml_config import read_settings
 
 if TYPE_CHECKING:
     from cluster.rlhf.ppo.config import PpoRun
-    from cluster.rlhf.ppo.log import StepRow
+    from cluster.rlhf.ppo.step_log import StepRow
 
 
 @click.command()
@@ -68,14 +68,14 @@ def ppo(
 
 def _run(settings: PpoRun, client: Any, strict: bool) -> int:
     """One run; the number of broken rows of prompts."""
-    from cluster.rlhf.ppo.log import read_rows, waiting_share
-    from cluster.rlhf.ppo.run import run
-    from cluster.rlhf.rejects import Rejects
+    from cluster.data.rejects import Rejects
+    from cluster.rlhf.ppo.run import train_ppo
+    from cluster.rlhf.ppo.step_log import read_rows, waiting_share
 
     folder = Path(settings.out)
     folder.mkdir(parents=True, exist_ok=True)
     broken = Rejects(folder / "rejects.jsonl", strict)
-    run(settings, client, _show, broken)
+    train_ppo(settings, client, _show, broken)
     for line in broken.lines():
         click.echo(line, err=True)
     rows = read_rows(folder / "log.jsonl")
@@ -110,7 +110,7 @@ def _by_seed(settings: PpoRun, seeds: tuple[int, ...]) -> Iterator[PpoRun]:
 
 
 def _draw_all(settings: PpoRun, seeds: tuple[int, ...]) -> None:
-    from cluster.rlhf.ppo.log import draw, read_rows
+    from cluster.rlhf.ppo.step_log import draw, read_rows
 
     folder = Path(settings.out)
     runs = {f"seed {seed}": read_rows(folder / f"seed-{seed}/log.jsonl") for seed in seeds}
@@ -121,8 +121,8 @@ def _draw_all(settings: PpoRun, seeds: tuple[int, ...]) -> None:
 def _client(settings: PpoRun, app: str | None) -> Iterator[Any]:
     """The handle of a client of the running service `app`, or of one of this command's own."""
     from cluster.config import ClusterConfig
-    from cluster.serving.client import connect
-    from cluster.serving.local import local_service
+    from cluster.serving.client.connect import connect
+    from cluster.serving.deployment.local_cluster import local_service
     from cluster.serving.ray_session import join_service
 
     if app is not None:

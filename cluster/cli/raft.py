@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cluster.cli.recipe import read_settings
-from cluster.cli.scorers import refuse_beside_app, scorer
-from cluster.rlhf.rejects import Rejects
+from cluster.cli.scoring_backend import refuse_beside_app, scorer
+from cluster.cli.yaml_config import read_settings
+from cluster.data.rejects import Rejects
 
 if TYPE_CHECKING:
     from cluster.rlhf.raft.run import RaftRun
-    from cluster.rlhf.raft.stages import Stage
+    from cluster.rlhf.raft.stages import RaftStage
 
 
 @click.command()
@@ -42,10 +42,10 @@ def raft(
     if "reward" in given:
         refuse_beside_app(app, ["reward (of the config)"])
     settings = _settings(given, out, stages)
-    from cluster.rlhf.raft.run import run
+    from cluster.rlhf.raft.run import train_raft
 
     broken = Rejects(_made(Path(settings.out)) / "rejects.jsonl", strict)
-    run(settings, scorer(settings.reward, app), _show, broken)
+    train_raft(settings, scorer(settings.reward, app), _show, broken)
     for line in broken.lines():
         click.echo(line, err=True)
     click.echo(f"the policy is {settings.out}/raft/stage-{settings.raft.stages:03}", err=True)
@@ -69,7 +69,7 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _show(loop: str, stage: Stage) -> None:
+def _show(loop: str, stage: RaftStage) -> None:
     drawn = ""
     if stage.kept is not None:
         drawn = (

@@ -14,16 +14,16 @@ import click
 from click.core import ParameterSource
 from rich.console import Console
 
-from cluster.cli.options import engine_config, engine_options
+from cluster.cli.engine_options import engine_config, engine_options
 from cluster.cli.progress import TokenProgress
-from cluster.cli.scorers import refuse_beside_app, scorer
+from cluster.cli.scoring_backend import refuse_beside_app, scorer
+from cluster.data.jsonl import atomic_writer, to_json_line
+from cluster.data.rejects import Rejects
 from cluster.errors import InvalidInput, RewardError
-from cluster.files import atomic_writer, to_json_line
-from cluster.rlhf.rejects import Rejects
-from cluster.rlhf.rewardbench import picture, report, v1, v2
-from cluster.rlhf.rewardbench.judging import examples, judge
-from cluster.rlhf.rewardbench.load import Sourced, read
-from cluster.rlhf.rewardbench.results import Judged, Report
+from cluster.evaluation.rewardbench import plot, report, v1, v2
+from cluster.evaluation.rewardbench.dataset import Sourced, read
+from cluster.evaluation.rewardbench.scoring import examples, judge
+from cluster.evaluation.rewardbench.types import BenchmarkReport, ScoredExample
 from cluster.types import Conversation, Score
 
 WINDOW = 256
@@ -119,14 +119,14 @@ class _Scorer:
 
 def _judge(
     rows: Iterable[Sourced], version: Literal[1, 2], scorer: _Scorer, out: Path | None, strict: bool
-) -> tuple[list[Judged], Rejects]:
+) -> tuple[list[ScoredExample], Rejects]:
     """Every example judged, and the broken rows, which are in their file."""
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    judged: list[Judged] = []
+    judged: list[ScoredExample] = []
     rejects = Rejects(None if out is None else out / "rejects.jsonl", strict)
     with rejects, TokenProgress(None) as progress:
-        for one in rejects.sift(judge(examples(rows, version), scorer, WINDOW)):
+        for one in rejects.keep_valid(judge(examples(rows, version), scorer, WINDOW)):
             judged.append(one)
             progress.add_row()
             progress.add_tokens(scorer.n_tokens)
@@ -134,7 +134,7 @@ def _judge(
     return judged, rejects
 
 
-def _show(done: Report, scorer: _Scorer) -> None:
+def _show(done: BenchmarkReport, scorer: _Scorer) -> None:
     console = Console()
     console.print(report.subset_table(done))
     console.print(report.section_table(done))
@@ -144,10 +144,12 @@ def _show(done: Report, scorer: _Scorer) -> None:
         click.echo("{model} @ {revision}, {numerics}".format(**model), err=True)
 
 
-def _write(done: Report, judged: Sequence[Judged], scorer: _Scorer, out: Path) -> None:
+def _write(
+    done: BenchmarkReport, judged: Sequence[ScoredExample], scorer: _Scorer, out: Path
+) -> None:
     with atomic_writer(out / "examples.jsonl") as sink:
         sink.writelines(to_json_line(report.example_row(one, done)) for one in judged)
-    picture.draw(done, scorer.named()[0]["model"], out / "report.png")
+    plot.draw(done, scorer.named()[0]["model"], out / "report.png")
     with atomic_writer(out / "report.json") as sink:
         json.dump({"models": scorer.named(), **asdict(done)}, sink, indent=1)
         sink.write("\n")

@@ -1,7 +1,7 @@
 """`reward-cluster score`: a reward next to every row of a file.
 
 Every row is kept, in order, with its rewards or with an `error`; the row formats are those of
-`cluster.rows`. The output takes its name only when it is whole.
+`cluster.data.formats`. The output takes its name only when it is whole.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cluster.cli.options import engine_config, engine_options
+from cluster.cli.engine_options import engine_config, engine_options
 from cluster.cli.progress import TokenProgress
-from cluster.files import atomic_writer, to_json_line
-from cluster.input_files import find_input
-from cluster.reader import read_rows
-from cluster.rows import ScoredRow, score_rows
+from cluster.data.formats import ScoredRow, score_rows
+from cluster.data.input_files import find_input
+from cluster.data.jsonl import atomic_writer, to_json_line
+from cluster.data.reader import read_rows
 
 if TYPE_CHECKING:
     from cluster.engine.offline import OfflineScorer

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from cluster.cli.group_options import group_arguments, rejects_path
-from cluster.files import atomic_writer, to_json_line
-from cluster.rlhf.groups import Group, read_groups
-from cluster.rlhf.rejects import Rejects
-from cluster.rlhf.selection import (
+from cluster.cli.io_options import group_arguments, rejects_path
+from cluster.data.groups import ResponseGroup, read_groups
+from cluster.data.jsonl import atomic_writer, to_json_line
+from cluster.data.rejects import Rejects
+from cluster.rlhf.annotation.best_of_n import (
     Candidates,
     Picked,
     Selector,
@@ -38,7 +38,9 @@ class Tally:
     first: float = 0.0
     kept: float = 0.0
 
-    def candidates(self, groups: Iterable[Group], allowed: Candidates) -> Iterator[Group]:
+    def candidates(
+        self, groups: Iterable[ResponseGroup], allowed: Candidates
+    ) -> Iterator[ResponseGroup]:
         """The groups with their candidates only, counted on their way."""
         for group in map(allowed.of, groups):
             self.n_rows += 1
@@ -124,7 +126,7 @@ def select(
     to_row = sft_chat if form == "messages" else sft_completion
     tally = Tally()
     with atomic_writer(out) as sink, Rejects(rejects_path(out, rejects), strict) as broken:
-        groups = broken.sift(read_groups(source))
+        groups = broken.keep_valid(read_groups(source))
         for picked in selector.pick(tally.candidates(groups, allowed)):
             sink.write(to_json_line(to_row(picked)))
             tally.keep(picked)

@@ -50,7 +50,7 @@ def serve(
 
     Exit status: 0 interrupted after serving, or the check passed; 2 the config cannot work.
     """
-    from cluster.serving.config_file import LOCAL, load_config_file
+    from cluster.serving.deployment.serve_config import LOCAL, load_config_file
 
     if local == (config is not None):
         raise click.UsageError("give a CONFIG, or --local for the built-in model")
@@ -60,11 +60,11 @@ def serve(
     if port is not None:
         schema.http_options.port = port
     if check:
-        from cluster.serving.deploy import with_keys
+        from cluster.serving.deployment.deploy import with_keys
 
         _, access = with_keys(schema)
         click.echo(f"{path}: every key is known and every value fits; {access}")
         return
-    from cluster.serving.foreground import serve_until_signalled
+    from cluster.serving.deployment.foreground import serve_until_signalled
 
     serve_until_signalled(schema, address, timeout, drain, click.echo)

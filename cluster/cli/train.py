@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cluster.cli.recipe import read_settings
+from cluster.cli.yaml_config import read_settings
 
 if TYPE_CHECKING:
     from cluster.rlhf.training.config import TrainConfig
@@ -57,8 +57,8 @@ def _tiny(out: Path, max_steps: int | None) -> float:
     """Make `tiny` in `out`; its held-out accuracy."""
     from dataclasses import replace
 
-    from cluster.rlhf.tiny.recipe import Recipe, make
-    from cluster.rlhf.training.judging import accuracy, accuracy_by_kind, best_on_top
+    from cluster.rlhf.training.metrics import accuracy, accuracy_by_kind, best_on_top
+    from cluster.tiny.recipe import Recipe, make
 
     recipe = Recipe()
     recipe = replace(recipe, training=replace(recipe.training, max_steps=max_steps))
@@ -73,10 +73,10 @@ def _tiny(out: Path, max_steps: int | None) -> float:
 
 
 def _from_config(path: Path, out: Path | None, strict: bool, max_steps: int | None) -> None:
-    from cluster.rlhf.training.run import run
+    from cluster.rlhf.training.run import train_reward_model
 
     config = _read(path, out, max_steps)
-    run(config, _printer(config.log_every), click.echo, strict)
+    train_reward_model(config, _printer(config.log_every), click.echo, strict)
 
 
 def _read(path: Path, out: Path | None, max_steps: int | None) -> TrainConfig:

@@ -9,10 +9,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from cluster.cli.options import engine_config, engine_options
+from cluster.cli.engine_options import engine_config, engine_options
 
 if TYPE_CHECKING:
-    from cluster.engine.verify import VerifyReport, VerifyRow
+    from cluster.engine.parity.check import VerifyReport, VerifyRow
 
 
 @click.command()
@@ -27,7 +27,7 @@ def verify(**options: Any) -> None:
     Exit status: 0 they agree; 1 they do not; 2 wrong usage, model or config.
     """
     config = engine_config(**options)
-    from cluster.engine.verify import verify as run
+    from cluster.engine.parity.check import verify as run
 
     report = run(config)
     console = Console(width=None if sys.stdout.isatty() else 100)

@@ -15,7 +15,7 @@ EMBEDDED = ("tiny",)
 
 def locate(model: str) -> str:
     """A folder for the embedded models, else `model` itself: a local folder or a hub id."""
-    return str(files("cluster") / "models" / model) if model in EMBEDDED else model
+    return str(files("cluster") / "assets" / model) if model in EMBEDDED else model
 
 
 def pretrained_options(config: EngineConfig) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import torch
 
 from cluster.config import EngineConfig
-from cluster.engine.chat import ChatEncoder
 from cluster.engine.checkpoint import revision
 from cluster.engine.cublas import forbid_split_k
+from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.fused import fuse, has_compiler, keeps_bits, unfuse
 from cluster.engine.model import PackedRewardModel, compute_dtype
 from cluster.engine.packing import Batch, pack, plan

@@ -23,10 +23,10 @@ from cluster.engine.attention import (
     load_backend,
     training_backend,
 )
+from cluster.engine.batch_invariance import pad_rows
 from cluster.engine.loading import load_module
 from cluster.engine.packing import Batch
 from cluster.engine.rope import forget_growth
-from cluster.engine.rows import pad_rows
 from cluster.errors import ModelRefused
 from cluster.types import Numerics
 

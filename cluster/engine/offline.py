@@ -18,7 +18,7 @@ FORWARDS_A_STEP = 4
 
 
 class OfflineScorer:
-    """An engine fed with conversations; `score` is a `cluster.rows.Scorer`.
+    """An engine fed with conversations; `score` is a `cluster.data.formats.Scorer`.
 
     on_tokens: called with the number of tokens of each step when its scores are there.
     """

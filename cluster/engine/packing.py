@@ -81,17 +81,17 @@ def plan(
     known = set(cached or ())
     previous: DistinctSequence | None = None
     for sequence in _distinct(encodings, numerics):
-        first = encodings[sequence.wanted_by[0]]
+        first = encodings[sequence.indices[0]]
         key = None if cached is None else prompt_key(first)
         cost = first.n_tokens - (first.prompt_len if key in known else 0)
         saved = _shared(previous, sequence, numerics, min_shared_tokens) if previous else 0
         more = min(cost, first.n_tokens - saved)
         uncharged = saved if oversize else 0
         if previous is not None and spent - uncharged + more <= token_budget:
-            groups[-1].extend(sequence.wanted_by)
+            groups[-1].extend(sequence.indices)
             spent += more
         else:
-            groups.append(list(sequence.wanted_by))
+            groups.append(list(sequence.indices))
             spent = cost
             oversize = cost > token_budget and key not in known
         if key:
@@ -120,7 +120,7 @@ def _distinct(
         if sequence is None:
             found[key, split] = DistinctSequence(ids, split, key, [index])
         else:
-            sequence.wanted_by.append(index)
+            sequence.indices.append(index)
     return sorted(found.values(), key=lambda s: (s.key[: 4 * s.prompt_len], s.prompt_len, s.key))
 
 

@@ -23,7 +23,7 @@ class DistinctSequence:
     ids: TokenIds
     prompt_len: int
     key: bytes
-    wanted_by: list[int]
+    indices: list[int]
 
 
 def common_prefix(a: TokenIds, b: TokenIds) -> int:
@@ -72,7 +72,7 @@ class BatchBuilder:
 
     def ends_at(self, sequence: DistinctSequence, segment: int) -> None:
         """The sequence's last token is the segment's last."""
-        self._last_token_N[sequence.wanted_by] = self._open[segment][1] - 1 - self._n_cached
+        self._last_token_N[sequence.indices] = self._open[segment][1] - 1 - self._n_cached
 
     def batch(self, n_tokens: int) -> Batch:
         segments = tuple(Segment(*part, self._ends[i]) for i, part in enumerate(self._open))

@@ -183,7 +183,7 @@ def _twin(
         twin = float32_twin(model.module)
         twin.set_attn_implementation(model.own_attention)
         truth = own_outputs(twin, chats)
-        attention = model.attention if model.device.type == "cpu" else "gathered"
+        attention = model.attention if model.device.type == "cpu" else "eager"
         trial = PackedRewardModel(twin, model.numerics, attention=attention)
     except ModelRefused:
         raise

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
+from cluster.engine.batch_invariance import batch_invariant_sizes, candidate_sizes
 from cluster.engine.cpu_matmul import lay_out
 from cluster.engine.model import PackedRewardModel
-from cluster.engine.rows import agreeing_sizes, candidate_sizes
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def tune(model: PackedRewardModel, forward_tokens: int) -> None:
     if on_cpu:
         lay_out(model.module.base_model)
     if model.numerics == "invariant":
-        model.row_sizes = agreeing_sizes(model.module, forward_tokens)
+        model.row_sizes = batch_invariant_sizes(model.module, forward_tokens)
         if not model.row_sizes:
             log.warning("matmul bits depend on the batch on this device: one chat a forward")
     elif on_cpu:  # few row counts: a kernel is made once for each

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cluster.config import EngineConfig
-from cluster.rows import Scorer
+from cluster.data.formats import Scorer
 
 PATIENCE_S = 600.0
 """Seconds for which a service that does not answer is waited for."""

@@ -10,10 +10,10 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cluster.data.input_files import find_input
+from cluster.data.reader import read_files
 from cluster.errors import ConfigError, InvalidInput
 from cluster.evaluation.types import SourcedRow
-from cluster.input_files import find_input
-from cluster.reader import read_files
 
 
 def read(source: str) -> Iterator[SourcedRow]:

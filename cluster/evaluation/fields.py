@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cluster.data.formats import ask_of
+from cluster.data.jsonl import Row
 from cluster.errors import InvalidInput
 from cluster.evaluation.types import Candidate, Item, SourcedRow
-from cluster.files import Row
-from cluster.rows import ask_of
 from cluster.types import Conversation
 
 

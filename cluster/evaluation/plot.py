@@ -9,7 +9,7 @@ from typing import Any
 from cluster.evaluation.report import percent, short
 from cluster.evaluation.run import Evaluation, ModelResult
 from cluster.evaluation.style import Bin
-from cluster.rlhf import figures
+from cluster.rlhf.runs import plotting
 
 MAX_SUBSETS = 40
 """Bars of more subsets cannot be read."""
@@ -35,7 +35,7 @@ def draw(done: Evaluation, path: Path) -> None:
     axes["format"].set_title("by Markdown of the right response beside the wrong one", fontsize=9)
     part = "" if all(one.report.complete for one in done.models) else " (a part of it)"
     figure.suptitle(f"{done.title}{part}, {done.models[0].report.n} items", fontsize=11)
-    figures.save(figure, path)
+    plotting.save(figure, path)
 
 
 def _subsets(done: Evaluation) -> list[str]:

@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cluster.data.jsonl import to_json_line
 from cluster.errors import ConfigError, InvalidInput, RewardError, all_error_classes
 from cluster.evaluation.scoring import Asked
 from cluster.evaluation.suite import Suite
 from cluster.evaluation.types import Item, Judged, LeftOut, Refusal, Verdict
-from cluster.files import to_json_line
 
 NAME = "results.jsonl"
 _ERRORS = {cls.code: cls for cls in all_error_classes()}

@@ -25,9 +25,9 @@ from cluster.evaluation.style import StyleReport, style_report
 from cluster.evaluation.suite import Suite
 from cluster.evaluation.suites import AUTO, make_suite, recognise
 from cluster.evaluation.types import Judged, LeftOut, Refusal, SourcedRow, SuiteReport, Verdict
-from cluster.lock import output_lock
-from cluster.rlhf.made_from import claim
-from cluster.rlhf.scored_by import scored_by
+from cluster.rlhf.runs.manifest import claim
+from cluster.rlhf.runs.output_lock import output_lock
+from cluster.rlhf.runs.reward_model_id import scored_by
 
 OnWindow = Callable[[str, int], object]
 """Called with a contender's name and how many rows were judged."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from cluster.data.formats import Scorer
+from cluster.data.jsonl import BrokenRow
 from cluster.errors import InvalidInput, RewardError
 from cluster.evaluation.suite import Suite
 from cluster.evaluation.types import Item, Judged, LeftOut, Refusal, SourcedRow, Verdict
-from cluster.files import BrokenRow
-from cluster.rows import Scorer
 from cluster.types import Score
 
 WINDOW = 256

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from cluster.data.jsonl import Row
 from cluster.evaluation.types import (
     Item,
     Judged,
@@ -22,7 +23,6 @@ from cluster.evaluation.types import (
     Table,
     mean,
 )
-from cluster.files import Row
 
 
 class Suite(ABC):

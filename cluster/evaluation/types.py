@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.data.jsonl import BrokenRow, Row
 from cluster.errors import RewardError
-from cluster.files import BrokenRow, Row
 from cluster.types import Conversation
 
 

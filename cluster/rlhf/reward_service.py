@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cluster.data.formats import Scorer
 from cluster.errors import DeadlineExceeded, NotReady, RewardError
-from cluster.rows import Scorer
 from cluster.types import Conversation, Score
 
 PATIENCE_S = 600.0
@@ -18,7 +18,7 @@ def service_scorer(app: str, patience_s: float) -> Scorer:
     Raises NotReady where a call has not been answered whole after `patience_s` seconds: that is the
     service's failure and no property of a chat.
     """
-    from cluster.serving.client import RewardService
+    from cluster.serving.client.connect import RewardService
 
     service = RewardService(app)
 

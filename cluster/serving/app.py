@@ -18,14 +18,14 @@ from ray.serve.exceptions import RayServeException
 
 from cluster.config import ClusterConfig, parse_config
 from cluster.errors import ConfigError, RewardError
-from cluster.serving.backends import BackendFactory, backend_factory
-from cluster.serving.batcher import Batcher
-from cluster.serving.config_checks import check_config
+from cluster.serving.batching.batcher import Batcher
+from cluster.serving.deployment.config_checks import check_config
+from cluster.serving.deployment.serve_run import end_waiting_command
+from cluster.serving.http.api_keys import KeyRing, load_keys
 from cluster.serving.http.ingress import Ingress
-from cluster.serving.http.keys import KeyRing, load_keys
 from cluster.serving.names import BATCHER, INGRESS, REPLICA
-from cluster.serving.replica import Replica
-from cluster.serving.serve_run import end_waiting_command
+from cluster.serving.replica.backends import BackendFactory, backend_factory
+from cluster.serving.replica.replica import Replica
 
 logger = logging.getLogger("ray.serve.reward_cluster")
 
@@ -41,7 +41,7 @@ REPLICA_OPTIONS: dict[str, Any] = {
     "graceful_shutdown_timeout_s": 60,
     "graceful_shutdown_wait_loop_s": 0.5,
     "request_router_config": {
-        "request_router_class": "cluster.serving.routing:RosterRouter",
+        "request_router_class": "cluster.serving.replica.router:RosterRouter",
         "initial_backoff_s": 0.01,
         "max_backoff_s": 0.1,
     },

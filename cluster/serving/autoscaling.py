@@ -21,7 +21,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.serving.load import QueueState
+from cluster.serving.batching.queue_state import QueueState
 from cluster.serving.names import BATCHER, REPLICA
 
 logger = logging.getLogger("ray.serve.reward_cluster")

@@ -18,7 +18,7 @@ from collections.abc import Awaitable
 from typing import NamedTuple, TypeVar
 
 from cluster.errors import DeadlineExceeded, InvalidInput
-from cluster.serving.terms import check_terms
+from cluster.serving.call_options import check_call_options
 
 T = TypeVar("T")
 
@@ -60,10 +60,10 @@ def receive(deadline: Deadline | float | None) -> float | None:
         if len(deadline) != 2:
             raise InvalidInput("a deadline is a Deadline, seconds since the epoch, or None")
         deadline = Deadline(*deadline)
-        check_terms(0, deadline.at)
-        check_terms(0, deadline.left_s)
+        check_call_options(0, deadline.at)
+        check_call_options(0, deadline.left_s)
         return time.monotonic() + deadline.left(time.time())
-    check_terms(0, deadline)
+    check_call_options(0, deadline)
     return time.monotonic() + deadline - time.time()
 
 

@@ -1,7 +1,8 @@
 """Drain: what was accepted is answered before the applications end, whichever door it came in by.
 
-The doors shut first: an Ingress answers 503 to what is new (`http.door`), a client actor NotReady.
-Then what is inside ends: requests and calls at both doors, what waits and runs in the batchers.
+The doors shut first: an Ingress answers 503 to what is new (`http.request_limit`), a client actor
+NotReady. Then what is inside ends: requests and calls at both doors, what waits and runs in the
+batchers.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ServeDeploySchema
 
-from cluster.serving.client import client_actors
-from cluster.serving.deploy import deploy, draining
+from cluster.serving.client.connect import client_actors
+from cluster.serving.deployment.deploy import deploy, draining
+from cluster.serving.health_probe import each_answer
 from cluster.serving.names import INGRESS
-from cluster.serving.probe import each_answer
 from cluster.serving.status import snapshot
 
 LOOK_S = 0.2

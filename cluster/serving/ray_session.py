@@ -17,7 +17,7 @@ import ray
 from ray import serve
 
 from cluster.errors import NotReady
-from cluster.serving import address_book
+from cluster.serving import ray_services
 from cluster.serving.names import APP
 
 ANSWER_S = 5.0
@@ -75,7 +75,7 @@ def find_address(address: str | None = None, app: str | None = None) -> str:
     given = address if address not in (None, "", "auto") else os.environ.get("RAY_ADDRESS")
     if given and given != "auto":
         return given
-    every = address_book.running()
+    every = ray_services.running()
     services = [entry for entry in every if app in entry.apps] or every
     if len(services) > 1:
         several = "; ".join(f"{entry}, RAY_ADDRESS={entry.address}" for entry in services)
@@ -87,7 +87,7 @@ def find_address(address: str | None = None, app: str | None = None) -> str:
 
 def auth_mode(address: str) -> str:
     """`token` or `disabled`: what the Ray at `address` wants. Raises NotReady if none answers."""
-    _knock(address)
+    _check_port_open(address)
     if _asks(address, []) != grpc.StatusCode.UNAUTHENTICATED:
         return "disabled"
     token = _token()
@@ -119,7 +119,7 @@ def _check_same(address: str | None) -> None:
     """Raises NotReady where this process is in another Ray than the one asked for."""
     if address is None or address in ("", "auto") or address.startswith("ray://"):
         return
-    _knock(address)
+    _check_port_open(address)
     from ray._private import services
 
     untyped: Any = services
@@ -158,7 +158,7 @@ def _token_loader() -> Any:
     return untyped.AuthenticationTokenLoader.instance()
 
 
-def _knock(address: str) -> None:
+def _check_port_open(address: str) -> None:
     """Ray itself would try for minutes where nobody listens."""
     host, _, port = address.rpartition(":")
     try:

@@ -15,11 +15,11 @@ from typing import Any
 
 from ray import serve
 
-from cluster.serving.load import QueueState
+from cluster.serving.batching.queue_state import QueueState
+from cluster.serving.health_probe import each_answer
 from cluster.serving.metrics import Totals
 from cluster.serving.names import BATCHER, REPLICA
-from cluster.serving.probe import each_answer
-from cluster.serving.prompt_metrics import summed
+from cluster.serving.replica.prefix_cache_metrics import summed
 from cluster.types import ModelInfo, PromptCacheStats
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cluster.bench import presets, workloads
-from cluster.bench.contenders import Contender, Unit, contenders
+from cluster.bench.baselines import Contender, Unit, contenders
 from cluster.bench.engine import STREAMING, Row, _measure, _takes_part
 from cluster.types import Encoding
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from support.serve_command import PATIENCE_S, free_port, own_environment, serving
 
-from cluster.serving.config_file import LOCAL
+from cluster.serving.deployment.serve_config import LOCAL
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

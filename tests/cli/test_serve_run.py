@@ -12,7 +12,7 @@ import pytest
 import yaml
 from support.serve_command import free_port, own_environment, run
 
-from cluster.serving.serve_run import is_serve_run
+from cluster.serving.deployment.serve_run import is_serve_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SERVE_RUN = [sys.executable, "-m", "ray.serve.scripts", "run"]

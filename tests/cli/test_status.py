@@ -13,7 +13,7 @@ from rich.console import Console
 
 from cluster.cli import main
 from cluster.cli.status import as_record, status_view
-from cluster.serving.load import QueueState
+from cluster.serving.batching.queue_state import QueueState
 from cluster.serving.metrics import ServingMetrics, Totals
 from cluster.serving.status import Deployment, Snapshot, throughput
 from cluster.types import ModelInfo, PromptCacheStats

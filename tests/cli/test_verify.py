@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from cluster.cli import main
-from cluster.engine.pipeline import CardPipeline, PipelineReward, TemplateRefusal
+from cluster.engine.parity.hf_pipeline import CardPipeline, PipelineReward, TemplateRefusal
 from cluster.types import Chat
 
 

@@ -63,7 +63,7 @@ def plain(batch: Batch, states_: list[Tensor], layer: LayerAttention) -> Tensor:
     return out
 
 
-@pytest.mark.parametrize("name", ["cpu", "gathered", "padded", "varlen"])
+@pytest.mark.parametrize("name", ["cascade", "eager", "padded", "varlen"])
 @pytest.mark.parametrize("asked", LAYERS)
 @few
 @given(mix=encoding_mixes())
@@ -75,8 +75,8 @@ def test_outputs_are_those_of_the_definition(
     dtype = torch.bfloat16 if name == "varlen" else torch.float32
     layer, inputs = LAYERS[asked], states(batch, dtype)
     with torch.no_grad():
-        for isolate in (True, False):
-            attend = load_backend(name, CPU)(batch, CPU, isolate)
+        for batch_invariant in (True, False):
+            attend = load_backend(name, CPU)(batch, CPU, batch_invariant)
             found = attend(inputs[0], inputs[1], inputs[2], layer)
             bound = 2e-2 if dtype is torch.bfloat16 else 2e-5
             torch.testing.assert_close(
@@ -92,16 +92,16 @@ def test_a_chats_bits_do_not_depend_on_its_batch_mates(asked: str) -> None:
     ]
     together = pack(chats, "invariant")
     inputs, layer = states(together), LAYERS[asked]
-    out = load_backend("cpu", CPU)(together, CPU, True)(inputs[0], inputs[1], inputs[2], layer)
+    out = load_backend("cascade", CPU)(together, CPU, True)(inputs[0], inputs[1], inputs[2], layer)
     for segment in together.segments:
         run = slice(segment.start, segment.end)
         alone = pack([Encoding(together.input_ids_T[run])], "invariant")
         own = [x[:, run].contiguous() for x in inputs]
-        found = load_backend("cpu", CPU)(alone, CPU, True)(own[0], own[1], own[2], layer)
+        found = load_backend("cascade", CPU)(alone, CPU, True)(own[0], own[1], own[2], layer)
         assert torch.equal(found, out[run])
 
 
-@pytest.mark.parametrize("name", ["padded", "gathered", "varlen"])
+@pytest.mark.parametrize("name", ["padded", "eager", "varlen"])
 @pytest.mark.parametrize("asked", ["window", "softcap", "sinks"])
 def test_gradients_flow_through_everything_a_layer_asks_for(
     monkeypatch: pytest.MonkeyPatch, name: str, asked: str
@@ -114,7 +114,7 @@ def test_gradients_flow_through_everything_a_layer_asks_for(
     layer = LayerAttention(layer.scale, layer.window, layer.softcap, sinks)
     dtype = torch.bfloat16 if name == "varlen" else torch.float32
     grads = []
-    for backend in (name, "gathered"):
+    for backend in (name, "eager"):
         inputs = [x.to(dtype).requires_grad_() for x in states(batch)]
         leaves = inputs if sinks is None else [*inputs, sinks]
         out = load_backend(backend, CPU)(batch, CPU, True)(inputs[0], inputs[1], inputs[2], layer)

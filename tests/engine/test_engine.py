@@ -165,5 +165,5 @@ def test_a_tokenizer_without_a_template_is_refused(random_checkpoint: Path, tmp_
 
 
 def test_an_unknown_attention_is_a_config_error(random_checkpoint: Path) -> None:
-    with pytest.raises(ConfigError, match="use one of auto, cpu, gathered"):
+    with pytest.raises(ConfigError, match="use one of auto, cascade, eager"):
         PackedRewardModel.load(EngineConfig(model=str(random_checkpoint), attention="magic"))

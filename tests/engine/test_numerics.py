@@ -117,7 +117,7 @@ def test_packed_numerics_agree_with_the_plain_model_within_the_bound(
 @few
 def test_the_attention_backends_agree(load: Any, mix: list[Encoding]) -> None:
     settings_ = {"numerics": "fast", "dtype": "float32", "min_shared_tokens": 1}
-    quick, plain = load(**settings_), load(**settings_, attention="gathered")
+    quick, plain = load(**settings_), load(**settings_, attention="eager")
     np.testing.assert_allclose(rewards(quick, mix), rewards(plain, mix), rtol=0, atol=1e-5)
 
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.engine.attention import LayerAttention, gathered, padded
+from cluster.engine.attention import LayerAttention, eager, padded
 from cluster.engine.packing import Batch, pack
 from cluster.types import Encoding, Numerics
 
@@ -37,7 +37,7 @@ def test_outputs_and_gradients_equal_the_gathered_ones(
 ) -> None:
     batch = batch_of(rows, numerics)
     results = []
-    for backend in (gathered, padded):
+    for backend in (eager, padded):
         inputs = states(batch)
         out = backend.prepare(batch, torch.device("cpu"))(*inputs, LayerAttention(0.3))
         out.square().sum().backward()

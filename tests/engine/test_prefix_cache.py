@@ -58,9 +58,7 @@ def arrivals(draw: st.DrawFn) -> list[list[Encoding]]:
     return [[mix[i] for i in order[a:b]] for a, b in pairwise(cuts)]
 
 
-@pytest.mark.parametrize(
-    "settings_", [{}, {"dtype": "float32"}, {"attention": "gathered"}], ids=str
-)
+@pytest.mark.parametrize("settings_", [{}, {"dtype": "float32"}, {"attention": "eager"}], ids=str)
 @few
 @given(calls=arrivals())
 def test_invariant_hits_have_the_bits_of_misses_in_any_order_of_arrival(

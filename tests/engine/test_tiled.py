@@ -47,8 +47,10 @@ def states(batch: Batch, heads: tuple[int, int, int] = (6, 2, 64)) -> list[Tenso
     return found
 
 
-def run(batch: Batch, inputs: list[Tensor], isolate: bool = True) -> Tensor:
-    return load_backend("tiled", CPU)(batch, CPU, isolate)(inputs[0], inputs[1], inputs[2], LAYER)
+def run(batch: Batch, inputs: list[Tensor], batch_invariant: bool = True) -> Tensor:
+    return load_backend("tiled", CPU)(batch, CPU, batch_invariant)(
+        inputs[0], inputs[1], inputs[2], LAYER
+    )
 
 
 @with_kernel
@@ -84,7 +86,7 @@ def test_a_chats_bits_do_not_follow_its_batch_mates(n: int) -> None:
     chats = [Encoding(rng.integers(0, 300, size, dtype=np.int32)) for size in (47, n, 200, 1)]
     together = pack(chats, "invariant")
     inputs = states(together)
-    out = run(together, inputs, isolate=False)
+    out = run(together, inputs, batch_invariant=False)
     for segment in together.segments:
         rows = slice(segment.start, segment.end)
         alone = pack([Encoding(together.input_ids_T[rows])], "invariant")
@@ -108,7 +110,7 @@ def test_what_is_not_a_number_stays_with_the_tokens_that_see_it() -> None:
 def test_what_the_kernel_does_not_take_goes_to_torchs_own(dtype: torch.dtype) -> None:
     batch = pack([Encoding(np.arange(40, dtype=np.int32))], "invariant")
     inputs = [x.to(dtype) for x in states(batch, (4, 2, 24 if dtype is torch.bfloat16 else 64))]
-    other = load_backend("cpu", CPU)(batch, CPU, True)(inputs[0], inputs[1], inputs[2], LAYER)
+    other = load_backend("cascade", CPU)(batch, CPU, True)(inputs[0], inputs[1], inputs[2], LAYER)
     assert torch.equal(run(batch, inputs), other)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from support.groups import write_lines
 
+from cluster.data.jsonl import BrokenRow, Row
 from cluster.errors import InvalidInput
 from cluster.evaluation.dataset import digest, read, split_sources, stem
 from cluster.evaluation.suites.rewardbench import RewardBench
 from cluster.evaluation.types import SourcedRow
-from cluster.files import BrokenRow, Row
 
 ROW = {"prompt": "Hi", "chosen": "Hello!", "rejected": "No.", "subset": "hep-go"}
 

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from support.http import INFO, FakeScorer
 
 from cluster.config import EngineConfig, HttpConfig
-from cluster.engine.chat import ChatEncoder
+from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.errors import ConfigError, InvalidInput, NotReady, Overloaded
 from cluster.evaluation.http_scorer import HttpScorer
 from cluster.serving.http.app import build_http_app

@@ -9,11 +9,11 @@ import pytest
 from support.evaluation import Numbers, contender
 from support.groups import write_lines
 
+from cluster.data.jsonl import BrokenRow, Row
 from cluster.errors import InvalidInput
 from cluster.evaluation.run import evaluate
 from cluster.evaluation.suites import recognise, suite_of
 from cluster.evaluation.types import SourcedRow
-from cluster.files import BrokenRow, Row
 
 PAIR = {"prompt": "Hi", "chosen": "2 a", "rejected": "1 b"}
 RM_BENCH = {

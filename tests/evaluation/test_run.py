@@ -14,7 +14,7 @@ from cluster.errors import ConfigError, InvalidInput, NotReady, RewardError
 from cluster.evaluation.contenders import Contender
 from cluster.evaluation.run import evaluate
 from cluster.evaluation.suites.pairs import Pairs
-from cluster.lock import output_lock
+from cluster.rlhf.runs.output_lock import output_lock
 from cluster.types import Conversation, Score
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from support.policies import random_causal_lm
 
-from cluster.rlhf.policy import Policy
-from cluster.rlhf.sft import SftConfig, fine_tune
+from cluster.rlhf.policy.model import Policy
+from cluster.rlhf.policy.sft import SftConfig, fine_tune
 from cluster.types import Chat, Message
 
 

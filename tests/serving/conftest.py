@@ -13,7 +13,7 @@ from ray import serve
 from ray.cluster_utils import Cluster
 
 from cluster.config import ClusterConfig, parse_config
-from cluster.serving.http.proxy import set_proxy_errors
+from cluster.serving.http.proxy_errors import set_proxy_errors
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m['role'] }}<|end_header_id|>\n\n"

@@ -19,10 +19,10 @@ from support.serving import PATIENCE_S, client_of, until
 from cluster.config import ClusterConfig, EngineConfig, HttpConfig
 from cluster.errors import ConfigError
 from cluster.serving.app import assemble, build, gpus_a_replica, ingress_options
-from cluster.serving.backends import fake_reward
-from cluster.serving.config_file import load_config_file
-from cluster.serving.deploy import check_resources, deploy, wait_until_running, with_keys
-from cluster.serving.http.keys import SETTING, VARIABLE
+from cluster.serving.deployment.deploy import check_resources, deploy, wait_until_running, with_keys
+from cluster.serving.deployment.serve_config import load_config_file
+from cluster.serving.http.api_keys import SETTING, VARIABLE
+from cluster.serving.replica.backends import fake_reward
 
 CHEAP: dict[str, Any] = {"engine": {"device": "cpu"}, "replica": {"backend": "sleep"}}
 

@@ -20,7 +20,7 @@ from cluster.serving.autoscaling import (
     autoscaling_stats,
     desired_replicas,
 )
-from cluster.serving.load import QueueState
+from cluster.serving.batching.queue_state import QueueState
 from cluster.serving.names import BATCHER, REPLICA
 
 NOW = 1000.0

@@ -25,8 +25,8 @@ from support.serving import PATIENCE_S, client_of, sequences, service, until
 
 from cluster.config import ClusterConfig, EngineConfig, FakeGpuConfig
 from cluster.errors import Overloaded, RewardError, ScoringFailed
-from cluster.serving.backends import SleepBackend, fake_reward
-from cluster.serving.deploy import deploy
+from cluster.serving.deployment.deploy import deploy
+from cluster.serving.replica.backends import SleepBackend, fake_reward
 from cluster.types import EncodedBatch, Encoding, Score
 
 pytestmark = pytest.mark.ray

@@ -12,7 +12,7 @@ import ray
 from support.serving import PATIENCE_S, sequences, service
 
 from cluster.config import ClusterConfig
-from cluster.serving.backends import fake_reward
+from cluster.serving.replica.backends import fake_reward
 
 pytestmark = pytest.mark.ray
 

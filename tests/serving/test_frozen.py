@@ -21,7 +21,7 @@ from support.processes import actors, frozen, pid
 from support.serving import PATIENCE_S, sequences, service, until
 
 from cluster.config import ClusterConfig
-from cluster.serving.backends import fake_reward
+from cluster.serving.replica.backends import fake_reward
 from cluster.serving.status import snapshot
 
 pytestmark = pytest.mark.ray

@@ -17,13 +17,13 @@ from ray.serve.schema import ServeDeploySchema
 from support.serving import PATIENCE_S, client_of, service, until
 
 from cluster.config import ClusterConfig, EngineConfig, FakeGpuConfig
-from cluster.engine.chat import ChatEncoder
 from cluster.engine.checkpoint import locate
+from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.offline import OfflineScorer
 from cluster.errors import TooLong
-from cluster.serving.backends import SleepBackend, fake_reward
-from cluster.serving.client import RewardService, connect, disconnect
-from cluster.serving.deploy import deploy
+from cluster.serving.client.connect import RewardService, connect, disconnect
+from cluster.serving.deployment.deploy import deploy
+from cluster.serving.replica.backends import SleepBackend, fake_reward
 from cluster.types import Conversation, Score
 
 pytestmark = pytest.mark.ray

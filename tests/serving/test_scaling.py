@@ -15,9 +15,9 @@ from ray.serve.schema import ServeDeploySchema
 from support.serving import PATIENCE_S, client_of, sequences, until
 
 from cluster.config import ClusterConfig
-from cluster.serving.backends import fake_reward
-from cluster.serving.deploy import deploy, wait_until_running
+from cluster.serving.deployment.deploy import deploy, wait_until_running
 from cluster.serving.names import BATCHER, REPLICA
+from cluster.serving.replica.backends import fake_reward
 from cluster.types import Score, TokenIds
 
 pytestmark = [

@@ -12,8 +12,8 @@ import pytest
 from support.replicas import Replicas, Slot, answer
 
 from cluster.config import ClusterConfig
-from cluster.serving import batcher as module
-from cluster.serving.batcher import Batcher
+from cluster.serving.batching import batcher as module
+from cluster.serving.batching.batcher import Batcher
 from cluster.types import EncodedBatch, Encoding
 
 
@@ -26,11 +26,11 @@ class Wedged(Replicas):
 
     @asynccontextmanager
     async def choose_replica(
-        self, roster: Any = None, only: str | None = None
+        self, pool: Any = None, only: str | None = None
     ) -> AsyncIterator[Slot]:
         while self.wedged:
             await asyncio.sleep(0.001)
-        async with super().choose_replica(roster, only) as slot:
+        async with super().choose_replica(pool, only) as slot:
             yield slot
 
 

@@ -19,10 +19,10 @@ from support.serving import PATIENCE_S, service, until
 
 from cluster.config import ClusterConfig, EngineConfig, FakeGpuConfig
 from cluster.errors import RewardError, ScoringFailed
-from cluster.serving.backends import SleepBackend
+from cluster.serving.health_probe import each_answer
 from cluster.serving.metrics import Totals
 from cluster.serving.names import BATCHER
-from cluster.serving.probe import each_answer
+from cluster.serving.replica.backends import SleepBackend
 from cluster.types import Encoding, Score
 
 pytestmark = pytest.mark.ray

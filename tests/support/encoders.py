@@ -8,10 +8,10 @@ from typing import Any, cast
 import numpy as np
 
 from cluster.config import EngineConfig
-from cluster.engine.chat import ChatEncoder
+from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.errors import EncoderChanged, InvalidInput, RewardError
-from cluster.serving.submit import Submitter
-from cluster.serving.wire import ServedModel
+from cluster.serving.batching.batcher_client import BatcherClient
+from cluster.serving.protocol import ServedModel
 from cluster.types import Encoding, ModelInfo, Score
 
 
@@ -75,9 +75,9 @@ def score(reward: float, revision: str = "r1") -> Score:
     return Score(reward, 1, 0, False, 0.0, 0.0, "m", revision, "invariant")
 
 
-def as_submitter(service: Service) -> Submitter:
+def as_submitter(service: Service) -> BatcherClient:
     """For the type checker."""
-    return cast(Submitter, service)
+    return cast(BatcherClient, service)
 
 
 def as_encoder(encoder: Encoder) -> ChatEncoder:

@@ -17,7 +17,7 @@ from ray import cloudpickle
 
 from cluster.config import EngineConfig, FakeGpuConfig
 from cluster.errors import RewardError
-from cluster.serving.backends import BackendFactory, SleepBackend
+from cluster.serving.replica.backends import BackendFactory, SleepBackend
 from cluster.types import Encoding, Score
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]

@@ -9,8 +9,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from cluster.files import Row
-from cluster.rlhf.groups import Group, group_of
+from cluster.data.groups import ResponseGroup, group_of
+from cluster.data.jsonl import Row
 
 
 def annotated(
@@ -23,7 +23,7 @@ def annotated(
 
 def group(
     rewards: Sequence[float], responses: Sequence[Any] | None = None, number: int = 1
-) -> Group:
+) -> ResponseGroup:
     return group_of(Row(number, annotated(rewards, responses)))
 
 

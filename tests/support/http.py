@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from cluster.engine.chat import ChatEncoder
+from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.errors import NotReady, RewardError
-from cluster.serving.backends import fake_reward
+from cluster.serving.replica.backends import fake_reward
 from cluster.types import Conversation, Encoding, ModelInfo, Score
 
 INFO = ModelInfo(

@@ -12,7 +12,7 @@ import ray
 from support.serving import PATIENCE_S, sequences, until
 
 from cluster.errors import RewardError
-from cluster.serving.backends import fake_reward
+from cluster.serving.replica.backends import fake_reward
 from cluster.types import Score, TokenIds
 
 

@@ -19,10 +19,10 @@ from support.http import INFO, score_of
 
 from cluster.config import EngineConfig, HttpConfig
 from cluster.errors import RewardError
+from cluster.serving.call_options import CallOptions
 from cluster.serving.http.app import build_http_app
-from cluster.serving.scoring import ConversationScorer
-from cluster.serving.terms import Terms
-from cluster.serving.wire import ServedModel
+from cluster.serving.protocol import ServedModel
+from cluster.serving.scoring.conversation_scorer import ConversationScorer
 from cluster.types import Conversation, EncodedBatch, Encoding, ModelInfo, Score
 
 WORDS = "the quick brown fox jumps over the lazy dog again "
@@ -45,7 +45,7 @@ KINDS: dict[str, Any] = {
 }
 
 
-class Submitter:
+class BatcherClient:
     """Builds what would be sent to the batcher, and answers itself."""
 
     async def served(self, deadline: float | None) -> ServedModel:
@@ -65,7 +65,7 @@ class Scorer:
     """As the Ingress has it."""
 
     def __init__(self, config: HttpConfig) -> None:
-        submitter: Any = Submitter()
+        submitter: Any = BatcherClient()
         self._scorer = ConversationScorer(submitter, config.max_tokens_per_request)
 
     async def score(
@@ -74,7 +74,7 @@ class Scorer:
         async def at_once() -> AsyncIterator[Mapping[int, Any]]:
             yield dict(enumerate(conversations))
 
-        terms = Terms(priority, time.monotonic() + deadline_s)
+        terms = CallOptions(priority, time.monotonic() + deadline_s)
         return await self._scorer.score(len(conversations), at_once(), terms)
 
     async def info(self) -> ModelInfo:

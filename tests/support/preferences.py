@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cluster.rlhf.tiny.preferences import Split, groups, of_each
+from cluster.rlhf.synthetic.preferences import Split, groups, of_each
 
 
 def write_pairs(path: Path, split: Split, of_each_kind: int) -> str:

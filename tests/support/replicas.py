@@ -11,8 +11,8 @@ from typing import Any, cast
 
 from ray.serve.exceptions import DeploymentUnavailableError
 
-from cluster.serving.exclusive import Exclusive
-from cluster.serving.wire import BatchResult, ItemResult, Source
+from cluster.serving.protocol import BatchResult, ItemResult, Source
+from cluster.serving.replica.exclusive_access import ExclusiveAccess
 from cluster.types import EncodedBatch
 
 SOURCE = Source("m", "r1", "invariant")
@@ -49,7 +49,7 @@ class Replicas:
     def __init__(self, behave: Behaviour, ids: Sequence[str] = ("a",)) -> None:
         self._behave = behave
         self.ids = ids
-        self.uses: dict[str, Exclusive] = defaultdict(Exclusive)
+        self.uses: dict[str, ExclusiveAccess] = defaultdict(ExclusiveAccess)
         self.batches: list[list[int]] = []
         self.where: list[str] = []
         self.frozen: set[str] = set()
@@ -60,13 +60,13 @@ class Replicas:
 
     @asynccontextmanager
     async def choose_replica(
-        self, roster: Any = None, only: str | None = None
+        self, pool: Any = None, only: str | None = None
     ) -> AsyncIterator[Slot]:
         if self.unavailable:
             raise DeploymentUnavailableError(cast(Any, "Replica"))
         await asyncio.sleep(0)
-        if roster is not None:
-            yield Slot(roster.first([Known(name, self) for name in self.ids]).replica_id.unique_id)
+        if pool is not None:
+            yield Slot(pool.first([Known(name, self) for name in self.ids]).replica_id.unique_id)
         else:
             yield Slot(only if only is not None and only in self.ids else self.ids[0])
 

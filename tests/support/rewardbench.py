@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster.rlhf.rewardbench.results import Judged
+from cluster.evaluation.rewardbench.types import ScoredExample
 
 FSFAIRX_HITS = {
     "alpacaeval-easy": (100, 100),
@@ -40,16 +40,16 @@ FSFAIRX_PRIORS = {
 """Table 14."""
 
 
-def pair(subset: str, right: float, wrong: float) -> Judged:
-    return Judged("test", 1, "", subset, (right,), (wrong,))
+def pair(subset: str, right: float, wrong: float) -> ScoredExample:
+    return ScoredExample("test", 1, "", subset, (right,), (wrong,))
 
 
-def pairs(subset: str, n_right: int, n: int, n_tied: int = 0) -> list[Judged]:
+def pairs(subset: str, n_right: int, n: int, n_tied: int = 0) -> list[ScoredExample]:
     """`n` pairs, `n_right` of them right and `n_tied` equal."""
     return [pair(subset, 1.0 - (i >= n_right), float(i >= n_right + n_tied)) for i in range(n)]
 
 
-def fsfairx() -> list[Judged]:
+def fsfairx() -> list[ScoredExample]:
     """One pair of rewards for each published one; prior sets as 1000 pairs each."""
     core = [one for subset, hits in FSFAIRX_HITS.items() for one in pairs(subset, *hits)]
     return core + [
@@ -59,6 +59,6 @@ def fsfairx() -> list[Judged]:
     ]
 
 
-def prompt(kind: str, number: int, right: list[float], wrong: list[float]) -> Judged:
+def prompt(kind: str, number: int, right: list[float], wrong: list[float]) -> ScoredExample:
     """An example of Ties."""
-    return Judged("test", 1, f"{kind}:{number}", "Ties", tuple(right), tuple(wrong))
+    return ScoredExample("test", 1, f"{kind}:{number}", "Ties", tuple(right), tuple(wrong))

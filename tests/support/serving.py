@@ -13,8 +13,8 @@ from ray import serve
 
 from cluster.config import ClusterConfig
 from cluster.serving.app import assemble
-from cluster.serving.backends import BackendFactory
-from cluster.serving.client import connect
+from cluster.serving.client.connect import connect
+from cluster.serving.replica.backends import BackendFactory
 from cluster.types import TokenIds
 
 PATIENCE_S = 90.0

@@ -16,7 +16,7 @@ import ray
 from cluster.bench.chaos.ledger import Ask, Ledger
 from cluster.bench.chaos.world import BESIDE, ROLLING, World
 from cluster.errors import InvalidInput, RewardError, all_error_classes
-from cluster.serving.client import RewardService
+from cluster.serving.client.connect import RewardService
 from cluster.types import Score
 
 PATIENCE_S = 120.0

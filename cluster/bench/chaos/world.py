@@ -18,12 +18,12 @@ import torch
 from ray.serve.schema import ServeDeploySchema
 
 from cluster.bench.chaos.ledger import Serving, Truth
-from cluster.bench.over_http import free_port
+from cluster.bench.http_client import free_port
 from cluster.config import EngineConfig
 from cluster.engine.offline import OfflineScorer
 from cluster.errors import RewardError
-from cluster.serving.deploy import deploy, wait_until_running, with_keys
-from cluster.serving.local import local_ray
+from cluster.serving.deployment.deploy import deploy, wait_until_running, with_keys
+from cluster.serving.deployment.local_cluster import local_ray
 from cluster.serving.status import snapshot
 from cluster.types import Conversation
 

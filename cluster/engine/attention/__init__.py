@@ -60,15 +60,17 @@ IMPLEMENTATION = "segments"
 class Backend(Protocol):
     """Prepares a batch once; the result serves every layer.
 
-    isolate: a token's bits must not depend on the other sequences of the batch.
+    batch_invariant: a token's bits must not depend on the other sequences of the batch.
     """
 
-    def __call__(self, batch: Batch, device: torch.device, isolate: bool) -> AttentionFn: ...
+    def __call__(
+        self, batch: Batch, device: torch.device, batch_invariant: bool
+    ) -> AttentionFn: ...
 
 
 _BACKENDS = {
-    "cpu": "cluster.engine.attention.cpu:prepare",
-    "gathered": "cluster.engine.attention.gathered:prepare",
+    "cascade": "cluster.engine.attention.cascade:prepare",
+    "eager": "cluster.engine.attention.eager:prepare",
     "padded": "cluster.engine.attention.padded:prepare",
     "tiled": "cluster.engine.attention.tiled:prepare",
     "varlen": "cluster.engine.attention.varlen:prepare",

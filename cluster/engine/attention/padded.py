@@ -3,7 +3,7 @@
 A call a segment costs more than its arithmetic where segments have some ten tokens, and the
 gradient of a slice is a tensor as long as the batch. Here each token's queries, keys and values are
 gathered into a few rectangles, whose sides are powers of two, so that at most half of a side is
-padding. Numbers agree with `gathered` to rounding.
+padding. Numbers agree with `eager` to rounding.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Rectangle:
     real_SQ: Tensor
 
 
-def prepare(batch: Batch, device: torch.device, isolate: bool = True) -> AttentionFn:
+def prepare(batch: Batch, device: torch.device, batch_invariant: bool = True) -> AttentionFn:
     """An AttentionFn for one batch: a call a rectangle."""
     by_size: dict[tuple[int, int], list[Segment]] = defaultdict(list)
     for segment in batch.segments:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cluster.engine.attention import AttentionFn, LayerAttention, cpu
+from cluster.engine.attention import AttentionFn, LayerAttention, cascade
 from cluster.engine.attention.masked import masked_attention, masking
 from cluster.engine.batch import Batch, Segment
 from cluster.engine.native import load_library
@@ -102,9 +102,9 @@ def _ancestors(segments: tuple[Segment, ...], segment: Segment) -> list[int]:
     return found[::-1]
 
 
-def prepare(batch: Batch, device: torch.device, isolate: bool) -> AttentionFn:
+def prepare(batch: Batch, device: torch.device, batch_invariant: bool) -> AttentionFn:
     """An AttentionFn for one batch; `device` is the CPU."""
-    elsewhere = functools.cache(lambda: cpu.prepare(batch, device, isolate))
+    elsewhere = functools.cache(lambda: cascade.prepare(batch, device, batch_invariant))
     plan = functools.cache(lambda group: _Plan.of(batch, group))
 
     def attend(

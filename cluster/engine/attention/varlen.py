@@ -28,7 +28,7 @@ for 64 responses the two ways cost alike at about 4,000 tokens of prompt. Beyond
 takes memory without bound: 8.6 GB a layer for 64 responses to 32k tokens."""
 
 
-def prepare(batch: Batch, device: torch.device, isolate: bool) -> AttentionFn:
+def prepare(batch: Batch, device: torch.device, batch_invariant: bool) -> AttentionFn:
     """An AttentionFn for one batch on a CUDA device."""
     deep = [s for s in batch.computed if s.depth >= CASCADE_DEPTH]
 

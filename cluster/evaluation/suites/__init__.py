@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
+from cluster.data.jsonl import Row
 from cluster.errors import ConfigError, InvalidInput
 from cluster.evaluation.suite import Suite
 from cluster.evaluation.suites.judgebench import JudgeBench
@@ -17,7 +18,6 @@ from cluster.evaluation.suites.rewardbench2 import RewardBench2
 from cluster.evaluation.suites.rm_bench import RMBench
 from cluster.evaluation.suites.rmb import RMB
 from cluster.evaluation.types import SourcedRow
-from cluster.files import Row
 
 SUITES: dict[str, Callable[[], Suite]] = {
     "rewardbench": RewardBench,

@@ -15,12 +15,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from cluster.data.jsonl import Row
 from cluster.errors import InvalidInput
 from cluster.evaluation.dataset import stem
 from cluster.evaluation.fields import chosen_and_rejected, pair_item
 from cluster.evaluation.suite import Suite
 from cluster.evaluation.types import Item, Judged, SourcedRow
-from cluster.files import Row
 
 ADVERSARIAL = ("Neighbor", "GPTInst", "GPTOut", "Manual")
 SETS = ("Natural", *ADVERSARIAL)

@@ -2,7 +2,7 @@
 
 The score is the share of all pairs whose chosen response has the higher reward; a tie is wrong.
 Rows have chosen and rejected, and prompt unless both are whole conversations; every other form of
-`cluster.rows` with two sides goes as well.
+`cluster.data.formats` with two sides goes as well.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cluster.data.jsonl import Row
 from cluster.evaluation.dataset import stem
 from cluster.evaluation.fields import chosen_and_rejected, pair_item
 from cluster.evaluation.suite import Suite
 from cluster.evaluation.types import Item, SourcedRow
-from cluster.files import Row
 
 
 class Pairs(Suite):

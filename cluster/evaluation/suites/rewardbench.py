@@ -18,6 +18,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, ClassVar, Literal
 
+from cluster.data.jsonl import Row
 from cluster.errors import InvalidInput
 from cluster.evaluation.dataset import digest, read, stem
 from cluster.evaluation.fields import chosen_and_rejected, pair_item
@@ -36,7 +37,6 @@ from cluster.evaluation.suites.rewardbench_subsets import (
     WEIGHTS,
 )
 from cluster.evaluation.types import Item, Judged, SourcedRow, mean
-from cluster.files import Row
 
 TieRule = Literal["ai2", "rlhflow"]
 """What equal rewards are worth: nothing, or half."""

@@ -17,11 +17,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from cluster.data.jsonl import Row
 from cluster.errors import InvalidInput
 from cluster.evaluation.fields import need, replies
 from cluster.evaluation.suite import Suite, grouped
 from cluster.evaluation.types import Item, Judged, SourcedRow, Table
-from cluster.files import Row
 
 STYLES = ("concise", "detailed", "markdown")
 DOMAINS = ("chat", "math", "code", "safety")

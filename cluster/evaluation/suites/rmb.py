@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cluster.data.jsonl import Row
 from cluster.errors import InvalidInput
 from cluster.evaluation.fields import need, replies
 from cluster.evaluation.suite import Suite, all_right
 from cluster.evaluation.types import Item, Judged, SourcedRow
-from cluster.files import Row
 
 KINDS = {"BoN_set": "BoN", "Pairwise_set": "pairwise"}
 GOALS = ("Helpfulness", "Harmlessness")

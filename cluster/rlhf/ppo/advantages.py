@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cluster.rlhf import transforms
-from cluster.rlhf.ppo import objectives
+from cluster.rlhf.ppo import losses
 from cluster.rlhf.ppo.config import AdvantageEstimator, LossConfig
 from cluster.rlhf.transforms import TransformConfig
 
@@ -59,15 +59,15 @@ def gae_targets(
     kl_coef: float,
 ) -> Targets:
     """Advantages and returns by the critic's `values_NT`, the KL in the reward of each token."""
-    kl_NT = objectives.kl_per_token(log_probs_NT, reference_NT, loss.kl_estimator)
-    shaped_NT = objectives.token_rewards(rewards_N, kl_NT, kl_coef, mask_NT)
+    kl_NT = losses.kl_per_token(log_probs_NT, reference_NT, loss.kl_estimator)
+    shaped_NT = losses.token_rewards(rewards_N, kl_NT, kl_coef, mask_NT)
     if loss.whiten_rewards:
-        shaped_NT = objectives.whiten(shaped_NT, mask_NT, shift_mean=False)
-    advantages_NT, returns_NT = objectives.generalized_advantages(
+        shaped_NT = losses.whiten(shaped_NT, mask_NT, shift_mean=False)
+    advantages_NT, returns_NT = losses.generalized_advantages(
         shaped_NT, values_NT, mask_NT, loss.gamma, loss.lam
     )
     if loss.whiten_advantages:
-        advantages_NT = objectives.whiten(advantages_NT, mask_NT)
+        advantages_NT = losses.whiten(advantages_NT, mask_NT)
     return Targets(log_probs_NT, reference_NT, advantages_NT, values_NT, returns_NT)
 
 
@@ -83,7 +83,7 @@ def group_targets(
 ) -> Targets:
     """Advantages of `grpo` or `rloo` among equal numbers of `groups_N`."""
     if estimator == "rloo":
-        kl_NT = objectives.kl_per_token(log_probs_NT, reference_NT, loss.kl_estimator)
+        kl_NT = losses.kl_per_token(log_probs_NT, reference_NT, loss.kl_estimator)
         rewards_N = rewards_N - kl_coef * (kl_NT * mask_NT).sum(1)
     found = transforms.apply_by_group(rewards_N.cpu().numpy(), groups_N, [_BASELINE[estimator]])
     advantages_N = torch.from_numpy(found).to(mask_NT)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from cluster.config import EngineConfig
-from cluster.rlhf.limits import Count, Discount, NotNegative, Positive, Share
-from cluster.rlhf.policy import Sampling
+from cluster.rlhf.policy.model import Sampling
+from cluster.rlhf.runs.field_types import Count, Discount, NotNegative, Positive, Share
 from cluster.rlhf.runs.trackers import Tracker
 from cluster.rlhf.transforms import TransformConfig
 

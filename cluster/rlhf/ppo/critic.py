@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from cluster.rlhf.policy import Policy
+from cluster.rlhf.policy.model import Policy
 from cluster.rlhf.ppo.batch import RolloutBatch
 
 

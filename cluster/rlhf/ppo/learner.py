@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from cluster.errors import ConfigError
-from cluster.rlhf.policy import Policy
-from cluster.rlhf.ppo import objectives
+from cluster.rlhf.policy.model import Policy
+from cluster.rlhf.ppo import losses
 from cluster.rlhf.ppo.advantages import Targets, gae_targets, group_targets
 from cluster.rlhf.ppo.batch import RolloutBatch, batch_of, response_log_probs
 from cluster.rlhf.ppo.config import PpoConfig
@@ -172,18 +172,18 @@ class Learner:
             new_NT = response_log_probs(self.policy.module, batch, self._temperature)
         old_NT, advantages_NT = targets.log_probs, targets.advantages
         clipping = old_NT, advantages_NT, mask_NT, loss.cliprange
-        policy_loss = objectives.policy_loss(new_NT, *clipping)
+        policy_loss = losses.policy_loss(new_NT, *clipping)
         if self.config.advantage_estimator == "grpo" and self.kl_coef:
-            kl_NT = objectives.kl_per_token(new_NT, targets.reference, "k3")
-            policy_loss = policy_loss + self.kl_coef * objectives.masked_mean(kl_NT, mask_NT)
+            kl_NT = losses.kl_per_token(new_NT, targets.reference, "k3")
+            policy_loss = policy_loss + self.kl_coef * losses.masked_mean(kl_NT, mask_NT)
         value_loss = torch.zeros_like(policy_loss)
         if self.critic is not None and targets.values is not None and targets.returns is not None:
             with self._arithmetic():
                 values_NT = self.critic(batch)
-            value_loss = objectives.value_loss(
+            value_loss = losses.value_loss(
                 values_NT, targets.values, targets.returns, mask_NT, loss.cliprange_value
             )
-        return policy_loss, value_loss, objectives.clip_fraction(new_NT.detach(), *clipping)
+        return policy_loss, value_loss, losses.clip_fraction(new_NT.detach(), *clipping)
 
     @property
     def _temperature(self) -> float:
@@ -212,15 +212,13 @@ class Learner:
     def _kl(self, batch: RolloutBatch, targets: Targets) -> float:
         """Nats per response from the reference, before the update."""
         estimator = self.config.loss.kl_estimator
-        kl_NT = objectives.kl_per_token(targets.log_probs, targets.reference, estimator)
+        kl_NT = losses.kl_per_token(targets.log_probs, targets.reference, estimator)
         return (kl_NT * batch.response_NT).sum(1).mean().item()
 
     def _follow_kl_target(self, kl: float, n: int) -> None:
         loss = self.config.loss
         if loss.kl_target is not None:
-            self.kl_coef = objectives.next_kl_coef(
-                self.kl_coef, kl, loss.kl_target, n, loss.kl_horizon
-            )
+            self.kl_coef = losses.next_kl_coef(self.kl_coef, kl, loss.kl_target, n, loss.kl_horizon)
 
 
 def _split(index: Tensor, size: int) -> list[Tensor]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cluster.rlhf.policy import Policy, Sampling
+from cluster.rlhf.policy.model import Policy, Sampling
 from cluster.types import Chat
 
 Weights = Mapping[str, npt.NDArray[Any]]

@@ -21,24 +21,24 @@ from typing import Any
 import ray
 
 from cluster.config import EngineConfig
+from cluster.data.jsonl import whole_folder
+from cluster.data.prompts import digest
+from cluster.data.rejects import Rejects
 from cluster.engine.checkpoint import revision
 from cluster.errors import ConfigError, RewardError
-from cluster.files import whole_folder
-from cluster.lock import output_lock
-from cluster.rlhf.made_from import claim
-from cluster.rlhf.policy import Policy
+from cluster.rlhf.policy.model import Policy
+from cluster.rlhf.policy.setup import starting_policy, training_prompts
+from cluster.rlhf.ppo.collector import Collector, Experience
 from cluster.rlhf.ppo.config import PpoConfig, PpoRun
-from cluster.rlhf.ppo.experience import Collector, Experience
 from cluster.rlhf.ppo.learner import Learner
-from cluster.rlhf.ppo.log import StepRow, draw, read_rows
 from cluster.rlhf.ppo.rollouts import weights_of
-from cluster.rlhf.prompts import digest
-from cluster.rlhf.rejects import Rejects
+from cluster.rlhf.ppo.step_log import StepRow, draw, read_rows
 from cluster.rlhf.runs.checkpoints import Checkpoints
+from cluster.rlhf.runs.manifest import claim
+from cluster.rlhf.runs.output_lock import output_lock
+from cluster.rlhf.runs.reward_model_id import identity, scored_by
 from cluster.rlhf.runs.step_log import StepLog
 from cluster.rlhf.runs.trackers import Trackers, check_installed
-from cluster.rlhf.scored_by import identity, scored_by
-from cluster.rlhf.starting import starting_policy, training_prompts
 from cluster.rlhf.transforms import apply_by_group, check
 from cluster.types import Chat, Score
 
@@ -55,7 +55,7 @@ FREE = (
 """Settings that may change when a run is resumed; all others decide what it makes."""
 
 
-def run(
+def train_ppo(
     config: PpoRun,
     client: Any,
     on_step: OnStep,

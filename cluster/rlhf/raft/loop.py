@@ -20,15 +20,15 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
+from cluster.data.formats import Scorer
+from cluster.data.groups import Response, ResponseGroup
+from cluster.data.prompts import digest
 from cluster.errors import ConfigError, RewardError
-from cluster.rlhf.groups import Group, Response
-from cluster.rlhf.limits import Count
-from cluster.rlhf.policy import Policy, Sample, Sampling
-from cluster.rlhf.prompts import digest
-from cluster.rlhf.raft.stages import Stage, Stages
-from cluster.rlhf.selection import Candidates, Picked, TopK
-from cluster.rlhf.sft import SftConfig, fine_tune
-from cluster.rows import Scorer
+from cluster.rlhf.annotation.best_of_n import Candidates, Picked, TopK
+from cluster.rlhf.policy.model import Policy, Sample, Sampling
+from cluster.rlhf.policy.sft import SftConfig, fine_tune
+from cluster.rlhf.raft.stages import RaftStage, Stages
+from cluster.rlhf.runs.field_types import Count
 from cluster.types import Chat, Message, Score
 
 CANDIDATES = Candidates(min_chars=1)
@@ -86,10 +86,10 @@ class Raft:
         data = [digest(prompts), digest(evaluation)]
         self._stages = Stages(folder, {**settings, **made_from, "data": data})
 
-    def run(self, on_stage: Callable[[Stage], object] = lambda _: None) -> list[Stage]:
+    def run(self, on_stage: Callable[[RaftStage], object] = lambda _: None) -> list[RaftStage]:
         """Make every stage that is not there yet; all of them, `on_stage` hearing of each."""
         policy: Policy | None = None
-        done: list[Stage] = []
+        done: list[RaftStage] = []
         for number in range(self.config.stages + 1):
             stage = self._stages.read(number)
             if stage is None:
@@ -107,12 +107,12 @@ class Raft:
     def _policy_before(self, number: int) -> Policy:
         return self.policy_after(max(0, number - 1))
 
-    def _first(self, policy: Policy) -> Stage:
-        stage = self._judged(policy, Stage(0, 0.0, 0))
+    def _first(self, policy: Policy) -> RaftStage:
+        stage = self._judged(policy, RaftStage(0, 0.0, 0))
         self._stages.write(stage, None, ())
         return stage
 
-    def _stage(self, policy: Policy, number: int) -> Stage:
+    def _stage(self, policy: Policy, number: int) -> RaftStage:
         """Sample, select, fine-tune `policy`, judge it."""
         config = self.config
         chosen = Random(f"{config.seed} {number}").sample(list(self._prompts), config.prompts)
@@ -127,7 +127,7 @@ class Raft:
                 "could be scored; raise max_new_tokens, or start from a better policy"
             )
         losses = fine_tune(policy, list(map(_example, picked)), config.sft, seed)
-        stage = Stage(
+        stage = RaftStage(
             number,
             0.0,
             0,
@@ -143,7 +143,7 @@ class Raft:
         self._stages.write(stage, policy, map(_row, groups))
         return stage
 
-    def _judged(self, policy: Policy, stage: Stage) -> Stage:
+    def _judged(self, policy: Policy, stage: RaftStage) -> RaftStage:
         """`stage` with the mean reward of the policy's answers, cut off or not."""
         sampling = replace(self.config.sampling, n=1)
         samples = policy.sample(self._evaluation, sampling, _seed(self.config.seed, 0))
@@ -155,7 +155,7 @@ class Raft:
 
     def _groups(
         self, prompts: Sequence[Chat], samples: Sequence[Sequence[Sample]]
-    ) -> tuple[list[Group], int]:
+    ) -> tuple[list[ResponseGroup], int]:
         """The finished and scored responses as groups, and how many could not be scored."""
         asked = [
             (i, j, (prompt, sample.text))
@@ -170,7 +170,7 @@ class Raft:
                 reply = Message(role="assistant", content=text)
                 found[i].append(Response(j, (reply,), result.reward))
         groups = [
-            Group(i, tuple(prompt), tuple(responses))
+            ResponseGroup(i, tuple(prompt), tuple(responses))
             for i, (prompt, responses) in enumerate(zip(prompts, found, strict=True), 1)
         ]
         return groups, sum(isinstance(result, RewardError) for result in results)
@@ -192,7 +192,7 @@ def _example(picked: Picked) -> tuple[Chat, str]:
     return picked.group.prompt, picked.response.messages[0]["content"]
 
 
-def _row(group: Group) -> dict[str, Any]:
+def _row(group: ResponseGroup) -> dict[str, Any]:
     """As `annotate` writes it."""
     return {
         "prompt": list(group.prompt),

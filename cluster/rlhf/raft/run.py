@@ -16,22 +16,22 @@ from random import Random
 from typing import Any, ClassVar
 
 from cluster.config import EngineConfig
+from cluster.data.formats import Scorer
+from cluster.data.jsonl import atomic_writer
+from cluster.data.rejects import Rejects
 from cluster.engine.checkpoint import revision
-from cluster.files import atomic_writer
-from cluster.lock import output_lock
-from cluster.rlhf.limits import Count
-from cluster.rlhf.policy import Policy
-from cluster.rlhf.raft import figure as raft_figure
+from cluster.rlhf.policy.model import Policy
+from cluster.rlhf.policy.setup import GENERATED, starting_policy, training_prompts
+from cluster.rlhf.raft import plot as raft_figure
 from cluster.rlhf.raft.loop import Raft, RaftConfig
-from cluster.rlhf.raft.stages import Stage
-from cluster.rlhf.rejects import Rejects
-from cluster.rlhf.scored_by import scored_by
-from cluster.rlhf.starting import GENERATED, starting_policy, training_prompts
-from cluster.rlhf.tiny import policy as generated
-from cluster.rows import Scorer
+from cluster.rlhf.raft.stages import RaftStage
+from cluster.rlhf.runs.field_types import Count
+from cluster.rlhf.runs.output_lock import output_lock
+from cluster.rlhf.runs.reward_model_id import scored_by
+from cluster.rlhf.synthetic import policy as generated
 from cluster.types import Chat
 
-OnStage = Callable[[str, Stage], object]
+OnStage = Callable[[str, RaftStage], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class RaftRun:
     raft: RaftConfig = field(default_factory=RaftConfig)
 
 
-def run(config: RaftRun, score: Scorer, on_stage: OnStage, rejects: Rejects) -> Policy:
+def train_raft(config: RaftRun, score: Scorer, on_stage: OnStage, rejects: Rejects) -> Policy:
     """Make every stage that is not there yet, and the curve; the last policy of the run proper."""
     folder = Path(config.out)
     with output_lock(folder):
@@ -75,7 +75,7 @@ def _run(
         "policy": [config.policy, revision(EngineConfig(model=start), None)],
         "reward": scored_by(score),
     }
-    curves: dict[str, list[Stage]] = {}
+    curves: dict[str, list[RaftStage]] = {}
     rafts = {
         name: Raft(
             loop, folder / name, start, training, evaluation, score, made_from, config.device

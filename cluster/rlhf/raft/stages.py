@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.files import to_json_line, whole_folder, write_rows
-from cluster.rlhf.made_from import claim
-from cluster.rlhf.policy import Policy
+from cluster.data.jsonl import to_json_line, whole_folder, write_rows
+from cluster.rlhf.policy.model import Policy
+from cluster.rlhf.runs.manifest import claim
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class RaftStage:
     """What one stage did. Stage 0 is the start: only its evaluation is there.
 
     evaluation: mean raw reward of the policy after the stage, of `n_evaluated` answers to the
@@ -52,12 +52,14 @@ class Stages:
     def path(self, number: int) -> Path:
         return self._folder / f"stage-{number:03}"
 
-    def read(self, number: int) -> Stage | None:
+    def read(self, number: int) -> RaftStage | None:
         """The finished stage, None if it is not there."""
         report = self.path(number) / "stage.json"
-        return Stage(**json.loads(report.read_text())) if report.exists() else None
+        return RaftStage(**json.loads(report.read_text())) if report.exists() else None
 
-    def write(self, stage: Stage, policy: Policy | None, rows: Iterable[Mapping[str, Any]]) -> None:
+    def write(
+        self, stage: RaftStage, policy: Policy | None, rows: Iterable[Mapping[str, Any]]
+    ) -> None:
         """stage.json, what was sampled, and the policy after the stage."""
         with whole_folder(self.path(stage.stage)) as temp:
             if policy is not None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.files import atomic_writer, to_json_line
+from cluster.data.jsonl import atomic_writer, to_json_line
 from cluster.rlhf.runs.trackers import Trackers
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from cluster.rlhf.limits import Count, Discount, NotNegative, Positive, Share
+from cluster.rlhf.runs.field_types import Count, Discount, NotNegative, Positive, Share
 from cluster.rlhf.runs.trackers import Tracker
 from cluster.types import Numerics, Truncation
 

@@ -9,7 +9,7 @@ import torch
 from cluster.engine.model import PackedRewardModel
 from cluster.errors import ConfigError
 from cluster.rlhf.training.config import TrainConfig
-from cluster.rlhf.training.data import Pair, n_steps, steps
+from cluster.rlhf.training.pairs import Pair, n_steps, steps
 from cluster.rlhf.training.trainer import OnStep, Schedule, Trainer
 
 

@@ -18,22 +18,22 @@ from typing import Any
 import torch
 
 from cluster.config import EngineConfig
+from cluster.data.rejects import Rejects
 from cluster.engine.checkpoint import revision
-from cluster.lock import output_lock
-from cluster.rlhf.made_from import claim
-from cluster.rlhf.rejects import Rejects
 from cluster.rlhf.runs.checkpoints import Checkpoints
+from cluster.rlhf.runs.manifest import claim
+from cluster.rlhf.runs.output_lock import output_lock
 from cluster.rlhf.runs.step_log import StepLog
 from cluster.rlhf.runs.trackers import Trackers, check_installed
 from cluster.rlhf.training.checkpoints import checkpoints_of, resume, write
 from cluster.rlhf.training.config import TrainConfig
-from cluster.rlhf.training.data import Pair
-from cluster.rlhf.training.files import Data, read_data
-from cluster.rlhf.training.judging import Judged
+from cluster.rlhf.training.dataset import PreferenceData, read_data
+from cluster.rlhf.training.export import save_model
 from cluster.rlhf.training.loop import new_trainer, train
-from cluster.rlhf.training.record import draw, evaluation_row
-from cluster.rlhf.training.save import save_model
-from cluster.rlhf.training.start import Start, load_start
+from cluster.rlhf.training.metrics import ScoredPairs
+from cluster.rlhf.training.model_setup import StartingModel, load_starting_model
+from cluster.rlhf.training.pairs import Pair
+from cluster.rlhf.training.step_log import draw, evaluation_row
 from cluster.rlhf.training.trainer import OnStep, StepReport, Trainer, make_accelerator
 
 Say = Callable[[str], None]
@@ -53,7 +53,9 @@ FREE = (
 step is cut into forwards changes rounding only. All others decide what it makes."""
 
 
-def run(config: TrainConfig, on_step: OnStep, say: Say, strict: bool = False) -> list[Judged]:
+def train_reward_model(
+    config: TrainConfig, on_step: OnStep, say: Say, strict: bool = False
+) -> list[ScoredPairs]:
     """Train as `config` says; both rewards of every evaluation pair.
 
     Raises ConfigError for files that cannot be trained on, ModelRefused for a start that cannot be
@@ -67,9 +69,9 @@ def run(config: TrainConfig, on_step: OnStep, say: Say, strict: bool = False) ->
 
 def _train(
     config: TrainConfig, folder: Path, main: bool, on_step: OnStep, say: Say, strict: bool
-) -> list[Judged]:
+) -> list[ScoredPairs]:
     check_installed(config.report_to)
-    start = load_start(config)
+    start = load_starting_model(config)
     data = _read(config, start, folder, say if main else _silent, strict)
     if main:
         claim(folder, _made_from(config, data))
@@ -89,14 +91,14 @@ class _Run:
     def __init__(
         self,
         config: TrainConfig,
-        start: Start,
+        start: StartingModel,
         evaluation: Sequence[Pair],
         trainer: Trainer,
         folder: Path,
         checkpoints: Checkpoints,
         log: StepLog,
     ) -> None:
-        self.judged: list[Judged] = []
+        self.judged: list[ScoredPairs] = []
         self._config = config
         self._start = start
         self._evaluation = evaluation
@@ -163,7 +165,9 @@ def write_model(folder: Path, save: Callable[[Path], None], main: bool = True) -
             os.replace(path, folder / path.name)
 
 
-def _read(config: TrainConfig, start: Start, folder: Path, say: Say, strict: bool) -> Data:
+def _read(
+    config: TrainConfig, start: StartingModel, folder: Path, say: Say, strict: bool
+) -> PreferenceData:
     main = make_accelerator(config).is_main_process
     if main and Path(config.train).is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -178,7 +182,7 @@ def _read(config: TrainConfig, start: Start, folder: Path, say: Say, strict: boo
     return data
 
 
-def _made_from(config: TrainConfig, data: Data) -> dict[str, Any]:
+def _made_from(config: TrainConfig, data: PreferenceData) -> dict[str, Any]:
     settings = {key: value for key, value in asdict(config).items() if key not in FREE}
     start = revision(EngineConfig(model=config.model, revision=config.revision), None)
     return {**settings, "start": start, "pairs": data.digest}

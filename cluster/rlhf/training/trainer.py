@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from cluster.engine.model import PackedRewardModel
 from cluster.engine.packing import pack
 from cluster.rlhf.training.config import TrainConfig
-from cluster.rlhf.training.data import Pair, forwards
-from cluster.rlhf.training.judging import Judged
 from cluster.rlhf.training.loss import bradley_terry_loss
+from cluster.rlhf.training.metrics import ScoredPairs
+from cluster.rlhf.training.pairs import Pair, forwards
 
 MIN_SHARED_TOKENS = 16
 
@@ -113,7 +113,7 @@ class Trainer:
             self.step_number, self.total_steps, lr, loss, accuracy, margin, float(norm), n_tokens
         )
 
-    def judge(self, pairs: Sequence[Pair]) -> list[Judged]:
+    def judge(self, pairs: Sequence[Pair]) -> list[ScoredPairs]:
         """Both rewards of every pair, in order, on every process; each computes a part."""
         from accelerate.utils import gather_object
 
@@ -127,7 +127,7 @@ class Trainer:
                 if weight:
                     found += zip(chosen_N.tolist(), rejected_N.tolist(), strict=True)
         both = gather_object(found) if self.accelerator.num_processes > 1 else found
-        return [Judged(pair, *rewards) for pair, rewards in zip(pairs, both, strict=True)]
+        return [ScoredPairs(pair, *rewards) for pair, rewards in zip(pairs, both, strict=True)]
 
     def _mine(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
         """This process's contiguous part, perhaps none; the parts are `pairs` in order."""

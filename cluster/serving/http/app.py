@@ -10,13 +10,13 @@ from starlette.exceptions import HTTPException
 from cluster import __version__
 from cluster.config import HttpConfig
 from cluster.errors import RewardError
+from cluster.serving.http.api_keys import KeyRing, load_keys
 from cluster.serving.http.body import BodyReader
-from cluster.serving.http.door import Door
 from cluster.serving.http.errors import error_response, http_response, request_id_of
-from cluster.serving.http.guard import Guard
-from cluster.serving.http.keys import KeyRing, load_keys
-from cluster.serving.http.native import Service, native_routes
+from cluster.serving.http.middleware import RequestMiddleware
 from cluster.serving.http.page import page_routes
+from cluster.serving.http.request_limit import RequestLimit
+from cluster.serving.http.routes import Service, native_routes
 from cluster.serving.http.schemas import request_schemas
 from cluster.serving.http.scorer import Scorer
 from cluster.serving.metrics import ServingMetrics
@@ -37,7 +37,7 @@ def build_http_app(
     metrics: ServingMetrics | None = None,
     *,
     keys: KeyRing | None = None,
-    door: Door | None = None,
+    door: RequestLimit | None = None,
     echo_request_id: bool = True,
 ) -> FastAPI:
     """The service's HTTP side over `scorer`.
@@ -46,7 +46,7 @@ def build_http_app(
     """
     metrics = metrics or ServingMetrics()
     keys = KeyRing.of(load_keys(config)) if keys is None else keys
-    door = Door(config) if door is None else door
+    door = RequestLimit(config) if door is None else door
     # The interactive pages of FastAPI load scripts from a CDN; a slash more is no other place.
     app = FastAPI(
         title="reward-cluster",
@@ -59,7 +59,7 @@ def build_http_app(
     service = Service(scorer, config, metrics, keys, door, BodyReader(config))
     app.include_router(native_routes(service))
     app.include_router(page_routes())
-    app.add_middleware(Guard, metrics=metrics, echo_id=echo_request_id)
+    app.add_middleware(RequestMiddleware, metrics=metrics, echo_id=echo_request_id)
     _handle_errors(app, metrics)
     _document_bodies(app)
     return app

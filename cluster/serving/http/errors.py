@@ -66,7 +66,7 @@ def internal_response(request_id: str) -> Response:
     return error_response(RewardError(message), request_id)
 
 
-def worst(errors: Sequence[RewardError]) -> RewardError:
+def representative_error(errors: Sequence[RewardError]) -> RewardError:
     """The error that stands for a call in which nothing was scored.
 
     A passing one first, since asking again may help; else the first.
@@ -84,7 +84,7 @@ def error_statuses() -> dict[int, list[str]]:
 
 
 def request_id_of(request: Request) -> str:
-    """The id that `guard` gave the request."""
+    """The id that `middleware` gave the request."""
     request_id: str = request.scope["state"]["request_id"]
     return request_id
 

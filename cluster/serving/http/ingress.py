@@ -17,17 +17,17 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.config import ClusterConfig
 from cluster.errors import ConfigError, InvalidInput, NotReady, RevisionChanged, RewardError
-from cluster.serving.config_checks import open_problem
+from cluster.serving.batching.batcher_client import BatcherClient
+from cluster.serving.call_options import CallOptions
+from cluster.serving.deployment.config_checks import open_problem
+from cluster.serving.health_probe import ModelProbe
+from cluster.serving.http.api_keys import KeyDigest, KeyRing
 from cluster.serving.http.app import build_http_app
-from cluster.serving.http.door import Door
-from cluster.serving.http.keys import KeyDigest, KeyRing
+from cluster.serving.http.request_limit import RequestLimit
 from cluster.serving.logs import event
 from cluster.serving.metrics import RaySink, ServingMetrics
 from cluster.serving.names import DRAINING, REPLICA
-from cluster.serving.probe import ModelProbe
-from cluster.serving.scoring import ConversationScorer
-from cluster.serving.submit import Submitter
-from cluster.serving.terms import Terms
+from cluster.serving.scoring.conversation_scorer import ConversationScorer
 from cluster.types import Conversation, ModelInfo, Score
 
 NOBODY = KeyDigest(b"", b"")
@@ -39,14 +39,14 @@ class ServiceScorer:
 
     def __init__(self, app: str, max_tokens: int, metrics: ServingMetrics) -> None:
         """max_tokens: of one request."""
-        self._scorer = ConversationScorer(Submitter(app, patient=False), max_tokens)
+        self._scorer = ConversationScorer(BatcherClient(app, patient=False), max_tokens)
         self._metrics = metrics
         self._probe = ModelProbe(serve.get_deployment_handle(REPLICA, app))
 
     async def score(
         self, conversations: Sequence[Conversation], *, priority: int, deadline_s: float
     ) -> list[Score | RewardError]:
-        terms = Terms(priority, time.monotonic() + deadline_s)
+        terms = CallOptions(priority, time.monotonic() + deadline_s)
         results = await self._scorer.score(len(conversations), _at_once(conversations), terms)
         own = InvalidInput | RevisionChanged
         self._count(result for result in results if isinstance(result, own))
@@ -82,7 +82,7 @@ class Ingress:
         scorer = ServiceScorer(batcher.app_name, config.http.max_tokens_per_request, metrics)
         self._config = config
         self._keys = KeyRing([NOBODY])
-        self._door = Door(config.http)
+        self._door = RequestLimit(config.http)
         self._app = build_http_app(
             scorer,
             config.http,

@@ -17,7 +17,7 @@ POLICY = (
 def page_routes() -> APIRouter:
     """The page, for people; it needs no key, what it asks for does."""
     routes = APIRouter()
-    text = files("cluster").joinpath("data/page.html").read_text()
+    text = files("cluster").joinpath("assets/page.html").read_text()
 
     @routes.get("/", include_in_schema=False, response_class=HTMLResponse)
     async def page() -> HTMLResponse:

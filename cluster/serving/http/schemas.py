@@ -1,7 +1,7 @@
 """The contract in words: what the OpenAPI document shows of bodies and answers.
 
-Bodies are read by `asks` and answers written by `answers`, by hand and faster; tests hold both to
-these models. No request is parsed with them.
+Bodies are read by `requests` and answers written by `responses`, by hand and faster; tests hold
+both to these models. No request is parsed with them.
 """
 
 from __future__ import annotations

@@ -17,16 +17,16 @@ import pytest
 import ray
 
 from cluster.config import ClusterConfig, parse_config
+from cluster.data.rejects import Rejects
 from cluster.errors import ConfigError, InvalidInput, NotReady, RewardError
-from cluster.rlhf.policy import Policy
-from cluster.rlhf.ppo import experience
+from cluster.rlhf.policy.model import Policy
+from cluster.rlhf.ppo import collector
+from cluster.rlhf.ppo.collector import Collector
 from cluster.rlhf.ppo.config import PpoRun
-from cluster.rlhf.ppo.experience import Collector
-from cluster.rlhf.ppo.log import StepRow
 from cluster.rlhf.ppo.rollouts import weights_of
-from cluster.rlhf.ppo.run import run
-from cluster.rlhf.rejects import Rejects
-from cluster.serving.local import local_service
+from cluster.rlhf.ppo.run import train_ppo
+from cluster.rlhf.ppo.step_log import StepRow
+from cluster.serving.deployment.local_cluster import local_service
 from cluster.types import Conversation, Score
 
 pytestmark = pytest.mark.ray
@@ -57,7 +57,7 @@ def settings(tmp_path: Path, small_policy: Path, **ppo: Any) -> PpoRun:
 
 def done(config: PpoRun, client: Any) -> list[StepRow]:
     rows: list[StepRow] = []
-    run(config, client, rows.append, Rejects(None))
+    train_ppo(config, client, rows.append, Rejects(None))
     return rows
 
 
@@ -145,13 +145,13 @@ class Silent:
 def test_a_service_that_has_gone_ends_the_run_and_keeps_it(
     client: Any, tmp_path: Path, small_policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experience, "SAY_EVERY_S", 0.2)
+    monkeypatch.setattr(collector, "SAY_EVERY_S", 0.2)
     config = settings(tmp_path, small_policy, steps=2, checkpoint_every=1, patience_s=1.0)
     done(replace(config, ppo=replace(config.ppo, steps=1, patience_s=600.0)), client)
     remote: Any = Silent
     said: list[str] = []
     with pytest.raises(NotReady, match="left 3 of 3 calls unanswered for 1 s"):
-        run(config, remote.remote(client), print, Rejects(None), said.append)
+        train_ppo(config, remote.remote(client), print, Rejects(None), said.append)
     assert said[0].startswith("waiting for rewards: 3 calls")
     assert [row.step for row in done(config, client)] == [2]
 
@@ -172,7 +172,7 @@ def test_a_response_without_a_score_is_no_reward(
     remote: Any = Refusing
     said: list[str] = []
     rows: list[StepRow] = []
-    run(config, remote.remote(client), rows.append, Rejects(None), said.append)
+    train_ppo(config, remote.remote(client), rows.append, Rejects(None), said.append)
     [row] = rows
     assert (row.responses, row.failed, row.failures) == (12, 4, {"invalid_input": 4})
     assert said == ["a response has no reward: no [invalid_input]"]

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from cluster.data.reader import read_rows
 from cluster.errors import ConfigError, NotReady, RewardError, TooLong
-from cluster.reader import read_rows
-from cluster.rlhf.policy import Policy, Sampling
+from cluster.rlhf.policy.model import Policy, Sampling
+from cluster.rlhf.policy.sft import SftConfig
 from cluster.rlhf.raft.loop import Raft, RaftConfig
-from cluster.rlhf.sft import SftConfig
 from cluster.types import Score
 
 CONFIG = RaftConfig(

@@ -14,7 +14,7 @@ from support.preferences import write_pairs
 from cluster.config import parse_config
 from cluster.errors import ConfigError
 from cluster.rlhf.training.config import TrainConfig
-from cluster.rlhf.training.run import run
+from cluster.rlhf.training.run import train_reward_model
 
 STEPS = 48
 
@@ -73,9 +73,11 @@ def test_a_folder_of_another_run_is_not_gone_on_with(
     tmp_path: Path, settings: dict[str, object]
 ) -> None:
     here = settings | {"out": str(tmp_path / "run"), "max_steps": 3}
-    run(parse_config(TrainConfig, here), lambda _: None, lambda _: None)
+    train_reward_model(parse_config(TrainConfig, here), lambda _: None, lambda _: None)
     with pytest.raises(ConfigError, match="another lr"):
-        run(parse_config(TrainConfig, here | {"lr": 1e-4}), lambda _: None, lambda _: None)
+        train_reward_model(
+            parse_config(TrainConfig, here | {"lr": 1e-4}), lambda _: None, lambda _: None
+        )
 
 
 def test_a_checkpoint_is_a_model_that_the_engine_loads(
@@ -86,7 +88,7 @@ def test_a_checkpoint_is_a_model_that_the_engine_loads(
     from cluster.types import Message
 
     here = settings | {"out": str(tmp_path / "run"), "max_steps": 3}
-    run(parse_config(TrainConfig, here), lambda _: None, lambda _: None)
+    train_reward_model(parse_config(TrainConfig, here), lambda _: None, lambda _: None)
     chat = [Message(role="user", content="What is 2 + 2?")]
     rewards = []
     for model in (tmp_path / "run", tmp_path / "run/checkpoints/step-000003/model"):

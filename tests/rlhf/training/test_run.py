@@ -8,13 +8,13 @@ import pytest
 from support.preferences import write_pairs
 
 from cluster.config import EngineConfig
+from cluster.data.rejects import Rejects
 from cluster.engine.engine import Engine
 from cluster.errors import ConfigError, InvalidInput
-from cluster.rlhf.rejects import Rejects
 from cluster.rlhf.training.config import TrainConfig
-from cluster.rlhf.training.files import read_data
-from cluster.rlhf.training.run import run
-from cluster.rlhf.training.start import load_start
+from cluster.rlhf.training.dataset import read_data
+from cluster.rlhf.training.model_setup import load_starting_model
+from cluster.rlhf.training.run import train_reward_model
 from cluster.rlhf.training.trainer import StepReport
 from cluster.types import Message, Score
 
@@ -39,7 +39,7 @@ def test_the_written_model_gives_the_rewards_that_were_judged(config: TrainConfi
 
     config = replace(config, dtype="float32")
     said: list[str] = []
-    judged = run(config, lambda _: None, said.append)
+    judged = train_reward_model(config, lambda _: None, said.append)
     written = EngineConfig(model=config.out, device="cpu", dtype="float32", numerics="fast")
     engine = Engine.load(written)
     scores = engine.score([j.pair.chosen for j in judged])
@@ -50,7 +50,7 @@ def test_the_written_model_gives_the_rewards_that_were_judged(config: TrainConfi
 
 
 def test_training_changes_the_rewards(config: TrainConfig) -> None:
-    run(config, lambda _: None, lambda _: None)
+    train_reward_model(config, lambda _: None, lambda _: None)
     found = []
     for model in (config.model, config.out):
         engine = Engine.load(EngineConfig(model=model, device="cpu", numerics="fast"))
@@ -63,14 +63,14 @@ def test_training_changes_the_rewards(config: TrainConfig) -> None:
 
 def test_an_evaluation_on_training_pairs_is_refused(config: TrainConfig) -> None:
     with pytest.raises(ConfigError, match="tells nothing"):
-        run(replace(config, evaluation=config.train), lambda _: None, lambda _: None)
+        train_reward_model(replace(config, evaluation=config.train), lambda _: None, lambda _: None)
 
 
 def test_bad_rows_are_told_and_end_nothing(config: TrainConfig) -> None:
     path = Path(config.train)
     path.write_text("{broken\n" + path.read_text())
     said: list[str] = []
-    run(config, lambda _: None, said.append)
+    train_reward_model(config, lambda _: None, said.append)
     assert any("line 1" in line for line in said)
     [rejected] = (Path(config.out) / "rejects.jsonl").read_text().splitlines()
     assert json.loads(rejected)["error"]["line"] == 1
@@ -81,12 +81,12 @@ def test_strict_ends_at_the_first_broken_row_with_no_model(config: TrainConfig) 
     path = Path(config.train)
     path.write_text(path.read_text() + "{broken\n")
     with pytest.raises(InvalidInput, match=r"train\.jsonl"):
-        run(config, lambda _: None, lambda _: None, strict=True)
+        train_reward_model(config, lambda _: None, lambda _: None, strict=True)
     assert not list(Path(config.out).glob("*.safetensors"))
 
 
 def test_a_share_of_the_prompts_is_set_apart_whole(config: TrainConfig) -> None:
-    encoder = load_start(config).encoder
+    encoder = load_starting_model(config).encoder
     with Rejects(None) as rejects:
         data = read_data(replace(config, evaluation=None, evaluation_share=0.2), encoder, rejects)
         everything = read_data(replace(config, evaluation=None), encoder, rejects)
@@ -98,7 +98,9 @@ def test_a_share_of_the_prompts_is_set_apart_whole(config: TrainConfig) -> None:
 
 def test_the_log_has_every_step_and_evaluation_and_is_drawn(config: TrainConfig) -> None:
     reports: list[StepReport] = []
-    run(replace(config, max_steps=5, evaluate_every=2), reports.append, lambda _: None)
+    train_reward_model(
+        replace(config, max_steps=5, evaluate_every=2), reports.append, lambda _: None
+    )
     log = [json.loads(line) for line in (Path(config.out) / "log.jsonl").read_text().splitlines()]
     steps = [row for row in log if "evaluation" not in row]
     assert steps == [asdict(report) for report in reports]
@@ -114,5 +116,5 @@ def test_a_training_file_without_a_pair_is_refused(
     if content is not None:
         path.write_text(content)
     with pytest.raises(ConfigError, match="pair"):
-        run(replace(config, train=str(path)), lambda _: None, lambda _: None)
+        train_reward_model(replace(config, train=str(path)), lambda _: None, lambda _: None)
     assert not list(Path(config.out).glob("*.safetensors"))

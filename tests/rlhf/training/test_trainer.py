@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from cluster.config import EngineConfig
-from cluster.engine.chat import ChatEncoder
+from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.model import PackedRewardModel
 from cluster.errors import ConfigError
-from cluster.rlhf.tiny.preferences import groups, of_each
-from cluster.rlhf.tiny.recipe import encode_pairs
+from cluster.rlhf.synthetic.preferences import groups, of_each
 from cluster.rlhf.training.config import TrainConfig
-from cluster.rlhf.training.data import Pair
-from cluster.rlhf.training.judging import Judged, accuracy, accuracy_by_kind, best_on_top
 from cluster.rlhf.training.loop import new_trainer, train
 from cluster.rlhf.training.loss import bradley_terry_loss
-from cluster.rlhf.training.start import load_start
+from cluster.rlhf.training.metrics import ScoredPairs, accuracy, accuracy_by_kind, best_on_top
+from cluster.rlhf.training.model_setup import load_starting_model
+from cluster.rlhf.training.pairs import Pair
 from cluster.rlhf.training.trainer import Trainer
+from cluster.tiny.recipe import encode_pairs
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def gradients(model: PackedRewardModel) -> dict[str, torch.Tensor]:
 def test_32_pairs_are_learnt_by_heart(config: TrainConfig, pairs: list[Pair]) -> None:
     few = pairs[:: len(pairs) // 32][:32]
     config = replace(config, epochs=60, pairs_per_step=32)
-    trainer = new_trainer(load_start(config).model, few, config)
+    trainer = new_trainer(load_starting_model(config).model, few, config)
     train(trainer, few, lambda _: None)
     assert all(judged.right for judged in trainer.judge(few))
 
@@ -56,7 +56,7 @@ def test_the_gradient_does_not_depend_on_how_a_step_is_cut(
 ) -> None:
     found = []
     for forward_tokens in (1, 100_000):
-        model = load_start(config).model
+        model = load_starting_model(config).model
         cut = replace(config, forward_tokens=forward_tokens, lr=0.0, max_grad_norm=1e9)
         report = Trainer(model, cut, 1).step(pairs[:24])
         found.append((report, gradients(model)))
@@ -71,7 +71,7 @@ def test_the_gradient_does_not_depend_on_how_a_step_is_cut(
 def test_a_step_reports_the_loss_of_the_rewards_before_it(
     config: TrainConfig, pairs: list[Pair]
 ) -> None:
-    trainer = Trainer(load_start(config).model, config, 10)
+    trainer = Trainer(load_starting_model(config).model, config, 10)
     before = trainer.judge(pairs[:16])
     report = trainer.step(pairs[:16])
     chosen, rejected = (torch.tensor([getattr(j, side) for j in before])
@@ -92,7 +92,7 @@ def test_each_step_has_the_learning_rate_of_transformers_trainer(
         optimizer, math.ceil(warmup * 40), 40, min_lr_rate=least
     )
     found: list[float] = []
-    trainer = new_trainer(load_start(config).model, pairs[:2], config)
+    trainer = new_trainer(load_starting_model(config).model, pairs[:2], config)
     train(trainer, pairs[:2], lambda report: found.append(report.lr))
     for lr in found:
         assert lr == pytest.approx(theirs.get_last_lr()[0], abs=1e-12)
@@ -104,17 +104,17 @@ def test_each_step_has_the_learning_rate_of_transformers_trainer(
 
 def test_nothing_to_train_on_is_refused(config: TrainConfig) -> None:
     with pytest.raises(ConfigError, match="no pair"):
-        new_trainer(load_start(config).model, [], config)
+        new_trainer(load_starting_model(config).model, [], config)
 
 
 def test_a_tie_is_wrong(pairs: list[Pair]) -> None:
     rewards = [(1.0, 0.0), (1.0, 1.0), (2.0, 3.0), (1.0, -1.0)]
-    judged = [Judged(pairs[0], *both) for both in rewards]
+    judged = [ScoredPairs(pairs[0], *both) for both in rewards]
     assert accuracy(judged) == 0.5
 
 
 def test_accuracy_is_told_by_kind(config: TrainConfig, pairs: list[Pair]) -> None:
-    judged = Trainer(load_start(config).model, config, 1).judge(pairs)
+    judged = Trainer(load_starting_model(config).model, config, 1).judge(pairs)
     assert len(judged) == len(pairs)
     shares = accuracy_by_kind(judged)
     first = pairs[0].kind
@@ -129,8 +129,8 @@ def test_the_best_is_on_top_only_where_it_beats_all_others(pairs: list[Pair]) ->
     against_best = [pair for pair in group if pair.chosen is best]
     assert len(against_best) >= 2
 
-    def judged(rewards: list[float]) -> list[Judged]:
-        return [Judged(p, 1.0, r) for p, r in zip(against_best, rewards, strict=True)]
+    def judged(rewards: list[float]) -> list[ScoredPairs]:
+        return [ScoredPairs(p, 1.0, r) for p, r in zip(against_best, rewards, strict=True)]
 
     n = len(against_best)
     assert best_on_top(judged([0.0] * n)) == {group[0].kind: 1.0}

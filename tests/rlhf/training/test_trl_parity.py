@@ -10,9 +10,9 @@ import torch
 from support.preferences import write_pairs
 
 from cluster.rlhf.training.config import TrainConfig
-from cluster.rlhf.training.data import Pair, read_pairs
-from cluster.rlhf.training.run import run
-from cluster.rlhf.training.start import Start, load_start
+from cluster.rlhf.training.model_setup import StartingModel, load_starting_model
+from cluster.rlhf.training.pairs import Pair, read_pairs
+from cluster.rlhf.training.run import train_reward_model
 from cluster.rlhf.training.trainer import Trainer
 
 
@@ -28,7 +28,7 @@ def config(smallest_checkpoint: Path, tmp_path: Path) -> TrainConfig:
     )
 
 
-def trl_loss(start: Start, pairs: list[Pair], centering: float, folder: Path) -> float:
+def trl_loss(start: StartingModel, pairs: list[Pair], centering: float, folder: Path) -> float:
     """Of one batch, by the trainer's own collator and `compute_loss`."""
     trl = importlib.import_module("trl")
     datasets = importlib.import_module("datasets")
@@ -65,28 +65,30 @@ def test_the_loss_is_trls(
     config: TrainConfig, tmp_path: Path, margin: float, centering: float
 ) -> None:
     config = replace(config, center_rewards_coefficient=centering, margin=True)
-    start = load_start(config)
+    start = load_starting_model(config)
     found = read_pairs(Path(config.train), start.encoder)
     pairs = [replace(row, margin=margin) for row in found if isinstance(row, Pair)][:9]
     ours = Trainer(start.model, config, 1).step(pairs).loss
-    theirs = trl_loss(load_start(config), pairs, centering, tmp_path / "trl")
+    theirs = trl_loss(load_starting_model(config), pairs, centering, tmp_path / "trl")
     assert ours == pytest.approx(theirs, rel=1e-5)
 
 
 def test_margins_of_rows_do_nothing_unless_asked_for(config: TrainConfig) -> None:
-    start = load_start(config)
+    start = load_starting_model(config)
     found = read_pairs(Path(config.train), start.encoder)
     pairs = [row for row in found if isinstance(row, Pair)][:9]
     wide = [replace(pair, margin=3.0) for pair in pairs]
-    plain, ignored = (Trainer(load_start(config).model, config, 1).step(p) for p in (pairs, wide))
-    heeded = Trainer(load_start(config).model, replace(config, margin=True), 1).step(wide)
+    plain, ignored = (
+        Trainer(load_starting_model(config).model, config, 1).step(p) for p in (pairs, wide)
+    )
+    heeded = Trainer(load_starting_model(config).model, replace(config, margin=True), 1).step(wide)
     assert plain.loss == ignored.loss < heeded.loss
 
 
 def test_trl_goes_on_training_what_is_written_here(config: TrainConfig, tmp_path: Path) -> None:
     trl = importlib.import_module("trl")
     datasets = importlib.import_module("datasets")
-    run(replace(config, max_steps=1), lambda _: None, lambda _: None)
+    train_reward_model(replace(config, max_steps=1), lambda _: None, lambda _: None)
     rows: dict[str, Any] = {
         side: [
             [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": text}]

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from support.http import FakeScorer
 
 from cluster.config import EngineConfig, HttpConfig
-from cluster.engine.chat import ChatEncoder
+from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.serving.http.app import build_http_app
 from cluster.serving.metrics import ServingMetrics
 

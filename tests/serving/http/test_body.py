@@ -15,9 +15,9 @@ from support.http import FakeScorer, made_score
 
 from cluster.config import HttpConfig
 from cluster.errors import InvalidInput, NotReady, Overloaded, TooLong, TooSlow
-from cluster.serving.http.asks import score_ask
 from cluster.serving.http.body import UNREAD_BODIES, BodyReader, parse_object
-from cluster.serving.http.door import Door
+from cluster.serving.http.request_limit import RequestLimit
+from cluster.serving.http.requests import score_ask
 
 LONG_S = 60.0
 
@@ -150,7 +150,7 @@ def test_the_same_key_in_different_objects_is_no_matter() -> None:
 
 
 def test_so_many_requests_pass_the_door_and_no_more() -> None:
-    door = Door(HttpConfig(max_requests=1))
+    door = RequestLimit(HttpConfig(max_requests=1))
     with door.passed(1), pytest.raises(Overloaded, match="max_requests"), door.passed(1):
         pass
     with door.passed(1):
@@ -161,7 +161,7 @@ def test_so_many_requests_pass_the_door_and_no_more() -> None:
 
 
 def test_requests_together_hold_as_many_tokens_as_one_may() -> None:
-    door = Door(HttpConfig(max_tokens_per_request=10))
+    door = RequestLimit(HttpConfig(max_tokens_per_request=10))
     with door.passed(6):
         with door.passed(4):
             pass

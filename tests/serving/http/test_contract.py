@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from support.http import FakeScorer
 
 from cluster.config import HttpConfig
-from cluster.engine.chat import ChatEncoder
+from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.errors import all_error_classes
 from cluster.serving.http.app import build_http_app
 from cluster.serving.http.errors import MEANING, PASSING, error_statuses

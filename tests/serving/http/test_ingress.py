@@ -22,8 +22,8 @@ from ray.cluster_utils import Cluster
 from support.serving import PATIENCE_S, sequences, service, until
 
 from cluster.config import ClusterConfig
-from cluster.serving.backends import fake_reward
 from cluster.serving.metrics import ALL, RETRIES
+from cluster.serving.replica.backends import fake_reward
 from cluster.serving.status import snapshot, throughput
 
 pytestmark = pytest.mark.ray

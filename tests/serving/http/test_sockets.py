@@ -13,7 +13,7 @@ import uvicorn
 from support.http import FakeScorer
 
 from cluster.config import HttpConfig
-from cluster.engine.chat import ChatEncoder
+from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.serving.http.app import build_http_app
 
 GOOD = json.dumps({"conversations": [{"ids": [1, 2]}]}).encode()

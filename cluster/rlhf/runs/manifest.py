@@ -1,0 +1,33 @@
+"""What a folder of results was made from, so that a run is never continued as another one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cluster.data.jsonl import atomic_writer
+from cluster.errors import ConfigError
+
+NAME = "made_from.json"
+
+
+def claim(folder: Path, made_from: Mapping[str, Any]) -> None:
+    """Make `folder` one of results of `made_from`, JSON values.
+
+    Raises ConfigError, naming what differs, where it holds those of something else.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / NAME
+    wanted = json.loads(json.dumps(dict(made_from)))
+    if path.exists():
+        found = json.loads(path.read_text())
+        other = sorted(key for key in found | wanted if found.get(key) != wanted.get(key))
+        if other:
+            raise ConfigError(
+                f"{folder} holds a run with another {', '.join(other)} (see {path}); give the "
+                "same again to go on with it, or another folder"
+            )
+    with atomic_writer(path) as out:
+        out.write(json.dumps(wanted, indent=1, sort_keys=True) + "\n")

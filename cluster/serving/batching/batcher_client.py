@@ -1,0 +1,240 @@
+"""A caller's way to the batcher: every item ends with a score or an error, whatever dies.
+
+`Submitter.results` yields each index exactly once. Items whose answer is lost or "try later" are
+asked again until their deadline; scoring is pure and the batcher remembers recent answers, so
+asking twice costs little and changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from cluster.errors import DeadlineExceeded, RewardError, ScoringFailed
+from cluster.serving.batching.retry import (
+    AnswerIncomplete,
+    being_cancelled,
+    is_retryable,
+    pause_s,
+    unwrap_ray_error,
+)
+from cluster.serving.deadline import Deadline, pause, within
+from cluster.serving.names import BATCHER
+from cluster.serving.protocol import BatchResult, ServedModel
+from cluster.types import EncodedBatch, Encoding, ModelInfo, Score
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Indexed = tuple[int, Score | RewardError]
+
+COMPLAIN_S = 10.0
+ENDED: RewardError = ScoringFailed("the call was ended before it was answered")
+CHUNK_TOKENS = 500_000
+"""A patient call is sent in pieces of at most this many tokens, so that one may wait while others
+run. An impatient one goes in one piece: it is let in whole, or refused whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """Of one call. deadline: on `time.monotonic`."""
+
+    priority: int
+    deadline: float | None
+    stream: bool
+    job: str | None
+
+
+class BatcherClient:
+    """Calls the batcher of one app, from one process."""
+
+    def __init__(self, app: str, *, patient: bool = True) -> None:
+        """patient: wait and ask again while the service is full or not ready, rather than answer
+        with its Overloaded or NotReady. Asked again in any case: what died unanswered."""
+        self._app = app
+        self._patient = patient
+        self._handle: DeploymentHandle[Any] | None = None
+
+    async def results(
+        self,
+        encodings: Mapping[int, Encoding],
+        priority: int,
+        deadline: float | None,
+        stream: bool = False,
+        job: str | None = None,
+    ) -> AsyncIterator[Indexed]:
+        """(index, result) for every key of `encodings`, as the pieces complete.
+
+        deadline: on `time.monotonic`. stream: results come as each batch completes. job: the Ray
+        job that asks; the batcher drops its calls once it has finished.
+        """
+        results: asyncio.Queue[Indexed] = asyncio.Queue()
+        options = CallOptions(priority, deadline, stream, job)
+        tasks = [
+            asyncio.create_task(self._finish(chunk, options, results.put_nowait))
+            for chunk in (chunks(encodings, CHUNK_TOKENS) if self._patient else [dict(encodings)])
+        ]
+        try:
+            for _ in range(len(encodings)):
+                yield await results.get()
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def model_info(self, deadline: float | None) -> ModelInfo:
+        """What a replica has loaded; waits until there is one."""
+        return await self._until(deadline, lambda h: h.model_info.remote())
+
+    async def served(self, deadline: float | None) -> ServedModel:
+        """What a replica serves, from which the tokenizer is loaded."""
+        return await self._until(deadline, lambda h: h.served.remote())
+
+    async def _finish(
+        self, pending: dict[int, Encoding], options: CallOptions, emit: Callable[[Indexed], None]
+    ) -> None:
+        """Every item of `pending` is emitted, whatever ends this task."""
+        last = ENDED
+        try:
+            last = await self._ask_until(pending, options, emit)
+        except Exception as error:
+            last = _failed(error)
+        finally:
+            for i in pending:
+                emit((i, last.at(i)))
+
+    async def _ask_until(
+        self, pending: dict[int, Encoding], options: CallOptions, emit: Callable[[Indexed], None]
+    ) -> RewardError:
+        """Ask until nothing is pending or asking is of no use; returns why it is of none."""
+        in_vain = 0
+        for attempt in itertools.count():
+            why: BaseException = AnswerIncomplete("the answer lacks items")
+            n_asked = len(pending)
+            try:
+                async for i, item in self._ask(dict(pending), options):
+                    if isinstance(item, RewardError) and item.retryable:
+                        why = item
+                    else:
+                        del pending[i]
+                        emit((i, item.at(i) if isinstance(item, RewardError) else item))
+            except (Exception, asyncio.CancelledError) as error:
+                if being_cancelled():
+                    raise
+                why = unwrap_ray_error(error)
+            if not pending:
+                return ENDED
+            final = isinstance(why, RewardError) and not self._patient
+            if final or not is_retryable(why, in_vain):
+                return _failed(why)
+            in_vain = 0 if len(pending) < n_asked else in_vain + 1
+            if not await pause(pause_s(why, attempt), options.deadline):
+                return _too_late(why)
+            logger.info("%d items are asked again: %s", len(pending), why)
+        raise AssertionError("unreachable")
+
+    async def _ask(
+        self, pending: Mapping[int, Encoding], options: CallOptions
+    ) -> AsyncIterator[Indexed]:
+        """One call for `pending`; yields what it answers under the same keys."""
+        keys, encodings = list(pending), list(pending.values())
+        batch = EncodedBatch.from_encodings(encodings)
+        deadline, until = options.deadline, Deadline.of(options.deadline)
+        ask = (batch, options.priority, until, self._patient, options.job)
+        if not options.stream:
+            response = self._batcher().score_batch.remote(*ask)
+            result: BatchResult = await within(response, deadline)
+            for i, item in zip(keys, result.scores(encodings), strict=True):
+                yield i, item
+            return
+        parts: Any = self._batcher().options(stream=True).score_stream.remote(*ask)
+        try:
+            while True:
+                index, part = await within(anext(parts), deadline)
+                of_part = [encodings[k] for k in index]
+                for k, item in zip(index, part.scores(of_part), strict=True):
+                    yield keys[k], item
+        except StopAsyncIteration:
+            return
+        finally:
+            parts.cancel()
+
+    async def _until(
+        self, deadline: float | None, call: Callable[[DeploymentHandle[Any]], Awaitable[T]]
+    ) -> T:
+        """A small question, asked until it is answered."""
+        with self._complaining():
+            for attempt in itertools.count():
+                try:
+                    return await within(call(self._batcher()), deadline)
+                except (Exception, asyncio.CancelledError) as error:
+                    if being_cancelled():
+                        raise
+                    why = unwrap_ray_error(error)
+                if not is_retryable(why, attempt):
+                    raise _failed(why) from why
+                if not await pause(pause_s(why, attempt), deadline):
+                    raise _too_late(why) from why
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def _complaining(self) -> Iterator[None]:
+        """Within it, a WARNING every `COMPLAIN_S`: a batcher answers small questions at once."""
+        loop, started = asyncio.get_running_loop(), time.monotonic()
+        timer: asyncio.TimerHandle
+
+        def complain() -> None:
+            nonlocal timer
+            logger.warning(
+                "app %r has not answered for %.0f s; is it deployed, under this name, and does a "
+                "replica serve? Waiting for it",
+                self._app,
+                time.monotonic() - started,
+            )
+            timer = loop.call_later(COMPLAIN_S, complain)
+
+        timer = loop.call_later(COMPLAIN_S, complain)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _batcher(self) -> DeploymentHandle[Any]:
+        """Made at the first call: the app may start after this process."""
+        if self._handle is None:
+            self._handle = serve.get_deployment_handle(BATCHER, self._app, _check_exists=False)
+        return self._handle
+
+
+def chunks(encodings: Mapping[int, Encoding], max_tokens: int) -> Iterator[dict[int, Encoding]]:
+    """Consecutive pieces of at most `max_tokens` tokens, or one longer item alone."""
+    chunk: dict[int, Encoding] = {}
+    n_tokens = 0
+    for i, encoding in encodings.items():
+        if chunk and n_tokens + encoding.n_tokens > max_tokens:
+            yield chunk
+            chunk, n_tokens = {}, 0
+        chunk[i] = encoding
+        n_tokens += encoding.n_tokens
+    if chunk:
+        yield chunk
+
+
+def _failed(why: BaseException) -> RewardError:
+    """Why asking again is of no use. What nobody foresaw is for the log, not for the caller."""
+    if isinstance(why, RewardError):
+        return why
+    logger.error("a call to the batcher failed", exc_info=why)
+    return ScoringFailed(f"the service failed: {type(why).__name__}; its log says more")
+
+
+def _too_late(why: BaseException) -> RewardError:
+    return DeadlineExceeded(f"not scored in time; the last attempt ended with: {why}")

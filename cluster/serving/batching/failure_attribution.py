@@ -1,0 +1,55 @@
+"""What the loss of a batch says about its sequences: nothing, suspicion, or proof.
+
+A batch that never began proves nothing. One whose replica died beside other batches is a suspect;
+alone on its replica it is the cause, and so it is where its own forward raised. Knows no queues.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from ray.exceptions import RayTaskError
+from ray.serve.exceptions import ReplicaUnavailableError
+
+from cluster.errors import ScoringFailed
+from cluster.serving.batching.retry import PROCESS_DIED
+from cluster.serving.replica.exclusive_access import HoldLost
+
+
+class NotBegun(Exception):
+    """The replica was lost before the batch was sent."""
+
+
+class Verdict(NamedTuple):
+    """failed: whether it counts as an attempt. certain: whether nothing else can be the cause."""
+
+    failed: bool
+    certain: bool
+
+
+def judge(error: BaseException, alone: bool) -> Verdict:
+    """Of the batch that ended with `error`. alone: it held its replica for itself."""
+    cause = _cause(error)
+    if isinstance(cause, NotBegun | HoldLost | ReplicaUnavailableError):
+        return Verdict(False, False)
+    if isinstance(cause, (*PROCESS_DIED, asyncio.CancelledError)):
+        return Verdict(True, alone)
+    return Verdict(True, True)
+
+
+def is_deadly(error: BaseException) -> bool:
+    """Whether it took the replica with it."""
+    return isinstance(error, PROCESS_DIED)
+
+
+def given_up(error: BaseException, failures: int) -> ScoringFailed:
+    """The client is told the class, the log the rest."""
+    what = "its replica died" if is_deadly(error) else f"{type(_cause(error)).__name__} was raised"
+    return ScoringFailed(
+        f"{what} whenever this item was scored, {failures} times; the service's log says more"
+    )
+
+
+def _cause(error: BaseException) -> BaseException:
+    return error.cause if isinstance(error, RayTaskError) else error

@@ -1,0 +1,93 @@
+"""Which failures of a call are worth trying again, and after how long. No state, no Ray calls."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    LocalRayletDiedError,
+    NodeDiedError,
+    ObjectLostError,
+    RaySystemError,
+    RayTaskError,
+    RpcError,
+    WorkerCrashedError,
+)
+from ray.serve.exceptions import (
+    BackPressureError,
+    DeploymentUnavailableError,
+    ReplicaUnavailableError,
+    RequestCancelledError,
+)
+
+from cluster.errors import MAX_RETRY_AFTER_S, Overloaded, RewardError
+
+PROCESS_DIED: tuple[type[Exception], ...] = (
+    ActorDiedError,
+    ActorUnavailableError,
+    LocalRayletDiedError,
+    NodeDiedError,
+    ObjectLostError,  # and its family: OwnerDiedError, ObjectFetchTimedOutError, ...
+    ReplicaUnavailableError,
+    RequestCancelledError,
+    RpcError,
+    WorkerCrashedError,
+)
+"""The process that was answering, its node, or the answer itself is gone. Scoring is pure, so
+asking again is safe."""
+
+BUSY: tuple[type[Exception], ...] = (BackPressureError, DeploymentUnavailableError)
+"""Nobody took the call."""
+
+
+class AnswerIncomplete(Exception):
+    """A call ended without an answer for every item and without saying why."""
+
+
+DOUBTFUL: tuple[type[Exception], ...] = (RaySystemError, AnswerIncomplete)
+"""Passing where a node or process just went, permanent where it is a fault of the program: asked
+again a few times only."""
+DOUBTFUL_ATTEMPTS = 3
+
+
+def is_retryable(error: BaseException, attempt: int = 0) -> bool:
+    """Whether the same call may succeed later. attempt: how many have failed before this one."""
+    if isinstance(error, RewardError):
+        return error.retryable
+    if isinstance(error, DOUBTFUL):
+        return attempt + 1 < DOUBTFUL_ATTEMPTS
+    # Serve's own word for a request whose task was cancelled under it. Whether this task is being
+    # cancelled itself is for the caller to ask first.
+    return isinstance(error, (*PROCESS_DIED, *BUSY, asyncio.CancelledError))
+
+
+def unwrap_ray_error(error: BaseException) -> BaseException:
+    """The project's own error, or the loss, inside RayTaskErrors; else the error itself."""
+    known: tuple[type[BaseException], ...] = (RewardError, *PROCESS_DIED, *BUSY)
+    inner: Any = error
+    while isinstance(inner, RayTaskError):
+        inner = getattr(inner, "cause", None)
+        if isinstance(inner, known):
+            return inner
+    return error
+
+
+def being_cancelled() -> bool:
+    """Whether the current task is, so that a CancelledError in it is no loss of a call."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def pause_s(error: BaseException, attempt: int) -> float:
+    """Seconds before the next attempt: what the queue asks for, else 50 ms doubling to 2 s.
+
+    Never more than MAX_RETRY_AFTER_S: room may come sooner than anybody can know. Jittered, so
+    that clients that failed together do not come back together.
+    """
+    if isinstance(error, Overloaded):
+        return min(MAX_RETRY_AFTER_S, max(0.02, error.retry_after_s)) * random.uniform(0.5, 1.0)
+    return min(2.0, 0.05 * 2.0 ** min(attempt, 6)) * random.uniform(0.5, 1.0)

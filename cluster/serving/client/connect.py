@@ -1,0 +1,238 @@
+"""Ways to reach the client actor: `connect` for rollout workers, `RewardService` for scripts.
+
+    client = connect()                              # finds or creates this job's actor
+    ref = client.score.remote(conversations)        # see `client_actor`
+    scores = RewardService().score(conversations)   # the same, waited for
+
+A client belongs to one app; its name in Ray says which.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import ray
+from ray.exceptions import ActorDiedError, GetTimeoutError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cluster.errors import DeadlineExceeded, NotReady, RewardError
+from cluster.serving.batching.retry import PROCESS_DIED, pause_s, unwrap_ray_error
+from cluster.serving.client.actor import CONTROL, Item, RewardClient
+from cluster.serving.deadline import Deadline
+from cluster.serving.jobs import current_job
+from cluster.serving.names import APP, NAMESPACE
+from cluster.serving.ray_session import join, require_app
+from cluster.types import Conversation, Score
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+MAX_CALLS = 5000
+"""Calls that one handle may have under way; `.remote()` then raises PendingCallsLimitExceeded. Each
+takes about 55 KiB of the actor while it waits, nearly all of it Ray's."""
+GRACE_S = 5.0
+"""Seconds after a deadline for the actor's own answer to arrive."""
+MAX_DEATHS = 5
+"""Calls in a row that find the actor dead: it is not being restarted."""
+
+
+def connect(
+    app: str = APP,
+    *,
+    name: str | None = None,
+    per_node: bool = False,
+    detached: bool = False,
+    wait: bool = False,
+) -> ActorHandle[RewardClient]:
+    """Find or create a client actor of `app`, in namespace `NAMESPACE`, from any process of a job.
+
+    A process that is in no Ray joins the one that serves, see `ray_session`. Raises NotReady
+    where there is no such Ray, or no such app in it.
+    wait: the app may be deployed later; calls wait for it.
+    name: None is the actor of this Ray job; any job that gives a name gets the actor of that name.
+    per_node: an actor for the caller's node, so that no actor is a single bottleneck.
+    detached: lives until `disconnect`; otherwise it ends with the job that created it, a few
+        seconds later.
+    """
+    join(app=app)
+    if not wait:
+        require_app(app)
+    job = current_job()
+    options: dict[str, Any] = {"name": _actor_name(app, name, per_node)}
+    if per_node:
+        node = ray.get_runtime_context().get_node_id()
+        where = NodeAffinitySchedulingStrategy(node_id=node, soft=True)
+        options["scheduling_strategy"] = where
+    # Ray's types do not know concurrency groups.
+    in_groups: Any = ray.remote(concurrency_groups={CONTROL: 1})  # type: ignore[call-overload]
+    actor = in_groups(RewardClient).options(
+        namespace=NAMESPACE,
+        get_if_exists=True,
+        lifetime="detached",  # of the worker that made it; its job is watched by the actor itself
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=-1,
+        max_concurrency=MAX_CALLS,
+        max_pending_calls=MAX_CALLS,
+        **options,
+    )
+    bound = "" if name is not None and detached else job
+    return cast("ActorHandle[RewardClient]", actor.remote(app, bound, not detached))
+
+
+def disconnect(app: str = APP, *, name: str | None = None, per_node: bool = False) -> bool:
+    """End the actor that `connect` with the same arguments finds; False where there is none.
+
+    Its unanswered calls end with ActorDiedError.
+    """
+    try:
+        actor = ray.get_actor(_actor_name(app, name, per_node), namespace=NAMESPACE)
+    except ValueError:
+        return False
+    ray.kill(actor, no_restart=True)
+    return True
+
+
+def client_actors(app: str) -> list[ActorHandle[RewardClient]]:
+    """Those of `app` that live in this Ray, of every job."""
+    own = tuple(f"{app}{sign}" for sign in "/@")
+    found = []
+    for actor in ray.util.list_named_actors(all_namespaces=True):
+        if actor["namespace"] == NAMESPACE and actor["name"].startswith(own):
+            with contextlib.suppress(ValueError):  # it has ended meanwhile
+                found.append(ray.get_actor(actor["name"], namespace=NAMESPACE))
+    return found
+
+
+def _actor_name(app: str, name: str | None, per_node: bool) -> str:
+    own = f"{app}/{name}" if name is not None else f"{app}@{current_job()}"
+    return f"{own}@{ray.get_runtime_context().get_node_id()}" if per_node else own
+
+
+class RewardService:
+    """The plain synchronous facade for scripts.
+
+    RewardService().score(conversations) -> list[Score | RewardError]
+    """
+
+    def __init__(self, app: str = APP, *, client: ActorHandle[RewardClient] | None = None) -> None:
+        """client: another than this job's; where it is gone, calls raise NotReady."""
+        self._app = app if client is None else None
+        self.client: Any = client if client is not None else connect(app)
+
+    def score(
+        self,
+        conversations: Sequence[Conversation],
+        priority: int = 0,
+        deadline_s: float | None = None,
+        strict: bool = False,
+    ) -> list[Item]:
+        """As `RewardClient.score`, waiting for the answer; an interrupt cancels the call."""
+        deadline = Deadline.after(deadline_s)
+        try:
+            return self._score(list(conversations), priority, deadline, strict)
+        except ActorDiedError as error:
+            self._replace(error)
+            return self._score(list(conversations), priority, deadline, strict)
+
+    def _score(
+        self, items: list[Conversation], priority: int, deadline: Deadline | None, strict: bool
+    ) -> list[Item]:
+        ref = self.client.score.remote(items, priority, None, strict, deadline, current_job())
+        try:
+            answer: list[Item] = ray.get(ref, timeout=_patience(deadline))
+        except RewardError as error:
+            raise unwrap_ray_error(error) from None
+        except GetTimeoutError:
+            ray.cancel(ref)
+            late = [_late(i) for i in range(len(items))]
+            if strict and late:
+                raise late[0] from None
+            return list(late)
+        except BaseException:
+            ray.cancel(ref)
+            raise
+        return answer
+
+    def stream(
+        self,
+        conversations: Sequence[Conversation],
+        priority: int = 0,
+        deadline_s: float | None = None,
+    ) -> Iterator[tuple[int, Item]]:
+        """(index, result) as each completes, each exactly once whatever dies meanwhile.
+
+        Ends at the deadline; a stream that is closed or dropped early cancels what is left.
+        """
+        deadline = Deadline.after(deadline_s)
+        missing = dict(enumerate(conversations))
+        deaths = attempt = 0
+        while missing:
+            before, index = len(missing), list(missing)
+            why: BaseException | None = None
+            try:
+                for i, item in self._arrivals(list(missing.values()), priority, deadline):
+                    del missing[index[i]]
+                    yield index[i], item if isinstance(item, Score) else item.at(index[i])
+            except RewardError as error:
+                raise unwrap_ray_error(error) from None
+            except PROCESS_DIED as error:
+                why = error
+            if not missing:
+                return
+            if _is_past(deadline):
+                yield from ((i, _late(i)) for i in missing)
+                return
+            alive = len(missing) < before or not isinstance(why, ActorDiedError)
+            deaths = 0 if alive else deaths + 1
+            attempt = 0 if len(missing) < before else attempt + 1
+            if why is not None and deaths > MAX_DEATHS:
+                self._replace(why)
+            time.sleep(_pause_before(deadline, pause_s(why or NotReady("ended early"), attempt)))
+
+    def _arrivals(
+        self, items: list[Conversation], priority: int, deadline: Deadline | None
+    ) -> Iterator[tuple[int, Item]]:
+        """One streaming call, cancelled when its reader leaves; ends early at the deadline."""
+        call = self.client.score_stream.options(num_returns="streaming", max_task_retries=0)
+        refs = call.remote(items, priority, None, deadline, current_job())
+        try:
+            while True:
+                if deadline is not None:
+                    ready, _ = ray.wait([refs], timeout=_patience(deadline))
+                    if not ready:
+                        return
+                ref = next(refs, None)
+                if ref is None:
+                    return
+                yield ray.get(ref)
+        finally:
+            ray.cancel(refs)
+
+    def _replace(self, error: BaseException) -> None:
+        """Raises NotReady where the actor that is gone was the caller's own choice."""
+        if self._app is None:
+            raise NotReady("the client actor is gone; connect() makes another") from error
+        self.client = connect(self._app)
+
+
+def _patience(deadline: Deadline | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline.at - time.time()) + GRACE_S
+
+
+def _is_past(deadline: Deadline | None) -> bool:
+    return deadline is not None and time.time() >= deadline.at
+
+
+def _pause_before(deadline: Deadline | None, seconds: float) -> float:
+    return seconds if deadline is None else max(0.0, min(seconds, deadline.at - time.time()))
+
+
+def _late(i: int) -> DeadlineExceeded:
+    return DeadlineExceeded("the deadline passed before the item was scored", i)
+
+
+__all__ = ["RewardClient", "RewardService", "connect", "disconnect"]

@@ -1,0 +1,144 @@
+"""A service that runs as long as the command that started it: deploy, wait, drain, end.
+
+With a Ray of its own everything ends with the command. On a Ray that it joined the service stays,
+as `serve deploy` would leave it; which of the two it is, the command says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.schema import ServeDeploySchema
+
+from cluster.errors import ConfigError
+from cluster.serving import ray_services, ray_session
+from cluster.serving.deployment.deploy import check_resources, deploy, wait_until_running, with_keys
+from cluster.serving.draining import drain
+from cluster.serving.http.proxy_errors import set_proxy_errors
+
+Say = Callable[[str], None]
+
+
+def serve_until_signalled(
+    schema: ServeDeploySchema, address: str, timeout_s: float, drain_s: float, say: Say
+) -> None:
+    """Serve `schema` on a new Ray (`local`) or on the one at `address` until SIGINT or SIGTERM.
+
+    drain_s: seconds for what was accepted to be answered; a second signal ends at once.
+    Raises ConfigError or NotReady where it cannot be served.
+    """
+    schema, access = with_keys(schema)
+    with contextlib.ExitStack() as stack:
+        own = address == "local"
+        if own:
+            stack.enter_context(port_held(schema))
+            set_proxy_errors()
+            ray.init(address="local", include_dashboard=False)
+        else:
+            ray_session.join(address)
+            check_http_options(schema)
+        stack.callback(ray.shutdown)
+        stack.enter_context(_signals_interrupt())
+        check_resources(schema)
+        deploy(schema)
+        for line in wait_until_running(schema, timeout_s):
+            say(line)
+        at = ray.get_runtime_context().gcs_address
+        say(f"Serving {_where(schema)}, {access}, Ray at {at}. {_how_it_ends(schema, own)}")
+        if own:
+            names = [app.name for app in schema.applications]
+            stack.enter_context(ray_services.announced(at, names, _url(schema)))
+        with contextlib.suppress(KeyboardInterrupt):
+            _wait_for_signal()
+        if own:
+            say(f"Accepted work may end for {drain_s:g} s; a second signal ends it at once.")
+            with contextlib.suppress(KeyboardInterrupt):
+                drain(schema, drain_s)
+
+
+@contextmanager
+def port_held(schema: ServeDeploySchema) -> Iterator[None]:
+    """Nobody else serves at the file's host and port while the block runs.
+
+    Serve's proxies share a port with any other that asks for it, so that a second service would
+    get every other request of the first. Raises ConfigError where the port is taken.
+    """
+    if schema.proxy_location == "Disabled":
+        yield
+        return
+    host, port = schema.http_options.host, schema.http_options.port
+    try:
+        family, _, _, _, at = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as alone:  # a lingering connection of the past is no server
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(at)
+        held = socket.socket(family)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # Serve's proxy binds too
+        held.bind(at)
+    except OSError as error:
+        raise ConfigError(
+            f"port {port} of {host} cannot be used ({error.strerror}); end what serves there, or "
+            "give another by --port or http_options.port"
+        ) from None
+    with held:
+        yield
+
+
+def check_http_options(schema: ServeDeploySchema) -> None:
+    """Raises ConfigError where the Serve that runs already would ignore the file's host or port."""
+    client: Any = serve.context._get_global_client(raise_if_no_controller_running=False)
+    if client is None or schema.proxy_location == "Disabled":
+        return
+    running, wanted = client.http_config, schema.http_options
+    if (running.host, running.port) != (wanted.host, wanted.port):
+        raise ConfigError(
+            f"Serve runs on this Ray already, at {running.host}:{running.port}, and would ignore "
+            f"http_options {wanted.host}:{wanted.port}; give the same, or `serve shutdown` first"
+        )
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """SIGTERM as SIGINT: KeyboardInterrupt. Ray's own handler would end without any cleaning up."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {s: signal.signal(s, interrupt) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass  # while it was starting
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait_for_signal() -> None:
+    while True:
+        signal.pause()  # also returns for signals that Python code handles
+
+
+def _url(schema: ServeDeploySchema) -> str | None:
+    if schema.proxy_location == "Disabled":
+        return None
+    host = schema.http_options.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{schema.http_options.port}"
+
+
+def _where(schema: ServeDeploySchema) -> str:
+    url = _url(schema)
+    return "actor handles alone, without HTTP" if url is None else f"on {url}"
+
+
+def _how_it_ends(schema: ServeDeploySchema, own: bool) -> str:
+    if own:
+        return "Ctrl-C ends it."
+    return "It stays when this command ends; `serve shutdown` ends it."

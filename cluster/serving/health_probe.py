@@ -1,0 +1,81 @@
+"""What each replica of a deployment answers, each with a time limit of its own.
+
+One that hangs costs its own answer and nobody else's. Probes go past the queues and past routing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator
+from contextvars import Context
+from typing import Any
+
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+
+from cluster.errors import NotReady
+from cluster.serving.protocol import ServedModel
+from cluster.types import ModelInfo
+
+PROBE_S = 2.0
+"""Seconds in which a process's event loop answers, forward running or not."""
+FRESH_S = 1.0
+"""For so long one probe serves every caller, so that readiness is no amplifier."""
+
+
+async def each_answer(
+    handle: Any, method: str, timeout_s: float = PROBE_S
+) -> AsyncGenerator[Any, None]:
+    """The answers of `handle`'s running processes as they come; without those that fail."""
+    response = handle.broadcast(method)
+    with contextlib.suppress(RayError, RayServeException, TimeoutError):
+        # Serve's public way is one time limit for all, which one that hangs always reaches.
+        results = await asyncio.wait_for(response._fetch_replica_results_async(), timeout_s)
+        asked = [asyncio.ensure_future(result.get_async()) for result in results]
+        try:
+            for answer in asyncio.as_completed(asked, timeout=timeout_s):
+                with contextlib.suppress(RayError, RayServeException):
+                    yield await answer
+        finally:
+            for each in asked:
+                each.cancel()
+
+
+class ModelProbe:
+    """What a replica that is well serves. fresh_s: how old the answer of `info` may be."""
+
+    def __init__(self, replicas: Any, fresh_s: float = FRESH_S, timeout_s: float = PROBE_S) -> None:
+        self._replicas = replicas
+        self._fresh_s = fresh_s
+        self._timeout_s = timeout_s
+        self._probing: asyncio.Task[ServedModel | None] | None = None
+        self._since = 0.0
+
+    async def info(self) -> ModelInfo:
+        """Of the first to answer. Raises NotReady where none does in time."""
+        now = time.monotonic()
+        if self._probing is None or (self._probing.done() and now - self._since > self._fresh_s):
+            self._since = now
+            # An empty context: Serve would cancel the probe with the request that began it.
+            self._probing = asyncio.create_task(self._first(), context=Context())
+        return _required(await asyncio.shield(self._probing)).info
+
+    async def served(self) -> ServedModel:
+        """As `info`, asked now. Raises NotReady."""
+        return _required(await self._first())
+
+    async def _first(self) -> ServedModel | None:
+        answers = each_answer(self._replicas, "served", self._timeout_s)
+        async with contextlib.aclosing(answers):
+            async for answer in answers:
+                if isinstance(answer, ServedModel):
+                    return answer
+        return None
+
+
+def _required(found: ServedModel | None) -> ServedModel:
+    if found is None:
+        raise NotReady("no replica answers; see the replicas' log")
+    return found

@@ -1,0 +1,62 @@
+"""The outermost layer: request ids, the log line of every request, and what nobody foresaw.
+
+Pure ASGI. Never reads a body and never logs a path's variable part, a query or a header.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cluster.errors import RewardError
+from cluster.serving.http.errors import internal_response
+from cluster.serving.http.request_id import HEADER, sound_id
+from cluster.serving.logs import LOGGER, event
+from cluster.serving.metrics import ServingMetrics
+
+
+class RequestMiddleware:
+    """Wraps the app. echo_id: whether the answer gets the header here; Serve's proxy adds it too,
+    and then it would stand there twice."""
+
+    def __init__(self, app: ASGIApp, metrics: ServingMetrics, echo_id: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._echo_id = echo_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = sound_id(Headers(scope=scope))
+        scope.setdefault("state", {})["request_id"] = request_id
+        started, status = time.perf_counter(), 0
+
+        async def outward(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if self._echo_id:
+                    MutableHeaders(scope=message)[HEADER] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, outward)
+        except Exception:
+            self._metrics.error(RewardError.code)
+            logging.getLogger(LOGGER).exception("request %s failed", request_id)
+            if status:  # half an answer is out; the server must break the connection
+                raise
+            await internal_response(request_id)(scope, receive, outward)
+        finally:
+            event(
+                "http_request",
+                request_id=request_id,
+                method=scope["method"],
+                route=getattr(scope.get("route"), "path", None),
+                status=status,
+                seconds=time.perf_counter() - started,
+            )

@@ -1,0 +1,76 @@
+"""What Serve's own HTTP proxy does beside the Ingress: 503 in the JSON contract, sound request ids.
+
+When an Ingress process dies, its proxy has nothing to pass on and the caller would get a bare text
+`500`; a request id that is no text would be a `500` as well, and any other strange one would be
+echoed as it came. This middleware runs inside the proxy and before it. Serve takes it from an
+environment variable of the node that the proxy runs on, so it is set before Ray starts there:
+`set_proxy_errors` does for a Ray that this process starts, `ray start` needs
+`export {VARIABLE}={MIDDLEWARES}`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cluster.errors import NotReady
+from cluster.serving.http.errors import error_response
+from cluster.serving.http.request_id import sound_id, with_id
+
+VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
+MIDDLEWARES = "cluster.serving.http.proxy_errors:middlewares"
+OF_THE_PROXY = (408, 503)
+"""Statuses that Serve's proxy answers by itself, as text."""
+
+
+class ProxyErrors:
+    """Answers where the app has not, and instead of the proxy's own texts."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = replaced = False
+        request_id = sound_id(Headers(scope=scope))
+        scope = {**scope, "headers": with_id(scope["headers"], request_id)}
+
+        async def outward(message: Message) -> None:
+            nonlocal started, replaced
+            if message["type"] == "http.response.start":
+                started = True
+                replaced = _is_proxys_own(message)
+            if not replaced:
+                await send(message)
+
+        await self._app(scope, receive, outward)
+        if replaced or not started:
+            await _unavailable(request_id)(scope, receive, send)
+
+
+def middlewares() -> list[Middleware]:
+    """Called by Serve in each proxy."""
+    return [Middleware(ProxyErrors)]
+
+
+def set_proxy_errors() -> None:
+    """For a Ray that this process is about to start; keeps what the user has set."""
+    os.environ.setdefault(VARIABLE, MIDDLEWARES)
+
+
+def _is_proxys_own(start: Message) -> bool:
+    kind = Headers(raw=list(start.get("headers", ()))).get("content-type", "")
+    return start["status"] in OF_THE_PROXY and not kind.startswith("application/json")
+
+
+def _unavailable(request_id: str) -> Response:
+    error = NotReady("the process that was answering is gone or not there yet; ask again")
+    answer = error_response(error, request_id)
+    answer.headers["Retry-After"] = "1"
+    return answer

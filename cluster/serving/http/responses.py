@@ -1,0 +1,84 @@
+"""Results -> the JSON body of /v1/score and /v1/rank, and its status.
+
+200 as soon as one reward is there (or none was asked for): the failed items carry their errors.
+Where nothing could be scored the whole call has failed, with the status of the error that stands
+for it (`errors.worst`) and every item's error in `results`. Shape legend: N rewards asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import Response
+from pydantic_core import to_json
+
+from cluster.errors import Overloaded, RewardError
+from cluster.serving.http.errors import detail, error_response, representative_error, retry_after
+from cluster.serving.http.requests import QueryItem
+from cluster.types import Score
+
+Result = Score | RewardError
+
+
+def score_response(
+    wanted_N: Sequence[QueryItem], results_N: Sequence[Result], request_id: str
+) -> Response:
+    """Results in the order of the request."""
+    entries = [_entry(w, r) for w, r in zip(wanted_N, results_N, strict=True)]
+    return _response("results", entries, wanted_N, results_N, request_id)
+
+
+def rank_response(
+    wanted_N: Sequence[QueryItem], results_N: Sequence[Result], request_id: str
+) -> Response:
+    """Best first; equal rewards in the request's order; errors last."""
+    order = sorted(range(len(results_N)), key=lambda i: _rank(results_N[i]))
+    entries = [_entry(wanted_N[i], results_N[i]) for i in order]
+    return _response("ranking", entries, wanted_N, results_N, request_id)
+
+
+def _response(
+    name: str,
+    entries: list[dict[str, Any]],
+    wanted_N: Sequence[QueryItem],
+    results: Sequence[Result],
+    request_id: str,
+) -> Response:
+    errors = [
+        result.at(wanted.item)
+        for wanted, result in zip(wanted_N, results, strict=True)
+        if isinstance(result, RewardError)
+    ]
+    if errors and len(errors) == len(results):
+        return error_response(representative_error(errors), request_id, entries)
+    refused = next((error for error in errors if isinstance(error, Overloaded)), None)
+    headers = None if refused is None else retry_after(refused)
+    scores = [result for result in results if isinstance(result, Score)]
+    body = {
+        "model": _common([score.model for score in scores]),
+        "revision": _common([score.revision for score in scores]),
+        name: entries,
+    }
+    return Response(to_json(body), headers=headers, media_type="application/json")
+
+
+def _entry(wanted: QueryItem, result: Result) -> dict[str, Any]:
+    entry: dict[str, Any] = {"item": wanted.item}
+    if wanted.response is not None:
+        entry["response"] = wanted.response
+    if isinstance(result, RewardError):
+        entry["error"] = detail(result.at(wanted.item))
+        return entry
+    for name in Score.__slots__:
+        entry[name] = getattr(result, name)
+    return entry
+
+
+def _rank(result: Result) -> float:
+    return -result.reward if isinstance(result, Score) else float("inf")
+
+
+def _common(values: Sequence[str]) -> str | None:
+    """The value that all share; None while new weights replace old ones, or for no values."""
+    return values[0] if values and all(value == values[0] for value in values) else None

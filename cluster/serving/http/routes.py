@@ -1,0 +1,154 @@
+"""The project's own routes: score, rank, model, health.
+
+A route reads, asks the scorer and renders; each of the three is a module of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from cluster.config import HttpConfig
+from cluster.errors import NotReady, RewardError
+from cluster.serving.http import schemas
+from cluster.serving.http.api_keys import KeyRing
+from cluster.serving.http.auth import require_key
+from cluster.serving.http.body import BodyReader, parse_object
+from cluster.serving.http.errors import (
+    MEANING,
+    error_response,
+    error_statuses,
+    request_id_of,
+)
+from cluster.serving.http.request_limit import RequestLimit
+from cluster.serving.http.requests import ScoreQuery, rank_ask, score_ask
+from cluster.serving.http.responses import rank_response, score_response
+from cluster.serving.http.scorer import Scorer
+from cluster.serving.metrics import ServingMetrics
+from cluster.types import ModelInfo, Score
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the routes of any dialect work with."""
+
+    scorer: Scorer
+    config: HttpConfig
+    metrics: ServingMetrics
+    keys: KeyRing
+    door: RequestLimit
+    bodies: BodyReader
+
+    async def body(self, request: Request) -> dict[str, Any]:
+        """The request's JSON object, within the limits."""
+        return parse_object(await self.bodies.read(request))
+
+    async def results(self, ask: ScoreQuery) -> list[Score | RewardError]:
+        """A result for all that is wanted, in order. Raises where the door is shut."""
+        with self.door.passed(ask.least_tokens):
+            return await self._results(ask)
+
+    async def _results(self, ask: ScoreQuery) -> list[Score | RewardError]:
+        results: dict[int, Score | RewardError] = {}
+        sound = {}
+        for i, wanted in enumerate(ask.wanted):
+            if isinstance(wanted.conversation, RewardError):
+                results[i] = wanted.conversation
+                self.metrics.error(wanted.conversation.code)
+            else:
+                sound[i] = wanted.conversation
+        if sound:
+            scored = await self.scorer.score(
+                list(sound.values()), priority=ask.priority, deadline_s=ask.deadline_s
+            )
+            results |= zip(sound, scored, strict=True)
+        return [results[i] for i in range(len(ask.wanted))]
+
+
+def native_routes(service: Service) -> APIRouter:
+    """The routes under /v1, which want a key, and those for probes, which do not."""
+    routes = APIRouter()
+    routes.include_router(_health(service))
+    routes.include_router(_v1(service))
+    return routes
+
+
+def _v1(service: Service) -> APIRouter:
+    config = service.config
+    key = Depends(require_key(service.keys, config.open_to_network))
+    routes = APIRouter(prefix="/v1", dependencies=[key], tags=["rewards"], responses=_failures())
+
+    @routes.post(
+        "/score",
+        summary="Score conversations",
+        response_model=schemas.ScoreResponse,
+        openapi_extra=schemas.request_body(schemas.ScoreRequest, schemas.SCORE_EXAMPLE),
+    )
+    async def score(request: Request) -> Response:
+        """A reward for every conversation, in order; an item that cannot be scored carries its
+        error and harms no other. If nothing can be scored, the call fails with the error's status,
+        the moment's (429, 503, 504) before the items' own, and lists every item's error."""
+        ask = score_ask(await service.body(request), config)
+        results = await service.results(ask)
+        return score_response(ask.wanted, results, request_id_of(request))
+
+    @routes.post(
+        "/rank",
+        summary="Rank responses to one prompt",
+        response_model=schemas.RankResponse,
+        openapi_extra=schemas.request_body(schemas.RankRequest, schemas.RANK_EXAMPLE),
+    )
+    async def rank(request: Request) -> Response:
+        """The responses best first; of equal rewards the one given first; errors last."""
+        ask = rank_ask(await service.body(request), config)
+        results = await service.results(ask)
+        return rank_response(ask.wanted, results, request_id_of(request))
+
+    @routes.get("/model", summary="The served model")
+    async def model() -> ModelInfo:
+        """What a replica has loaded."""
+        return await service.scorer.info()
+
+    return routes
+
+
+def _health(service: Service) -> APIRouter:
+    routes = APIRouter(tags=["health"])
+
+    @routes.head("/healthz", include_in_schema=False, response_model=None)
+    @routes.get("/healthz", summary="The process answers")
+    async def healthz() -> schemas.Health:
+        """200 as long as this process runs."""
+        return schemas.Health(status="ok")
+
+    @routes.head("/readyz", include_in_schema=False, response_model=None)
+    @routes.get(
+        "/readyz",
+        summary="A replica serves",
+        response_model=schemas.Health,
+        responses=_failures(503),
+    )
+    async def readyz(request: Request) -> Response | schemas.Health:
+        """200 once a replica can score, 503 until then, whenever there is none, and once the
+        service is about to end."""
+        if not service.door.draining and await service.scorer.ready():
+            return schemas.Health(status="ready")
+        # Answered, not raised: an orchestrator's probes are no errors to count.
+        no_replica = NotReady("no replica serves yet; wait, or see the replicas' log")
+        return error_response(no_replica, request_id_of(request))
+
+    return routes
+
+
+def _failures(*only: int) -> dict[int | str, dict[str, Any]]:
+    """Error responses for the OpenAPI document, from the error classes themselves."""
+    return {
+        status: {
+            "model": schemas.ErrorResponse,
+            "description": f"{MEANING[status]} Codes: {', '.join(f'`{c}`' for c in codes)}.",
+        }
+        for status, codes in error_statuses().items()
+        if not only or status in only
+    }

@@ -1,0 +1,64 @@
+"""Serve's router for the replicas: the batcher says which one, and none is asked first.
+
+`handle.choose_replica(pool=...)` takes the replica that the `Roster` ranks first, and
+`handle.choose_replica(only=replica_id)` that very one. Serve itself would ask a replica for its
+queue length and then for a slot, each a round trip that waits as long as the replica hangs. The
+batcher has counted what it sent, so nothing is asked: a choice waits for no other process, and no
+slot is left reserved by a batcher that died. What a replica cannot take waits inside it.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from ray.serve.request_router import (
+    FIFOMixin,
+    PendingRequest,
+    RequestRouter,
+    RunningReplica,
+)
+
+PING_DEADLINE_S = 1.0
+
+
+class UnaskedReplica(RunningReplica):
+    """A replica that is sent batches without a reservation."""
+
+    async def reserve_slot(self, request_metadata: Any) -> tuple[str, Any]:
+        """An empty token: at its arrival the batch takes a slot like any other request."""
+        from ray.serve._private.common import ReplicaQueueLengthInfo
+
+        return "", ReplicaQueueLengthInfo(accepted=True, num_ongoing_requests=0)
+
+    async def release_slot(self, slot_token: str) -> Any:
+        """Nothing was reserved."""
+        return None
+
+    async def get_queue_len(self, *, deadline_s: float) -> int:
+        """What the batcher has counted is better, and costs no round trip."""
+        return 0
+
+    async def ping(self) -> None:
+        """Returns once the process has answered. Raises RayActorError where it cannot."""
+        await super().get_queue_len(deadline_s=PING_DEADLINE_S)
+
+
+class RosterRouter(FIFOMixin, RequestRouter):
+    """FIFOMixin: without it, calls that share a Serve request id would wait forever."""
+
+    def create_replica_wrapper(self, replica_info: Any) -> RunningReplica:
+        return UnaskedReplica(replica_info)
+
+    async def choose_replicas(
+        self,
+        candidate_replicas: list[RunningReplica],
+        pending_request: PendingRequest | None = None,
+    ) -> list[list[RunningReplica]]:
+        """One replica; any where the caller has no wish, or its wish is gone."""
+        kwargs = pending_request.kwargs if pending_request else {}
+        if (pool := kwargs.get("pool")) is not None:
+            return [[pool.first(candidate_replicas)]]
+        only = kwargs.get("only")
+        wanted = [r for r in candidate_replicas if r.replica_id.unique_id == only]
+        return [[random.choice(wanted or candidate_replicas)]]

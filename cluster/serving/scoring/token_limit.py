@@ -1,0 +1,31 @@
+"""Most tokens of one call, counted while it is encoded window by window.
+
+Knows nothing of conversations; what a request holds at least is `http.requests`' to tell.
+"""
+
+from __future__ import annotations
+
+from cluster.errors import TooLong
+
+
+class CallTokens:
+    """Of one call. too_many: raised by `add`, and what the whole call then ends with."""
+
+    def __init__(self, limit: int | None) -> None:
+        self.too_many = too_many_tokens(limit or 0)
+        self._limit = limit
+        self._n = 0
+
+    def add(self, n: int) -> None:
+        """Raises `too_many` once the call holds more than its limit."""
+        self._n += n
+        if self._limit is not None and self._n > self._limit:
+            raise self.too_many
+
+
+def too_many_tokens(limit: int) -> TooLong:
+    """For a request as a whole."""
+    return TooLong(
+        f"the request holds more than {limit} tokens, a shared prompt counted for each of its "
+        "responses; split it, or raise http.max_tokens_per_request"
+    )

@@ -1,0 +1,124 @@
+"""Windows of a call, scored: encode, submit, and encode again what a replica refuses.
+
+A replica that serves another tokenizer refuses ids that were made for the old one; they are made
+anew for what is served now. Windows of all calls share the room of their priority, so that less
+urgent calls hold up no others. Knows nothing of HTTP, actors or queues.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from cluster.engine.encoding.encoder import ChatEncoder
+from cluster.errors import DeadlineExceeded, EncoderChanged, RewardError
+from cluster.serving.batching.batcher_client import BatcherClient
+from cluster.serving.batching.retry import pause_s
+from cluster.serving.call_options import CallOptions
+from cluster.serving.deadline import pause
+from cluster.serving.scoring.served_encoder import ServedEncoder
+from cluster.serving.scoring.token_limit import CallTokens
+from cluster.types import Encoding, Score
+
+Item = Score | RewardError
+Emit = Callable[[int, Item], None]
+
+WINDOWS_PER_PRIORITY = 1000
+"""Of all calls of one priority in this process, so that less urgent ones hold up no others."""
+
+
+class WindowScorer:
+    """Scores windows through `submitter`; one serves many calls at once."""
+
+    def __init__(self, submitter: BatcherClient) -> None:
+        self.encoder = ServedEncoder(submitter.served)
+        self._submitter = submitter
+        self._room: dict[int, asyncio.Semaphore] = {}
+
+    async def score(
+        self,
+        window: Mapping[int, Any],
+        terms: CallOptions,
+        emit: Emit,
+        stream: bool,
+        tokens: CallTokens,
+    ) -> None:
+        """A result for each conversation of `window`, under the same index.
+
+        tokens: of the call; the window's are added to them. Raises the RewardError that is the
+        result of all that have none yet.
+        """
+        async with self._turn(terms):
+            await self._score(dict(window), terms, emit, stream, tokens)
+
+    async def _score(
+        self,
+        pending: dict[int, Any],
+        terms: CallOptions,
+        emit: Emit,
+        stream: bool,
+        tokens: CallTokens,
+    ) -> None:
+        encoder = await self.encoder.get(terms.deadline)
+        for attempt in itertools.count():
+            encoded = await _encoded(encoder, pending, terms.deadline)
+            bad = {i: e for i, e in encoded.items() if isinstance(e, RewardError)}
+            if bad and not await self.encoder.confirmed(encoder, terms.deadline):
+                encoder = await self.encoder.get(terms.deadline)
+                continue
+            for i, error in bad.items():
+                emit(i, error)
+            sound = {i: e for i, e in encoded.items() if isinstance(e, Encoding)}
+            if attempt == 0:
+                tokens.add(sum(encoding.n_tokens for encoding in sound.values()))
+            stale: dict[int, EncoderChanged] = {}
+            results = self._submitter.results(
+                sound, terms.priority, terms.deadline, stream, terms.job
+            )
+            async for i, item in results:
+                if isinstance(item, EncoderChanged):
+                    stale[i] = item
+                else:
+                    emit(i, item)
+            if not stale:
+                return
+            fresh = await self.encoder.refresh(terms.deadline)
+            # Where the replica that was asked agrees with the old encoder, or the next one refuses
+            # the new one, a roll is under way.
+            why = next(iter(stale.values()))
+            rolling = fresh is encoder or attempt > 0
+            if rolling and not await pause(pause_s(why, attempt), terms.deadline):
+                for i, error in stale.items():
+                    emit(i, error)
+                return
+            pending, encoder = {i: pending[i] for i in stale}, fresh
+
+    @asynccontextmanager
+    async def _turn(self, terms: CallOptions) -> AsyncIterator[None]:
+        """Wait for room among the windows of this priority. Raises DeadlineExceeded."""
+        room = self._room.setdefault(terms.priority, asyncio.Semaphore(WINDOWS_PER_PRIORITY))
+        try:
+            async with asyncio.timeout_at(terms.deadline):
+                await room.acquire()
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed before the item's turn came") from None
+        try:
+            yield
+        finally:
+            room.release()
+
+
+async def _encoded(
+    encoder: ChatEncoder, conversations: Mapping[int, Any], deadline: float | None
+) -> dict[int, Encoding | RewardError]:
+    """In a thread. Raises DeadlineExceeded, and then starts nothing or leaves it to itself."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            await asyncio.sleep(0)  # a deadline that is past comes through here
+            made = await asyncio.to_thread(encoder.encode_all, list(conversations.values()))
+    except TimeoutError:
+        raise DeadlineExceeded("the deadline passed before the item was encoded") from None
+    return dict(zip(conversations, made, strict=True))

@@ -1,0 +1,177 @@
+"""The client actor over a running service of fake GPUs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+from ray.exceptions import TaskCancelledError
+from support.serving import PATIENCE_S, sequences, service
+
+from cluster.config import ClusterConfig, EngineConfig
+from cluster.engine.encoding.encoder import ChatEncoder
+from cluster.errors import DeadlineExceeded, InvalidInput, RewardError
+from cluster.serving.client.connect import RewardService, connect
+from cluster.serving.names import NAMESPACE
+from cluster.serving.replica.backends import fake_reward
+from cluster.types import Score
+
+pytestmark = pytest.mark.ray
+
+APP = "client"
+PROMPT = [{"role": "user", "content": "What is 2 + 2?"}]
+
+
+@pytest.fixture(scope="module")
+def client(ray_cluster: Cluster, configure: Callable[..., ClusterConfig]) -> Iterator[Any]:
+    with service(configure(), APP, {"num_replicas": 2}) as actor:
+        yield actor
+
+
+@pytest.fixture(scope="module")
+def encoder(byte_tokenizer: str) -> ChatEncoder:
+    return ChatEncoder.load(EngineConfig(model=byte_tokenizer))
+
+
+def get(ref: Any) -> Any:
+    return ray.get(ref, timeout=PATIENCE_S)
+
+
+def expected(encoder: ChatEncoder, conversations: list[Any]) -> list[float]:
+    return [fake_reward(encoder.encode(c).input_ids, "r1") for c in conversations]
+
+
+def rewards(items: list[Score | RewardError]) -> list[float | str]:
+    return [item.reward if isinstance(item, Score) else item.code for item in items]
+
+
+def test_every_form_of_a_conversation_is_scored_in_order(client: Any, encoder: ChatEncoder) -> None:
+    conversations: list[Any] = [
+        [*PROMPT, {"role": "assistant", "content": "4"}],
+        (PROMPT, "5"),
+        "<|begin_of_text|>templated",
+        [1, 2, 3],
+        np.arange(5),
+    ]
+    scores = get(client.score.remote(conversations))
+    assert rewards(scores) == expected(encoder, conversations)
+    assert {score.revision for score in scores} == {"r1"}
+    assert [score.n_tokens for score in scores] == [
+        encoder.encode(c).n_tokens for c in conversations
+    ]
+
+
+def test_refs_to_the_call_an_item_or_token_ids_are_scored_like_the_things_themselves(
+    client: Any, encoder: ChatEncoder
+) -> None:
+    ids = np.arange(1000, dtype=np.int32) % 250
+    items = [ray.put(ids), ray.put((PROMPT, "4")), "text"]
+    plain = expected(encoder, [ids, (PROMPT, "4"), "text"])
+    assert rewards(get(client.score.remote(items))) == plain
+    assert rewards(get(client.score.remote(ray.put([ids, "text"])))) == [plain[0], plain[2]]
+
+
+def test_a_group_is_scored_like_its_conversations_one_by_one(
+    client: Any, encoder: ChatEncoder
+) -> None:
+    responses = ["4", "5", "4"]
+    scores = get(client.score_group.remote(PROMPT, responses))
+    assert rewards(scores) == expected(encoder, [(PROMPT, r) for r in responses])
+
+
+def test_a_bad_item_is_an_error_in_its_place_and_harms_no_other(client: Any) -> None:
+    items = get(client.score.remote(["a", [], "b", [{"role": "user", "content": 5}], [10**6]]))
+    assert [isinstance(item, Score) for item in items] == [True, False, True, False, False]
+    assert [(item.code, item.item) for item in items if isinstance(item, RewardError)] == [
+        ("invalid_input", 1),
+        ("invalid_input", 3),
+        ("invalid_input", 4),
+    ]
+
+
+def test_strict_raises_the_first_error(client: Any) -> None:
+    with pytest.raises(InvalidInput, match="item 1"):
+        get(client.score.remote(["a", [], 5], strict=True))
+    with pytest.raises(InvalidInput, match="item 1") as caught:
+        RewardService(client=client).score(["a", []], strict=True)
+    assert type(caught.value) is InvalidInput, "the facade unwraps Ray's error"
+
+
+def test_a_bare_string_in_place_of_the_list_is_refused(client: Any) -> None:
+    with pytest.raises(InvalidInput, match="list"):
+        get(client.score.remote("just one chat"))
+
+
+def test_the_empty_call_has_the_empty_answer(client: Any) -> None:
+    assert get(client.score.remote([])) == []
+
+
+def test_a_stream_yields_every_item_once(client: Any, encoder: ChatEncoder) -> None:
+    rng = np.random.default_rng(1)
+    ids: list[Any] = sequences(100, rng)
+    stream = client.score_stream.options(num_returns="streaming").remote([*ids, []])
+    pairs = [ray.get(ref) for ref in stream]
+    assert sorted(i for i, _ in pairs) == list(range(101))
+    found = dict(pairs)
+    assert [found[i].reward for i in range(100)] == expected(encoder, ids)
+    assert isinstance(found[100], InvalidInput)
+
+
+def test_a_stream_survives_the_death_of_its_client_actor(client: Any, encoder: ChatEncoder) -> None:
+    ids: list[Any] = sequences(400, np.random.default_rng(2))
+    found: dict[int, Any] = {}
+    for i, item in RewardService(client=client).stream(ids):
+        assert i not in found, "yielded twice"
+        found[i] = item
+        if len(found) == 50:
+            ray.kill(client, no_restart=False)
+    assert [found[i].reward for i in range(400)] == expected(encoder, ids)
+
+
+def test_an_expired_call_is_answered_with_the_reason(client: Any) -> None:
+    (ids,) = sequences(1, np.random.default_rng(3))
+    (item,) = get(client.score.remote([ids], deadline_s=0.0))
+    assert isinstance(item, DeadlineExceeded)
+    assert item.item == 0
+
+
+def test_a_cancelled_future_ends_and_the_service_goes_on(client: Any) -> None:
+    ref = client.score.remote(sequences(500, np.random.default_rng(4)))
+    ray.cancel(ref)
+    with pytest.raises(TaskCancelledError):
+        get(ref)
+    assert len(get(client.score.remote(["after"]))) == 1
+
+
+def test_the_same_name_is_the_same_actor_from_any_namespace(client: Any) -> None:
+    again = connect(APP, name=APP, detached=False)
+    assert again._actor_id == client._actor_id
+    assert ray.get_actor(f"{APP}/{APP}", namespace=NAMESPACE)._actor_id == client._actor_id
+
+
+def test_an_actor_of_the_node_is_found_by_every_caller_there(client: Any) -> None:
+    first = connect(APP, name="of-node", per_node=True, detached=False)
+    second: Any = connect(APP, name="of-node", per_node=True, detached=False)
+    assert first._actor_id == second._actor_id
+    assert len(get(second.score.remote(["a"]))) == 1
+    ray.kill(second)
+
+
+def test_many_threads_share_one_facade(client: Any, encoder: ChatEncoder) -> None:
+    facade = RewardService(client=client)
+    answers: dict[int, list[float | str]] = {}
+
+    def ask(n: int) -> None:
+        answers[n] = rewards(facade.score([f"text {n}", "shared"]))
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert answers == {n: expected(encoder, [f"text {n}", "shared"]) for n in range(8)}

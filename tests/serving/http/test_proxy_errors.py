@@ -1,0 +1,120 @@
+"""A dying Ingress: its callers get 503 in the JSON contract, and others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from ray.cluster_utils import Cluster
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
+from support.gate import Gate, gated
+from support.processes import actors, kill
+from support.serving import PATIENCE_S, sequences, service, until
+
+from cluster.config import ClusterConfig
+from cluster.serving.http.proxy_errors import ProxyErrors
+from cluster.serving.replica.backends import fake_reward
+
+APP = "dying-ingress"
+
+
+async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+    """What Serve's proxy does for a request whose replica died."""
+
+
+async def text_503(scope: Scope, receive: Receive, send: Send) -> None:
+    headers = [(b"content-type", b"text/plain")]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": b"no replica"})
+
+
+@pytest.mark.parametrize("app", [silent, text_503])
+def test_what_the_proxy_answers_by_itself_is_a_503_in_the_json_contract(app: object) -> None:
+    answer = TestClient(ProxyErrors(app)).get("/x", headers={"X-Request-Id": "abc"})  # type: ignore[arg-type]
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "not_ready"
+    assert answer.json()["request_id"] == "abc"
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_the_apps_own_answers_pass_unchanged() -> None:
+    async def json_503(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    answer = TestClient(ProxyErrors(json_503)).get("/x")
+    assert (answer.status_code, answer.json()) == (503, {})
+
+
+@pytest.mark.parametrize("given", [b"\xff\xfe", b"x" * 129, b"<script>", b""])
+def test_a_strange_request_id_gives_way_to_one_that_all_use(given: bytes) -> None:
+    seen: list[bytes] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.extend(value for name, value in scope["headers"] if name == b"x-request-id")
+        await text_503(scope, receive, send)
+
+    answer = TestClient(ProxyErrors(app)).get("/x", headers=[(b"X-Request-Id", given)])
+    (used,) = seen
+    assert used != given
+    assert answer.json()["request_id"] == used.decode()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_an_ingress_killed_under_load_answers_503_and_is_replaced(
+    ray_cluster: Cluster,
+    configure: Callable[..., ClusterConfig],
+    http_port: int,
+    tmp_path: Path,
+) -> None:
+    gate = Gate(tmp_path)
+    rng = np.random.default_rng(0)
+    bodies = [sequences(8, rng) for _ in range(16)]
+    with (
+        service(configure(), APP, {"num_replicas": 1}, gated(gate), route_prefix="/"),
+        httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=PATIENCE_S) as http,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        until(lambda: http.get("/readyz").status_code == 200)
+
+        def score(ids: list[np.ndarray]) -> httpx.Response:
+            items = [{"ids": each.tolist()} for each in ids]
+            return http.post("/v1/score", json={"conversations": items})
+
+        gate.shut()
+        try:
+            asked = [pool.submit(score, ids) for ids in bodies]
+            until(lambda: gate.n_held > 0)  # one request at least waits within the Ingress
+            kill(*actors("Ingress", APP).values())
+            until(lambda: any(each.done() for each in asked))
+        finally:
+            gate.open()
+        answers = [each.result() for each in asked]
+        lost = [answer for answer in answers if answer.status_code != 200]
+        assert lost
+        for answer in lost:
+            assert answer.status_code == 503, answer.text
+            assert answer.json()["error"]["code"] == "not_ready"
+        for ids, answer in zip(bodies, answers, strict=True):
+            if answer.status_code == 200:
+                assert rewards(answer) == [fake_reward(each, "r1") for each in ids]
+        until(lambda: score(bodies[0]).status_code == 200)
+        assert rewards(score(bodies[1])) == [fake_reward(each, "r1") for each in bodies[1]]
+
+
+def rewards(answer: httpx.Response) -> list[float]:
+    return [item["reward"] for item in answer.json()["results"]]
+
+
+def test_an_ingress_drains_for_as_long_as_a_request_may_last() -> None:
+    from cluster.serving.app import ingress_options
+
+    config = ClusterConfig()
+    assert ingress_options(config)["graceful_shutdown_timeout_s"] > config.http.deadline_s
