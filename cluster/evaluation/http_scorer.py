@@ -12,7 +12,14 @@ from typing import Any
 
 import httpx
 
-from cluster.errors import ConfigError, InvalidInput, NotReady, RewardError, all_error_classes
+from cluster.errors import (
+    ConfigError,
+    InvalidInput,
+    NotReady,
+    RewardError,
+    TooLong,
+    all_error_classes,
+)
 from cluster.types import Conversation, Score
 
 _ERRORS = {cls.code: cls for cls in all_error_classes()}
@@ -41,7 +48,19 @@ class HttpScorer:
         return cls(httpx.Client(base_url=url, headers=headers, timeout=patience_s), patience_s)
 
     def __call__(self, conversations: Sequence[Conversation]) -> list[Score | RewardError]:
-        """The score or the error of each, in order. Raises NotReady, ConfigError (a wrong key)."""
+        """The score or the error of each, in order. Raises NotReady, ConfigError (a wrong key).
+
+        A call that is too large as a whole is made in halves.
+        """
+        try:
+            return self._answered(conversations)
+        except TooLong:
+            if len(conversations) == 1:
+                raise
+        half = len(conversations) // 2
+        return [*self(conversations[:half]), *self(conversations[half:])]
+
+    def _answered(self, conversations: Sequence[Conversation]) -> list[Score | RewardError]:
         body = {"conversations": [as_json(one) for one in conversations]}
         end = time.monotonic() + self._patience_s
         while True:
@@ -61,7 +80,8 @@ class HttpScorer:
         except ValueError:
             found = {}
         if answer.status_code in (401, 403):
-            raise ConfigError(f"{self._url} wants another key; give one with --api-key")
+            reason = (found.get("error") or {}).get("message", "not authorized")
+            raise ConfigError(f"{self._url}: {reason}; a key is given with --api-key")
         if "results" in found and len(found["results"]) == n:
             results = [_result(entry) for entry in found["results"]]
             if any(isinstance(one, RewardError) and one.retryable for one in results):

@@ -7,6 +7,7 @@ the next is asked, and a run that was killed resumes there when it is given agai
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -102,7 +103,10 @@ def evaluate(
         if out is not None:
             stack.enter_context(output_lock(out))
             claim(out, made_from)
-        found = [_run(one, chosen, sources, out, strict, window, on_window) for one in asked]
+        found = []
+        for one in asked:
+            found.append(_run(one, chosen, sources, out, strict, window, on_window))
+            gc.collect()  # the model's weights, before the next one's
     done = tuple(
         _result(one, chosen, identity, verdicts, seed, resamples)
         for one, (identity, verdicts) in zip(asked, found, strict=True)

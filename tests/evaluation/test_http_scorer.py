@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -18,6 +18,8 @@ from cluster.serving.http.app import build_http_app
 from cluster.types import Conversation, Message, Score
 
 CHAT = [Message(role="user", content="Hi"), Message(role="assistant", content="Hello!")]
+LOCAL = "http://localhost"
+"""A service without keys answers to this machine alone."""
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def behind() -> FakeScorer:
 
 @pytest.fixture
 def client(behind: FakeScorer) -> Iterator[Any]:
-    with TestClient(build_http_app(behind, HttpConfig())) as client:
+    with TestClient(build_http_app(behind, HttpConfig()), base_url=LOCAL) as client:
         yield client
 
 
@@ -66,6 +68,13 @@ def test_a_busy_service_is_asked_again(client: Any, behind: FakeScorer) -> None:
     assert len(pauses) == 3
 
 
+def test_a_call_that_is_too_large_is_made_in_halves(behind: FakeScorer) -> None:
+    with TestClient(build_http_app(behind, HttpConfig(max_items=2)), base_url=LOCAL) as client:
+        found = HttpScorer(cast(Any, client), 60.0)([CHAT] * 5)
+    assert all(isinstance(one, Score) for one in found)
+    assert [len(asked) for asked, _, _ in behind.asked] == [2, 1, 2]
+
+
 def answering(answer: httpx.Response | Exception, patience_s: float = 0.0) -> HttpScorer:
     def handle(request: httpx.Request) -> httpx.Response:
         if isinstance(answer, Exception):
@@ -82,7 +91,7 @@ def answering(answer: httpx.Response | Exception, patience_s: float = 0.0) -> Ht
         (httpx.ConnectError("refused"), NotReady, "did not answer for 0 s: refused"),
         (httpx.Response(503, text="<html>"), NotReady, "answered 503, not as a reward service"),
         (httpx.Response(200, json={"results": []}), NotReady, "answered 200, not as"),
-        (httpx.Response(401, json={}), ConfigError, "wants another key"),
+        (httpx.Response(401, json={}), ConfigError, "not authorized; a key is given"),
         (
             httpx.Response(413, json={"error": {"code": "too_long", "message": "body"}}),
             InvalidInput,

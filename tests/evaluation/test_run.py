@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -121,6 +124,46 @@ def test_a_killed_run_resumes_and_ends_with_the_same_bytes(tmp_path: Path) -> No
     assert [line["line"] for line in lines] == list(range(1, 10))
     assert lines[0]["rewards"] == [1.0, 3.0]
     assert lines[3]["error"]["code"] == "invalid_input"
+
+
+FROZEN = """
+import sys, time
+from pathlib import Path
+from support.evaluation import Numbers, contender
+from cluster.evaluation.run import evaluate
+
+class Freezing(Numbers):
+    def __call__(self, conversations):
+        if len(self.calls) == 3:  # the probe and two windows: the rest never comes
+            print("frozen", flush=True)
+            time.sleep(3600)
+        return super().__call__(conversations)
+
+data, out = map(Path, sys.argv[1:])
+evaluate("pairs", data, [contender("fake", Freezing())], out=out, window=4)
+"""
+
+
+def test_a_process_that_is_killed_loses_at_most_a_window_and_its_lock(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", ROWS)
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    evaluate("pairs", path, [contender("fake", Numbers())], out=whole, window=4)
+    here = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
+    process = subprocess.Popen(
+        [sys.executable, "-c", FROZEN, str(path), str(out)],
+        env=os.environ | {"PYTHONPATH": here},
+        stdout=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"frozen\n"
+        with pytest.raises(ConfigError, match=f"is being written by process {process.pid}"):
+            evaluate("pairs", path, [contender("fake", Numbers())], out=out)
+        process.kill()
+    assert len(read_lines(out / "fake" / "results.jsonl")) == 4
+    evaluate("pairs", path, [contender("fake", Numbers())], out=out, window=4)
+    results = [folder / "fake" / "results.jsonl" for folder in (whole, out)]
+    assert results[0].read_bytes() == results[1].read_bytes()
 
 
 def test_results_of_something_else_are_never_continued(tmp_path: Path) -> None:
