@@ -1,4 +1,4 @@
-"""Every setting of this project, with its unit. Frozen; unknown keys fail with the known ones.
+"""Configuration dataclasses: every setting with its unit; frozen, unknown keys are refused.
 
 Replicas, GPUs a replica and autoscaling belong to Serve's own section of serve_config.yaml and
 are not repeated here. Plain dataclasses whose annotations carry their bounds; `parse_config`

@@ -1,4 +1,4 @@
-"""Every error the project raises on purpose. One class = one HTTP status = one metric label.
+"""Errors: one class = one HTTP status = one metric label.
 
 RewardError
 ├── InvalidInput          400  the item is malformed; the message says how to mend it

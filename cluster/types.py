@@ -1,4 +1,4 @@
-"""The nouns every room shares. Everything else is verbs on them.
+"""Shared types: messages, conversations, encodings, scores.
 
 Knows nothing of torch, transformers or ray. Shape legend: N sequences, T tokens.
 """

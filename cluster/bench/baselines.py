@@ -1,4 +1,4 @@
-"""Who is measured: plain transformers, one by one and padded, and this engine's three numerics.
+"""Baselines of the engine benchmark: transformers one by one and padded, and the engine's numerics.
 
 A contender scores a list of encodings in units of its own (a sequence, a padded batch, a whole
 packed workload); tokenization is outside every timing.

@@ -1,4 +1,4 @@
-"""`bench cluster`: the service against the engine alone.
+"""Service benchmark (`bench cluster`): throughput and latency against the engine alone.
 
 The engine alone and the replica run the same checkpoint with the same number of torch threads, one
 fewer than the cores where there are several: the service's other processes need a core of their

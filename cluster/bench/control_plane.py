@@ -1,4 +1,4 @@
-"""`bench cluster --fake-gpu N`: what the control plane carries when forwards cost no core."""
+"""Control-plane benchmark (`bench cluster --fake-gpu N`): throughput when forwards cost no CPU."""
 
 from __future__ import annotations
 

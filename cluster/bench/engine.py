@@ -1,4 +1,4 @@
-"""`bench engine`: one process, one run, every contender on the same weights and workloads.
+"""Engine benchmark (`bench engine`): every contender on the same weights and workloads in one run.
 
 Rounds go through all contenders in turn, so that a drift of the machine meets each alike; a
 contender's figure is the median of its rounds. A slow contender scores a sample of the workload

@@ -1,4 +1,4 @@
-"""What the machine is and can do: the floor that a benchmark is held against."""
+"""Hardware report: CPU features, cores, and measured matmul peak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls through the HTTP ingress, as a trainer without Ray would make them."""
+"""HTTP load client: calls through the ingress, as a trainer without Ray makes them."""
 
 from __future__ import annotations
 

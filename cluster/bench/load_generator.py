@@ -1,4 +1,4 @@
-"""Load on a service: closed loop (so many calls under way) and open loop (arrivals by clock).
+"""Load generator: closed loop (fixed concurrency) and open loop (Poisson arrivals).
 
 A call is an awaitable that answers with Scores; latencies are read from the caller's clock, their
 parts from the Scores themselves.

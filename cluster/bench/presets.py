@@ -1,4 +1,4 @@
-"""Model shapes to measure, with random weights: speed does not depend on their values."""
+"""Model presets: shapes to measure with random weights; speed does not depend on their values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service of the benchmark's own, and calls through its actor client."""
+"""Benchmark service: a service of the benchmark's own, called through its actor client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench training`: pairs a second of this trainer and of TRL's RewardTrainer, in one run.
+"""Training benchmark (`bench training`): pairs per second of this trainer and TRL's RewardTrainer.
 
 The same float32 weights, pairs (as token ids) and pairs a step, the same AdamW, no gradient
 checkpointing. TRL pads; here nothing is padded and a prompt that pairs share is computed once.

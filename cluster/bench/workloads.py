@@ -1,4 +1,4 @@
-"""What is scored: token ids shaped like rollouts. Lengths are lognormal, seeds fixed."""
+"""Workloads: token ids shaped like rollouts, lengths lognormal, seeds fixed."""
 
 from __future__ import annotations
 

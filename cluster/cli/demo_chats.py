@@ -1,4 +1,4 @@
-"""The whole path on this machine: a file of chats, through the actor client, to a table.
+"""Demo: a file of chats scored through the actor client on a local cluster, shown as a table.
 
 Real processes and real messages between them; only the size is small.
 """

@@ -1,4 +1,4 @@
-"""The options of every command that loads a model, and the EngineConfig they make.
+"""Engine options: the flags of every command that loads a model.
 
 Defaults are EngineConfig's own, so the command line and a served config agree.
 """

@@ -1,4 +1,4 @@
-"""What the commands on annotated rows share: IN, OUT, where broken rows go, and the tally."""
+"""Input and output options: IN, OUT, the file of rejected rows, and the row counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A progress bar with tokens a second, on stderr and only where a person watches."""
+"""Progress bar with tokens per second, on stderr and only on a terminal."""
 
 from __future__ import annotations
 

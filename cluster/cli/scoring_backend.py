@@ -1,4 +1,4 @@
-"""Where a command's scores come from: an engine of its own, or a running service."""
+"""Scoring backend of a command: an engine in this process, or a running service."""
 
 from __future__ import annotations
 

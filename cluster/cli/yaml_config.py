@@ -1,4 +1,4 @@
-"""Configurations of recipes: YAML files of `key: value` lines."""
+"""YAML configuration files of the training commands."""
 
 from __future__ import annotations
 

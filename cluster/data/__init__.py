@@ -1,0 +1,1 @@
+"""Rows in files, before any model: readers, formats, validation, writers."""

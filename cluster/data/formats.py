@@ -1,4 +1,4 @@
-"""A row of a data file -> the conversations it asks to score -> the row with its rewards.
+"""Row formats: a row of a data file -> conversations to score -> the row with its rewards.
 
 Invariant: every row comes out once, in order, its other fields untouched, carrying either its
 rewards or an `error`, never both and never neither. Of several `responses` those that cannot be

@@ -1,4 +1,4 @@
-"""Input files of a data set: a path, a folder, a glob, a URL that pyarrow opens, or a hub data set.
+"""Input files: a path, folder, glob, URL that pyarrow opens, or hub data set.
 
 Knows names, sizes and times of files and how to open them; nothing of what is in them.
 """

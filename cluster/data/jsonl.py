@@ -1,4 +1,4 @@
-"""Rows of JSON and how they are written: a file or folder is there whole or not at all.
+"""JSON rows and atomic writers: a file or folder is there whole or not at all.
 
 Knows nothing of what a row means.
 """

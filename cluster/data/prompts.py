@@ -1,4 +1,4 @@
-"""Prompts of a data file: rows with `prompt`, or `context_messages` as Online-RLHF has it.
+"""Prompt data sets: rows with `prompt`, or `context_messages` as in Online-RLHF.
 
 Invariant: every row comes out once, in order, as a Prompt or as a Reject. Other fields do not
 matter, so annotated rows are prompts too. Knows nothing of tokens or models.

@@ -1,4 +1,4 @@
-"""Rows of input files, whatever their format: JSON lines, JSON arrays, Parquet, gzipped or not.
+"""Row reader: JSON lines, JSON arrays and Parquet, gzipped or not, told apart by content.
 
 The format is told by the file's first bytes, not by its name. A row that cannot be read is a value
 (`BrokenRow`), never an exception: one bad line of a long file must not cost the others. A file of

@@ -1,4 +1,4 @@
-"""Broken rows of a run, told by line and kept in a file apart from its output.
+"""Rejected rows: reported by line and kept in a file apart from the output.
 
 Invariant: the file, if it is there after a run, is whole and is this run's. It is made at the
 first broken row; an older one is emptied where no row is broken.

@@ -1,4 +1,4 @@
-"""Reports of errors in rows: which line and item failed, and why.
+"""Row error reports: which line and item failed, and why.
 
 A report is {line, item, code, message}. A column `error` of the user's own is none: it stays, and
 the row's report is then called `reward_error`.

@@ -1,4 +1,4 @@
-"""Checks on what callers ask to score. Every complaint names the place and the remedy.
+"""Validation of conversations: every error names the place and the remedy.
 
 Knows nothing of tokenizers.
 """

@@ -1,0 +1,1 @@
+"""Scoring engine of one device. Imports and runs without Ray."""

@@ -1,4 +1,4 @@
-"""Batch and Segment: what one forward computes.
+"""Batch and Segment: the flat token arrays that one forward computes.
 
 A Batch is flat arrays. Its unit is the segment: a run of tokens whose context is its ancestors'
 tokens followed by its own. Segments lie in depth-first order, so that all the tokens which see a

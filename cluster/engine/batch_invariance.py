@@ -1,4 +1,4 @@
-"""`invariant` numerics: matmul shapes that do not depend on the batch.
+"""Batch invariance: matmul row counts at which a row's bits do not depend on the batch.
 
 A row of a matmul does not care about the other rows as long as the kernel is the same one, and the
 kernel is chosen by the number of rows. So a batch is filled with dummy tokens up to one of a few

@@ -1,4 +1,4 @@
-"""Where a model's files are, and which revision of them they are. Loads no weights."""
+"""Checkpoint lookup: where a model's files are and which revision they have. Loads no weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Matmuls on a CPU: the layout of the weights, and the row counts at which a row keeps its bits.
+"""CPU matmul: prepacked weights, and the row counts at which a row keeps its bits.
 
 oneDNN chooses how it walks through a matmul by its row count, and with it the order of the sums: on
 a CPU with AMX a row has one of two sets of bits. Weights that lie transposed in memory (the same

@@ -1,4 +1,4 @@
-"""cuBLAS settings under which a row's sum does not depend on how many rows there are.
+"""cuBLAS settings for batch invariance: no split-K.
 
 On recent GPUs the one source of batch variance in a matmul is split-K: for few rows, cuBLAS sums
 parts of a row in several blocks. Without workspace memory it cannot. The switches are vLLM's (its

@@ -1,4 +1,4 @@
-"""One device: encodings -> scores. Knows nothing of Ray.
+"""Scoring engine of one device: encodings -> scores. No Ray.
 
 Invariant: `score` answers every encoding exactly once, in order, with a Score or an error, and
 never with a number the model did not give: NaN and infinity are errors of their item. Running out

@@ -1,4 +1,4 @@
-"""Fused layers: norms, rotary, SiLU and residuals of a layer in few kernels (torch.compile).
+"""Fused layers: norms, rotary, SiLU and residuals in few kernels (torch.compile).
 
 Attention stays what it is: the compiler stops at it and goes on behind it, so that a batch's
 AttentionFn is nothing to be compiled. All layers share what is compiled for the first, and row

@@ -1,4 +1,4 @@
-"""Weights from a checkpoint, all of them: nothing is made up and nothing is left out in silence.
+"""Weight loading: every tensor comes from the checkpoint, and none is left out silently.
 
 transformers draws random numbers for tensors that a checkpoint lacks, and drops those that the
 architecture does not know. Either would give every replica a reward of its own under one revision.

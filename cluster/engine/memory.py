@@ -1,4 +1,4 @@
-"""Memory of a device: what is free, and what a checkpoint's weights need.
+"""Device memory: what is free, and what a checkpoint's weights need.
 
 Estimates, to refuse a load that cannot fit beside the weights that serve; they count weights only,
 no activations. Loads no weights and starts no device.

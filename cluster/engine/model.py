@@ -1,4 +1,4 @@
-"""A transformers `*ForSequenceClassification` with a packed forward: Batch -> rewards_N.
+"""Packed reward model: a transformers `*ForSequenceClassification`, Batch -> rewards_N.
 
 The pooled token is found by length, never by searching for a pad id. Knows nothing of
 conversations, errors of single items or memory: those are the engine's.

@@ -1,4 +1,4 @@
-"""Native kernels: C++ sources of this package, compiled once a machine and loaded.
+"""Native kernels: the package's C++ sources, compiled once per machine and loaded.
 
 A library is kept under the user's cache folder, by what it was made from. Without a compiler there
 is none, and whoever asked for it does without.

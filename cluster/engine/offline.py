@@ -1,4 +1,4 @@
-"""Conversations -> scores in this process: encode, then forward in steps.
+"""Offline scorer: conversations -> scores in this process.
 
 The whole path without Ray, for files, checks and scripts. A conversation that cannot be encoded
 or scored is answered with its error in its place, and costs the others nothing.

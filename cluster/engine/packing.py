@@ -1,4 +1,4 @@
-"""Encodings -> Batch: no padding, a shared prefix stored once, equal sequences scored once.
+"""Packing: encodings -> Batch without padding, shared prefixes stored once.
 
 Knows nothing of torch: the scheduler plans with it too.
 """

@@ -1,4 +1,4 @@
-"""Prompt cache: keys and values of prompts, kept between the batches of one engine.
+"""Prefix cache: keys and values of prompts, kept between the batches of one engine.
 
 Responses to one prompt that arrive one after another then cost what they would together. A response
 to a known prompt attends to the kept keys as it would to freshly computed ones, in the same order

@@ -1,4 +1,4 @@
-"""Proof at load that a kept prompt is as good as a computed one for this model.
+"""Prefix-cache proof at load: a cached prompt gives the bits of a computed one.
 
 A model may share keys between layers, or run layers that go past the packed attention: what its
 attention was handed is then not all that a response needs. So one response is scored with its

@@ -1,4 +1,4 @@
-"""Proof at load that a model may be packed: no architecture is scored wrong in silence.
+"""Packing proof at load: packed rewards against the model's own forward, in float32.
 
 transformers hands the packed attention to any model that asks for it and says nothing where a layer
 does not: a recurrent layer, or an attention of its own, would read all chats of a batch as one. So

@@ -1,4 +1,4 @@
-"""Rotary embeddings whose scaling follows the longest chat of a forward.
+"""Rotary embeddings whose scaling depends on the longest chat of a forward.
 
 transformers picks longrope's factors, and grows dynamic NTK's base, by the largest position of the
 whole forward. A chat beyond the switch would move the short ones beside it, so a model that may

@@ -1,4 +1,4 @@
-"""What is fitted to the device once a model is loaded: the weights' layout and the row counts."""
+"""Device tuning after loading: weight layout and row counts."""
 
 from __future__ import annotations
 

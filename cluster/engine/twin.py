@@ -1,4 +1,4 @@
-"""A float32 copy of a model for the proof at load: whole where small, else its first layers.
+"""Float32 twin of a model for the proof at load: whole where small, else its first layers.
 
 The copy's windows are short, so that short chats reach beyond them.
 """

@@ -1,4 +1,4 @@
-"""Whom an evaluation asks: an own engine, a Serve application, a service by URL, or a function."""
+"""Contenders of an evaluation: an engine, a Serve application, a service by URL, or a function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a suite's data: files, folders, globs, URLs and hub data sets, each row with its place.
+"""Suite data: rows of files, folders, globs, URLs and hub data sets, each with its place.
 
 Rows are numbered within their file. Of a hub data set without a split every split is read, but
 where there is one called `filtered` only that, as RewardBench 1 means it. Knows nothing of columns.

@@ -1,4 +1,4 @@
-"""Fields of a row as candidates: the parts that rows of several suites are made of."""
+"""Row fields shared by several suites: candidates, prompts, labels."""
 
 from __future__ import annotations
 

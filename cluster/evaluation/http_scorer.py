@@ -1,4 +1,4 @@
-"""A reward service by its URL as a scoring function: `POST /v1/score`, again while it is busy.
+"""HTTP scorer: a reward service by its URL (`POST /v1/score`), retried while it is busy.
 
 Errors of single conversations stay at their place. A service that stays busy, or does not answer as
 a reward service, raises NotReady: that is no property of a chat.

@@ -1,4 +1,4 @@
-"""An Evaluation as a picture: bars by subset, scores with intervals, accuracy by style."""
+"""Evaluation plots: accuracy by subset, scores with intervals, accuracy by style."""
 
 from __future__ import annotations
 

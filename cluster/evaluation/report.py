@@ -1,4 +1,4 @@
-"""An Evaluation for people and programs: tables, and the JSON of report.json."""
+"""Evaluation reports: tables, and the JSON of report.json."""
 
 from __future__ import annotations
 

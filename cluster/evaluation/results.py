@@ -1,4 +1,4 @@
-"""The results of one model as JSON lines, a line for every row of the data, so that a run resumes.
+"""Per-row results of one model as JSON lines, from which a run resumes.
 
 Invariant: the file holds whole lines only, in the order of the data; a killed run loses at most its
 last window, and a resumed one ends with the same bytes. A line has `source`, `line`, and

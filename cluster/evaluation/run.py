@@ -1,4 +1,4 @@
-"""An evaluation, from rows to reports: every contender on the same items, one after the other.
+"""Evaluation run: rows to reports, every contender on the same items.
 
 Invariant: a row that one contender cannot judge costs only that contender the row; models are
 compared on the units that both have. With a folder every window's results are on the disk before

@@ -1,4 +1,4 @@
-"""Rows -> items -> rewards.
+"""Suite scoring: rows -> items -> rewards.
 
 Invariant: every row comes out once, in order, as Judged, LeftOut or Refusal; a response that cannot
 be scored refuses its row and is never a wrong answer. What may pass (a service that is not ready)

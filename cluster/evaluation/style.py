@@ -1,4 +1,4 @@
-"""Accuracy against length and format: does a model prefer the longer or the richer answer?
+"""Style bias: accuracy against length and format.
 
 Over the comparisons of any suite, those of an item together weighing 1; equal rewards are wrong.
 Length is characters of the response. Format is the share of its lines that are Markdown: a heading,

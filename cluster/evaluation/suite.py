@@ -1,4 +1,4 @@
-"""What a suite is: how a row becomes an item, and what an item's rewards are worth.
+"""Suite interface: how a row becomes an item, and how an item's rewards are judged.
 
 Invariant: a suite's score is the weighted mean of its strata, each the plain mean of its units; so
 the score and its bootstrap interval come from the same numbers.

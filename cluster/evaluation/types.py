@@ -1,4 +1,4 @@
-"""The nouns of an evaluation: what is asked, what was answered, what it adds up to.
+"""Evaluation types: items, scored items, reports.
 
 Knows nothing of models and of any one suite.
 """

@@ -1,0 +1,1 @@
+"""Training with rewards: annotation, RAFT, PPO, Bradley-Terry."""

@@ -1,4 +1,4 @@
-"""A running reward service as a scoring function for runs that may wait, but not for ever."""
+"""Reward service as a scoring function, with a limit on how long a run waits for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Serve application: replicas behind a batcher behind an HTTP ingress.
+"""Serve application: replicas behind a batcher behind an HTTP ingress.
 
 `serve run serve_config.yaml` calls `build` with the config's `args`. What each part is lives in
 its own module; here are only the deployment options that the design depends on. Replica counts,

@@ -1,4 +1,4 @@
-"""Replicas from queued tokens: an application-level policy for Serve's autoscaler.
+"""Autoscaling policy: replicas from queued tokens, for Serve's application-level autoscaler.
 
 The batcher reports its load through Serve's own `record_autoscaling_stats`, because requests that
 it holds are invisible to the replicas' own counts. For that its deployment needs an

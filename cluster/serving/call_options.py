@@ -1,4 +1,4 @@
-"""CallOptions of a call: priority and deadline, checked at every door (client actor, handle, HTTP).
+"""Call options: priority and deadline, validated at every entry (actor, handle, HTTP).
 
 Checked before anything is queued: a priority that cannot be compared, or a deadline that is no
 number, would otherwise fail in the middle of the queue and harm the calls beside it.

@@ -1,4 +1,4 @@
-"""One absolute deadline of a call, from its caller through every process on the way.
+"""Deadline: one absolute moment per call, carried through every process on the way.
 
 Between processes a deadline is a moment on the wall clock, so that waiting on the way (an actor's
 queue, references, a restart that runs the call again) counts. Inside a process it is a moment on

@@ -1,4 +1,4 @@
-"""Drain: what was accepted is answered before the applications end, whichever door it came in by.
+"""Draining: what was accepted is answered before the applications end.
 
 The doors shut first: an Ingress answers 503 to what is new (`http.request_limit`), a client actor
 NotReady. Then what is inside ends: requests and calls at both doors, what waits and runs in the

@@ -1,4 +1,4 @@
-"""What each replica of a deployment answers, each with a time limit of its own.
+"""Health probes: what each replica of a deployment answers, each with its own time limit.
 
 One that hangs costs its own answer and nobody else's. Probes go past the queues and past routing.
 """

@@ -1,4 +1,4 @@
-"""Which Ray jobs have ended, and an actor that ends with its job.
+"""Ray jobs: which have ended, and actors that end with their job.
 
 A Ray actor ends either with the process that made it or never. A client actor belongs to a whole
 job: whichever worker made it, the others use it on, and when the job is over nobody does.

@@ -1,4 +1,4 @@
-"""Structured events in the service's log: one name, then fields.
+"""Structured log events: a name, then fields.
 
 Serve's JSON encoding (`logging_config: {encoding: JSON}`) makes every field a key of its own; its
 text encoding shows them as name=value. An event never carries anything of a request's payload:

@@ -1,4 +1,4 @@
-"""Every metric: its name, its buckets, and the one place where it is recorded.
+"""Metrics: names, buckets, and the one place where each is recorded.
 
 They reach Ray's Prometheus endpoint with the prefix `ray_` and Serve's tags (application,
 deployment, replica). `ServingMetrics` holds the arithmetic and the totals that `reward-cluster

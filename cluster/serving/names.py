@@ -1,4 +1,4 @@
-"""The names by which the parts of one service find each other."""
+"""Names by which the parts of one service find each other."""
 
 from __future__ import annotations
 

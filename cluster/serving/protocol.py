@@ -1,4 +1,4 @@
-"""Results as flat arrays, the form in which they cross processes.
+"""Message formats between processes: results as flat arrays.
 
 A call's answer is one `BatchResult` whatever its size: three float arrays, an index into the few
 distinct models that answered, and the errors by item. Knows nothing of Ray.

@@ -1,4 +1,4 @@
-"""Which services run on this machine: written by `reward-cluster serve`, read by whoever joins.
+"""Service registry of this machine: written by `reward-cluster serve`, read by clients.
 
 A Ray that a program starts for itself is found by nobody else, so the program says where it is: one
 file per service in a folder that only its user can write, locked as long as the service lives. The

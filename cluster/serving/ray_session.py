@@ -1,4 +1,4 @@
-"""Joining the Ray that carries a service: one way for trainers, commands and scripts.
+"""Ray session: one way for trainers, commands and scripts to join the Ray of a service.
 
 Looked for in this order: the address given, RAY_ADDRESS, a service that `reward-cluster serve` runs
 here, the Ray that `ray start` started here. Whether that Ray wants a token is asked of it, so that

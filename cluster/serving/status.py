@@ -1,4 +1,4 @@
-"""A look at a running service from outside: what Serve says, what the batchers count.
+"""Service status from outside: Serve's state and the batchers' counts.
 
 Asks every batcher and every replica directly, past their queues, so that looking costs the service
 next to nothing. Knows nothing of how it is shown.

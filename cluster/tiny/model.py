@@ -1,4 +1,4 @@
-"""The shape of `tiny`: a Llama small enough to live inside the package. Random weights."""
+"""The shape of `tiny`: a Llama small enough to ship in the package. Random weights."""
 
 from __future__ import annotations
 

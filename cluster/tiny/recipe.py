@@ -1,4 +1,4 @@
-"""How `tiny` is made: preferences, tokenizer, Bradley-Terry training, held-out accuracy, files.
+"""Recipe of `tiny`: preferences, tokenizer, Bradley-Terry training, held-out accuracy, files.
 
 Invariant: the same recipe on the same machine writes the same bytes: everything follows from
 `Recipe.seed`, and with one thread every sum has one order.

@@ -1,4 +1,4 @@
-"""The learning-rate schedule that the shipped weights of `tiny` were made with.
+"""Learning-rate schedule with which the shipped weights of `tiny` were trained.
 
 It is one step ahead of transformers' during the warm-up: the first step learns too. Kept, so that
 the recipe still gives the shipped file.

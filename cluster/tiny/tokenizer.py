@@ -1,4 +1,4 @@
-"""The tokenizer of `tiny`: a small byte-level BPE with Llama-3's special tokens and template.
+"""Tokenizer of `tiny`: a small byte-level BPE with Llama-3's special tokens and template.
 
 Invariant: any text encodes and decodes to itself, as the alphabet is the 256 bytes. Every digit
 is a token of its own, so that a number is read the same way wherever it stands.

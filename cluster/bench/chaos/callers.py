@@ -1,4 +1,4 @@
-"""Every kind of caller, each checked by the ledger: steady, streaming, leaving early, wrong, HTTP.
+"""Chaos callers: steady, streaming, leaving early, invalid and HTTP, each checked by the ledger.
 
 A caller of `callers()` makes one call and returns when it has ended, whatever breaks meanwhile.
 """

@@ -1,4 +1,4 @@
-"""What is done to the service: processes killed and frozen, weights rolled, floods.
+"""Chaos faults: processes killed and frozen, weights rolled, floods.
 
 Only the app `ROLLING` is attacked, besides what both apps share: clients, proxy and controller.
 """

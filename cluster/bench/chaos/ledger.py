@@ -1,4 +1,4 @@
-"""What was asked of the service, what came back, and what must never be seen.
+"""Chaos ledger: what was submitted, what was answered, and which invariants were violated.
 
 Invariants checked: every item that was asked is answered exactly once; every reward is, bit for
 bit, the one that the engine gives offline for the revision it names; between two rolls no other

@@ -1,4 +1,4 @@
-"""The service's processes: found below this one by the titles that Ray gives them.
+"""Process lookup: the service's processes, found below this one by the titles that Ray sets.
 
 A frozen process answers no call, so they are never asked who they are.
 """

@@ -1,4 +1,4 @@
-"""`reward-cluster chaos`: callers of every kind for some minutes while everything breaks."""
+"""Chaos run: callers of every kind for some minutes while faults are injected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The service under attack: two apps on a Ray of their own, and what each of them must answer.
+"""Chaos test bed: two applications on a Ray of their own, and the rewards each must return.
 
 `chaos` rolls between two checkpoints on two replicas and has HTTP; `beside` serves the embedded
 model on one and must never notice. The engine of this process tells the truth for all three.

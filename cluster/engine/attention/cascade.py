@@ -1,4 +1,4 @@
-"""CPU inference: each segment's own part causal, each ancestor's part without a mask.
+"""Cascade attention on CPUs: a segment's own part causal, each ancestor's part merged by LSE.
 
 The tokens that see a segment from below are one contiguous run, so a prompt's keys and values meet
 all its responses' queries in a single call. The kernel's last bits depend on where in such a call a

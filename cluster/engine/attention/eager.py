@@ -1,4 +1,4 @@
-"""The plain way, on any device and with gradients: gather each segment's context, mask, attend.
+"""Eager attention, the reference: gathers each segment's context and masks; any device, gradients.
 
 Slower than the others, and what they are tested against.
 """

@@ -1,4 +1,4 @@
-"""Explicit scores: windows, soft-caps, sinks and ALiBi, on any device and with gradients.
+"""Masked attention: windows, soft-caps, sinks and ALiBi; any device, with gradients.
 
 What the other backends hand over where a layer asks for more than their kernel has. A segment's
 queries are taken in blocks at fixed offsets from its start, each with the keys that its window

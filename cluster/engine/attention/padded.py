@@ -1,4 +1,4 @@
-"""With gradients, for many short segments: segments of similar size padded into one call.
+"""Padded attention with gradients: segments of similar size padded into one call.
 
 A call a segment costs more than its arithmetic where segments have some ten tokens, and the
 gradient of a slice is a tensor as long as the batch. Here each token's queries, keys and values are

@@ -1,4 +1,4 @@
-"""CUDA: `varlen_attn` (in torch itself) serves all segments of a layer in one call, or in two.
+"""Variable-length attention on CUDA (torch's `varlen_attn`): one or two calls per layer.
 
 Queries lie by segment; keys and values are gathered along each segment's ancestors, causal and
 aligned bottom-right. One split of the keys, where torch offers the choice: a row's bits then do

@@ -1,4 +1,4 @@
-"""What one call of torch's `varlen_attn` is given: runs of queries, each with a context of keys.
+"""Arguments of a `varlen_attn` call: runs of queries, each with a context of keys.
 
 Shape legend: T rows of the batch, C keys, H query heads, K key/value heads, D head size, Q queries
 of the call.

@@ -1,4 +1,4 @@
-"""Messages -> token ids, given a tokenizer: the interface, and the exact way of Llama-3.
+"""Chat templates: messages -> token ids; the interface, and the exact Llama-3 construction.
 
 Llama-3: ids are put together message by message, the frame from known ids and the content with
 markers off, so that `<|eot_id|>` typed by a user stays text; equal to the rendered template for

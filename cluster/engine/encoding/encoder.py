@@ -1,4 +1,4 @@
-"""Conversation -> Encoding: template, BOS policy, truncation, ids that no message can forge.
+"""Chat encoder: template, BOS policy, truncation, and ids that no message can forge.
 
 Invariant: a conversation's ids are those of the model card's pipeline (BOS policy `tokenizer`),
 whatever else is in the call; a bad conversation is an error of its own and harms no other.

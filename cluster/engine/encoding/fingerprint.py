@@ -1,4 +1,4 @@
-"""Fingerprint of an encoder: equal where the same conversation becomes the same ids.
+"""Encoder fingerprint: equal where the same conversation becomes the same ids.
 
 A reward is the model's only if its own tokenizer, template and limits made the ids. Who encodes may
 be another process, on another machine, with another copy of the files; so the fingerprint is of

@@ -1,4 +1,4 @@
-"""Any chat template: rendered as the model card's pipeline renders it, then tokenized.
+"""General chat template: any Jinja template, rendered as the model card's pipeline does it.
 
 Where the tokenizer's text can be cut at the template's markers (proved on probe chats), markers
 typed in a message stay text and a prompt shared by several chats is tokenized once. Elsewhere the

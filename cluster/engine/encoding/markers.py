@@ -1,4 +1,4 @@
-"""A chat template's markers, and the tokenizer of the text between them.
+"""Template markers: the added tokens that structure a chat, and tokenization of the text between.
 
 Markers are the added tokens that structure a chat: every special token, and every other added
 token that the template itself writes (`<|start_header_id|>` or `<think>` where a tokenizer does not

@@ -1,4 +1,4 @@
-"""Where a prompt ends in what begins with it, as ids and as text."""
+"""Prompt boundary: where a prompt ends in ids and text that begin with it."""
 
 from __future__ import annotations
 

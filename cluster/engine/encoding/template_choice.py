@@ -1,4 +1,4 @@
-"""Which way a tokenizer's chats are encoded: the exact Llama-3 construction, or the general one."""
+"""Template selection: the exact Llama-3 construction, or the general one."""
 
 from __future__ import annotations
 

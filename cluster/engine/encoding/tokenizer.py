@@ -1,4 +1,4 @@
-"""The tokenizer of a checkpoint: loaded or refused, and what it adds around a text.
+"""Tokenizer loading, and the special tokens that it adds around a text.
 
 Knows nothing of chats.
 """

@@ -1,0 +1,1 @@
+"""Parity with the model card's pipeline."""

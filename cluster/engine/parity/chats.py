@@ -1,4 +1,4 @@
-"""The fixed chats of the parity self-check: short and long, one turn and many, a system message,
+"""Parity chats: the fixed set of short, long, multi-turn, system and grouped conversations,
 other scripts, a prompt shared by a group, an exact duplicate, a chat that ends on the user.
 """
 

@@ -1,4 +1,4 @@
-"""Parity self-check: the engine against the model card's own pipeline, on a fixed set of chats.
+"""Parity check (`verify`): the engine against the model card's pipeline on fixed chats.
 
 The pipeline is loaded on its own and freed before the engine loads, so the two share no weights,
 ids or batch; the engine gets all chats in one call. Token ids must be equal, and rewards must

@@ -1,4 +1,4 @@
-"""The model card's own way to a reward, as it has to be written for transformers 5.
+"""The model card's pipeline, as it has to be written for transformers 5.
 
 `tokenizer.apply_chat_template(chat, tokenize=False).replace(bos, "")` through the text
 classification pipeline, one chat at a time, `top_k=None`, raw logits. What every claim of parity

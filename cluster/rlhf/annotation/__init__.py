@@ -1,0 +1,1 @@
+"""Rewards for data sets, and what is selected by them."""

@@ -1,4 +1,4 @@
-"""Rewards next to every row of a data set, by a pool of engines on Ray or a running service.
+"""Annotation pool: rewards for rows by engines on Ray or a running service, in order.
 
 Invariant: one row out for one row in, in the order of the input; a row that cannot be scored is
 rejected with its reason and costs the others nothing. What may pass (a service that is not ready)

@@ -1,4 +1,4 @@
-"""Annotation of a data set into a file: in parts, resumable, one writer at a time.
+"""Annotation of a data set into a file: sharded, resumable, one writer at a time.
 
 Invariant: OUT takes its name only when it is whole, and holds the same bytes whether or not the run
 was interrupted; every row of the input is in OUT or in the rejects file. Until then the parts are

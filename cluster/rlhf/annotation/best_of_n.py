@@ -1,4 +1,4 @@
-"""Best-of-n and its relatives: which responses become chats to fine-tune on.
+"""Best-of-n selection: which responses become chats for supervised fine-tuning.
 
 Invariant: what is selected is the row's own response with the row's own reward, and of equal
 rewards the first wins (earlier row, then earlier response). A random control draws from the same

@@ -1,4 +1,4 @@
-"""Preference pairs of a group of responses, for DPO.
+"""DPO pairs: preference pairs from a group of rewarded responses.
 
 Invariant: chosen and rejected are two different responses of the row, and the margin is above 0:
 the reward of chosen less that of rejected, after the length penalty where there is one. A row

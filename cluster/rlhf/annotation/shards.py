@@ -1,4 +1,4 @@
-"""Output in parts, so that a killed run goes on where it stopped and ends with the same bytes.
+"""Output shards: a killed run resumes and ends with the same bytes.
 
 Invariant: a part is named after the input rows it covers, appears whole or not at all, and the
 parts in the folder cover the rows 0..n_done without a gap. `manifest` says what they were made

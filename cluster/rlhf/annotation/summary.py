@@ -1,4 +1,4 @@
-"""The summary line of an annotated file, and a picture of its rewards.
+"""Annotation summary: one line of reward statistics, and a histogram.
 
 Source: the line that RLHFlow/Online-RLHF's annotate_data/get_rewards.py prints. It takes the mean
 over a rectangle of rewards; here rows may differ in length, so the mean is over all responses.

@@ -1,4 +1,4 @@
-"""A language model that answers chats: load, encode, sample, save.
+"""Policy: a causal language model that answers chats; load, encode, sample, save.
 
 Invariant: the same weights, prompts, numbers and seed give the same responses on the same machine;
 a prompt that is sampled from and one that is trained on have the same ids. Knows nothing of

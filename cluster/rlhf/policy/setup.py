@@ -1,4 +1,4 @@
-"""Where recipes that train a policy begin: the policy itself and the prompts it answers."""
+"""Policy setup: the policy that a recipe starts from and the prompts it answers."""
 
 from __future__ import annotations
 

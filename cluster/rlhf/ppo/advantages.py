@@ -1,4 +1,4 @@
-"""What a policy gradient multiplies: advantages by GAE, GRPO or RLOO.
+"""Advantage estimators: GAE, GRPO and RLOO.
 
 GAE (arXiv 1506.02438) asks a critic for the value of each token. GRPO (arXiv 2402.03300) and RLOO
 (arXiv 2402.14740) compare the responses to one prompt with each other instead: a response's

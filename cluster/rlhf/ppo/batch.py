@@ -1,4 +1,4 @@
-"""Rollouts as rectangular tensors: prompts padded on the left, responses on the right.
+"""Rollout batch: prompts padded on the left, responses on the right.
 
 Shape legend: N rollouts, P longest prompt, T longest response, L = P + T.
 """

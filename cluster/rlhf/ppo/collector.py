@@ -1,4 +1,4 @@
-"""A step's rollouts and their rewards, as futures that depend on one another.
+"""Rollout collection: responses and their rewards as futures that depend on one another.
 
 Each chunk of prompts is one call to a rollout worker; the reference to its conversations goes
 straight into `client.score.remote(...)`, so a chunk is scored while the next one is generated, and

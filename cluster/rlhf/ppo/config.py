@@ -1,4 +1,4 @@
-"""Every setting of PPO, with its unit.
+"""PPO configuration.
 
 Keys are those of TRL's PPOConfig and of OpenRLHF. The defaults are TRL's, except `num_ppo_epochs`
 (TRL: 4), `reward_clip_range` (OpenRLHF's; TRL does not clip) and `missing_eos_penalty` (TRL: None);

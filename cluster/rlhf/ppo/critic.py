@@ -1,4 +1,4 @@
-"""The value of each token of a response, before it is sampled."""
+"""Critic: the value of each token of a response, before it is sampled."""
 
 from __future__ import annotations
 

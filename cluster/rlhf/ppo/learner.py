@@ -1,4 +1,4 @@
-"""The update of a policy, and its critic if it has one, from a step's rollouts and rewards.
+"""PPO learner: updates the policy, and the critic if there is one, from a step's rollouts.
 
 Invariant: what an update makes depends on the state before it, the rollouts, the rewards and the
 seed alone; into how many forwards a mini-batch is cut changes rounding only. The reference is the

@@ -1,4 +1,4 @@
-"""PPO's arithmetic: pure functions of tensors.
+"""PPO losses and KL penalties: pure functions of tensors.
 
 Sources: the objective is Schulman et al. 2017 (arXiv 1707.06347), the advantages Schulman et al.
 2015 (arXiv 1506.02438), the KL in the reward and its controller Ziegler et al. 2019 (arXiv

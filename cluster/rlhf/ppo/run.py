@@ -1,4 +1,4 @@
-"""A PPO run from its configuration: generate, score, learn, again; through checkpoints.
+"""PPO run: generate, score, learn, repeat; resumes from checkpoints.
 
 Invariant: everything in the output folder is whole; a run that was killed resumes from its last
 checkpoint when it is given again, and learns from the same rollouts as one that never was. A

@@ -1,4 +1,4 @@
-"""What a PPO step measured, and pictures of one run or several."""
+"""PPO step metrics, and plots of one run or several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RAFT: sample, keep the best, fine-tune on it, again.
+"""RAFT loop: sample, keep the best, fine-tune on it, repeat.
 
 Invariant: a stage is a function of the policy before it, the configuration and the stage's number,
 so a killed run goes on after its last whole stage and ends with the same policy. A response that

@@ -1,4 +1,4 @@
-"""The curve of a RAFT run, beside its random control if there is one."""
+"""RAFT plot: the curve of a run beside its random control."""
 
 from __future__ import annotations
 

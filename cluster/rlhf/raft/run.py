@@ -1,4 +1,4 @@
-"""A RAFT run from its configuration: the start, the prompts, the loop, its control, the curve.
+"""RAFT run from its configuration: policy, prompts, loop, control, curve.
 
 Invariant: everything in the folder appears whole, and a run that was killed goes on when it is
 given again. The folder: start/ (where the policy is generated), raft/ and control/ with a folder a

@@ -1,4 +1,4 @@
-"""The stages of a RAFT run as folders, each there whole or not at all.
+"""RAFT stages as folders, each there whole or not at all.
 
 Invariant: a stage's folder gets its name by one rename, when all its files are written; `made_from`
 says what the run's stages depend on, and stages of something else are never continued. Knows

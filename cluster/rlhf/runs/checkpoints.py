@@ -1,4 +1,4 @@
-"""Checkpoints of a run: a folder per step, there whole or not at all.
+"""Run checkpoints: a folder per step, there whole or not at all.
 
 Invariant: a folder gets its name by one rename, when every process has written its part; the newest
 `keep` stay. Knows nothing of what a checkpoint holds.

@@ -1,4 +1,4 @@
-"""Kinds of numbers in the configurations of recipes; `parse_config` refuses others by name."""
+"""Number types of configuration fields, checked by `parse_config`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a folder of results was made from, so that a run is never continued as another one."""
+"""Run manifest: what a folder of results was made from, so that no run is continued as another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One writer per output: a lock that names its owner and ends with its process.
+"""Output lock: one writer per output; the lock names its owner and ends with its process.
 
 Source: filelock, which takes the operating system's lock; a killed owner leaves none.
 """

@@ -1,4 +1,4 @@
-"""Which model a scorer answers with, so that rewards of two models are never mixed."""
+"""Reward model identity: rewards of two models are never mixed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log of a run: a JSON line per step in log.jsonl, and the same numbers to trackers.
+"""Step log: a JSON line per step in log.jsonl, and the same numbers to trackers.
 
 Invariant: the lines are those of the steps that were kept. What a run that was killed did after its
 last checkpoint is taken out, because it is done again. Knows nothing of what a row means, except

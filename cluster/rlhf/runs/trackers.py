@@ -1,4 +1,4 @@
-"""Experiment trackers beside the JSONL log: accelerate's TensorBoard and Weights & Biases.
+"""Experiment trackers: accelerate's TensorBoard and Weights & Biases.
 
 Nothing leaves the machine unless it is asked to: W&B runs offline unless WANDB_MODE says else.
 Only the main process of a run holds trackers.

@@ -1,0 +1,1 @@
+"""Generated preferences and a small policy to try recipes with."""

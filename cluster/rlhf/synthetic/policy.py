@@ -1,4 +1,4 @@
-"""A policy small enough to try recipes with: it answers like the generated preferences.
+"""Synthetic policy: small enough to try recipes with; answers like the generated preferences.
 
 It imitates their responses whatever the grade, good and bad alike, so that a reward has something
 to choose from. The body starts from `tiny`'s, the head is new.

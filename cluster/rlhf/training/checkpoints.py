@@ -1,4 +1,4 @@
-"""What a checkpoint of training holds, and how a trainer resumes from it.
+"""Training checkpoint contents, and how a trainer resumes from them.
 
 Invariant: a run that resumes from a checkpoint ends with the bits of one that was never broken, on
 the same machine. A checkpoint holds `model/`, which transformers, TRL and the engine load, and

@@ -1,4 +1,4 @@
-"""Every setting of Bradley-Terry training, with its unit; the defaults are the model card's.
+"""Bradley-Terry training configuration; the defaults are the model card's.
 
 Source of the defaults: RLHFlow/RLHF-Reward-Modeling, bradley-terry-rm/llama3_8B_rm.py. Two are
 not the card's on purpose: the evaluation pairs come from a file of their own (the script takes

@@ -1,4 +1,4 @@
-"""The pairs of a run from its files, and those among them that are never trained on."""
+"""Training data: the pairs of a run, and those held out for evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is trained, as a checkpoint that transformers, TRL and the engine load.
+"""Model export: the trained model as a checkpoint for transformers, TRL and the engine.
 
 Invariant: a saved folder is the whole model in one dtype, adapters merged, whichever way it is
 spread over devices while it is trained.

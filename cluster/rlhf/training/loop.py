@@ -1,4 +1,4 @@
-"""All the steps of a run, from wherever its trainer is."""
+"""Training loop: all steps of a run, from wherever its trainer is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Bradley-Terry loss of a reward model.
+"""Bradley-Terry loss of a reward model.
 
 P(chosen is better) = sigmoid(r_chosen - r_rejected), so the negative log-likelihood of the
 preferences is -logsigmoid of the difference. Knows nothing of models or tokens. Shape legend:

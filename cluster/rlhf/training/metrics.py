@@ -1,4 +1,4 @@
-"""How well rewards agree with preferences. Knows nothing of models."""
+"""Preference metrics: accuracy and margins of rewards. Knows nothing of models."""
 
 from __future__ import annotations
 

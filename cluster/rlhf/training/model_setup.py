@@ -1,4 +1,4 @@
-"""The model that training starts from, made fit to be one: a scalar head, its own pad, LoRA.
+"""Training model setup: scalar head, pad token, LoRA.
 
 Invariant: whatever comes in, the model that goes out has one label, a chat template, and a pad
 token that is neither the end of a turn nor of a text: with pad = end of turn, transformers would

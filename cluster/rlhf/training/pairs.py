@@ -1,4 +1,4 @@
-"""Preference pairs as encodings, the order they are seen in, and their cut into forwards.
+"""Preference pairs: encodings, order, and their cut into forwards.
 
 Invariant: the order depends on the pairs, the seed and the epoch alone, so a resumed run sees what
 an unbroken one would. Pairs about one prompt stay neighbours, because a prompt shared within a

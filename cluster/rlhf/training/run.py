@@ -1,4 +1,4 @@
-"""A training run from its configuration to a model, through checkpoints.
+"""Training run: from a configuration to a model, through checkpoints.
 
 Invariant: everything in the output folder is whole; a run that was killed resumes from its last
 checkpoint when it is given again and ends with the same model. The folder: the model itself,

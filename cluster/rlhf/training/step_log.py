@@ -1,4 +1,4 @@
-"""What a training run logs besides its steps: evaluations, and a picture of both."""
+"""Training metrics: steps, evaluations, and a plot of both."""
 
 from __future__ import annotations
 

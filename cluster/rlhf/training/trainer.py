@@ -1,4 +1,4 @@
-"""One optimizer step of Bradley-Terry training, on as many devices as accelerate gives.
+"""Bradley-Terry trainer: one optimizer step, on as many devices as accelerate gives.
 
 Invariant: a step's gradient is that of the mean loss over all its pairs, however many forwards
 and devices it is cut into. Prompts shared by the pairs of a forward are computed once, and equal

@@ -1,0 +1,1 @@
+"""The batching deployment: admission, scheduler, dispatcher, and its client."""

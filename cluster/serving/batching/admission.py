@@ -1,4 +1,4 @@
-"""Admission: which calls get into the queue, and when.
+"""Admission control: which calls get into the queue, and when.
 
 A call stands in line (`waiting_room`) where the queue has no room for it, and gets in piece by
 piece, as room comes, first by priority and age. One that is not willing to wait is refused where

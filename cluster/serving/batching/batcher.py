@@ -1,4 +1,4 @@
-"""The batching deployment: an asyncio shell round the pure scheduler.
+"""Batcher deployment: an asyncio shell around the pure scheduler.
 
 A call's items get into the queue (`admission`) as sequences (`requests`), the scheduler decides who
 goes next (`scheduler`), the dispatcher carries batches to replicas (`dispatcher`). Every admitted

@@ -1,4 +1,4 @@
-"""A caller's way to the batcher: every item ends with a score or an error, whatever dies.
+"""Batcher client: every item ends with a score or an error, whatever process dies.
 
 `Submitter.results` yields each index exactly once. Items whose answer is lost or "try later" are
 asked again until their deadline; scoring is pure and the batcher remembers recent answers, so

@@ -1,4 +1,4 @@
-"""Batches on their way to a device: what goes again, in halves or alone, and what is poison.
+"""Dispatch queue: batches on their way to a replica; retries, halves, and poison sequences.
 
 A batch whose replica died is a suspect and runs alone on a replica from then on, because of two
 batches on one dead replica nobody knows which killed it. One that fails alone too often is split

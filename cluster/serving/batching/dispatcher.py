@@ -1,4 +1,4 @@
-"""Dispatcher: chooses a replica first, cuts the batch only then, retries what was lost.
+"""Dispatcher: chooses a replica, then cuts a batch for it (late binding); retries lost batches.
 
 Late binding: while every replica has two batches, one running and one waiting, sequences stay where
 priorities, deadlines and cancellation still work. Nothing remote is awaited before a batch is sent,

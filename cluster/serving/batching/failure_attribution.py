@@ -1,4 +1,4 @@
-"""What the loss of a batch says about its sequences: nothing, suspicion, or proof.
+"""Failure attribution: which sequences a lost batch makes suspects, and which are proven guilty.
 
 A batch that never began proves nothing. One whose replica died beside other batches is a suspect;
 alone on its replica it is the cause, and so it is where its own forward raised. Knows no queues.

@@ -1,4 +1,4 @@
-"""The batches that replicas hold: how long each may take, and when others are asked as well.
+"""In-flight batches: how long each may take, and when another replica is asked as well.
 
 A batch is asked again elsewhere as soon as its replica is silent (`Roster`), or once it has taken
 `LATE_FACTOR` times as long as everything on that replica should. The first copy may still answer.

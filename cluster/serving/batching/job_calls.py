@@ -1,4 +1,4 @@
-"""Calls by the Ray job that made them, so that the work of a finished job is dropped.
+"""Calls by Ray job: the queued work of a finished job is dropped.
 
 A trainer that was killed leaves calls behind in the client actor, which outlives it: nobody reads
 their answers, and whoever comes after would wait behind them. While calls of named jobs run, the

@@ -1,4 +1,4 @@
-"""What the batches cost and yielded: running tokens, a replica's rate, and the batch metrics.
+"""Load tracker: running tokens, forward rate per replica, and batch metrics.
 
 Knows no replicas and no scheduler; the dispatcher tell it what they send and what comes back.
 """

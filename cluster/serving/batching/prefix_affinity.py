@@ -1,4 +1,4 @@
-"""Which replica holds which prompt's keys and values, as the batcher believes.
+"""Prefix affinity: which replica probably holds which prompt's keys and values.
 
 A replica keeps the prompts it has computed (`cluster.engine.prefix_cache`), so the next response to
 one of them is cheapest there. That is a preference and never a wait: among replicas that are loaded

@@ -1,4 +1,4 @@
-"""How much waits in a batcher: what autoscaling and `reward-cluster status` read."""
+"""Queue state: how much waits in a batcher, for autoscaling and `reward-cluster status`."""
 
 from __future__ import annotations
 

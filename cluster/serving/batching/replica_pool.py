@@ -1,4 +1,4 @@
-"""The replicas as their batcher sees them: who has room, who is silent, who is late.
+"""Replica pool: which replicas have room, which are unresponsive, which are late.
 
 A replica that holds a batch and has answered nothing for `PING_AFTER_S` is pinged. One whose
 process does not answer a ping for `SILENT_AFTER_S` (frozen, unreachable, a driver that stalls the

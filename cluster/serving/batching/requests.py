@@ -1,4 +1,4 @@
-"""Who waits for what: calls, the distinct sequences they ask for, and recent answers.
+"""Pending requests: calls, their distinct sequences (deduplicated), and recent scores.
 
 Invariants: a call's every item is answered exactly once; one sequence is being scored once, however
 many calls ask for it (a client's retry after a timeout joins the first attempt or finds its

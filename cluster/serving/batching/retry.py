@@ -1,4 +1,4 @@
-"""Which failures of a call are worth trying again, and after how long. No state, no Ray calls."""
+"""Retry policy: which failures are retried, and after how long. No state, no Ray calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who goes next: admission, token budget, priority with ageing, deadlines, shared prompts.
+"""Request scheduler: token budget, priority ageing, deadlines, shared prompts.
 
 A pure object: no clock, no I/O, no asyncio; `now` is passed in, in seconds. Invariants, each a
 property test:

@@ -1,4 +1,4 @@
-"""Notices that nothing moves although it could. No clock: `now` is passed in."""
+"""Watchdog: notices that nothing moves although work waits. No clock: `now` is passed in."""
 
 from __future__ import annotations
 

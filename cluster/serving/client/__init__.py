@@ -1,0 +1,1 @@
+"""The Ray actor client and how to connect to it."""

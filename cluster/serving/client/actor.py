@@ -1,4 +1,4 @@
-"""The Ray actor that rollout workers call.
+"""Client actor: the Ray actor that rollout workers call.
 
     ref = client.score.remote(conversations)        # an ObjectRef of the caller's, at once
     scores = ray.get(ref)                           # list[Score | RewardError], in order

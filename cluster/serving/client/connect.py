@@ -1,4 +1,4 @@
-"""Ways to reach the client actor: `connect` for rollout workers, `RewardService` for scripts.
+"""Client connection: `connect` for rollout workers, `RewardService` for scripts.
 
     client = connect()                              # finds or creates this job's actor
     ref = client.score.remote(conversations)        # see `client_actor`

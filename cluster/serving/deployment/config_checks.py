@@ -1,4 +1,4 @@
-"""What no single setting shows: values of a config that are sound alone and cannot work together.
+"""Config cross-checks: settings that are valid alone and cannot work together.
 
 Every check yields one line per problem, which names the settings and the remedy. Knows Serve's
 blocks as plain mappings, and starts nothing.

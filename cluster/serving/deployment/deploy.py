@@ -1,4 +1,4 @@
-"""A checked config file, deployed, and waited for until it serves or says why it cannot."""
+"""Deployment of a checked config file, waited for until it serves or fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service that runs as long as the command that started it: deploy, wait, drain, end.
+"""Foreground service (`reward-cluster serve`): deploy, wait, drain, end.
 
 With a Ray of its own everything ends with the command. On a Ray that it joined the service stays,
 as `serve deploy` would leave it; which of the two it is, the command says.

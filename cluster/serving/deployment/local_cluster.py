@@ -1,4 +1,4 @@
-"""A whole service on this machine alone: its own Ray, started here and ended here.
+"""Local cluster: a whole service on this machine with its own Ray.
 
 For the demo, the benchmarks and tests. Never joins or stops another Ray on the machine.
 """

@@ -1,4 +1,4 @@
-"""A Serve YAML file, checked whole before anything starts.
+"""Serve config file: YAML, checked whole before anything starts.
 
 Serve ignores unknown keys at the top level and in deployment blocks, and YAML takes the last of two
 equal keys, so that a typo silently becomes a default; here every key of every section is known and

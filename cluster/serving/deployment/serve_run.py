@@ -1,4 +1,4 @@
-"""Ray's own `serve run CONFIG`, ended where its application can never start.
+"""Early end of Ray's `serve run CONFIG` where its application can never start.
 
 The command hands its config to Serve and then sleeps until a signal, whatever becomes of it. The
 application is built in a task on the head node, which ends the command that waits there. Where

@@ -1,4 +1,4 @@
-"""Bearer keys: read where the service is deployed, carried as salted digests, compared in constant
+"""API keys: read where the service is deployed, carried as salted digests, compared in constant
 time.
 
 The process that deploys reads the keys, since its environment and its files are the ones that the

@@ -1,4 +1,4 @@
-"""The ASGI application: routes, error handlers, document, guard. Knows no Ray."""
+"""ASGI application: routes, error handlers, OpenAPI document, middleware. Knows no Ray."""
 
 from __future__ import annotations
 

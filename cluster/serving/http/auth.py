@@ -1,4 +1,4 @@
-"""Who may call what is under `/v1`: the holder of a key and, without keys, no foreign web page.
+"""Authorization under `/v1`: a key, or without keys no foreign web page.
 
 Knows nothing of users or rights: a key opens the service or does not.
 """

@@ -1,4 +1,4 @@
-"""From bytes to a JSON object, within limits of size and time.
+"""Request bodies: bytes to a JSON object, within limits of size and time.
 
 A body that trickles in holds a place among `http.max_slow_bodies` and never longer than
 `http.body_timeout_s`; where all are taken, the one that has held its place longest is given up for

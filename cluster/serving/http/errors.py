@@ -1,4 +1,4 @@
-"""The one place where an error becomes an HTTP response.
+"""HTTP errors: the one place where an error becomes a response.
 
 One class = one status = one metric label, all three from `cluster.errors`. An error that is none of
 those is opaque: the client gets a request id, the log gets everything.

@@ -1,4 +1,4 @@
-"""The Serve deployment of the HTTP side: encodes here, has the batcher score.
+"""HTTP ingress deployment: encodes here, has the batcher score.
 
 Serve's proxy puts the request id into every request and answer, so the app leaves that header
 alone. Knows nothing of queues, batches or devices.

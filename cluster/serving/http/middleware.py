@@ -1,4 +1,4 @@
-"""The outermost layer: request ids, the log line of every request, and what nobody foresaw.
+"""Request middleware: request ids, access log, unexpected errors.
 
 Pure ASGI. Never reads a body and never logs a path's variable part, a query or a header.
 """

@@ -1,4 +1,4 @@
-"""The page at `/`: a prompt and responses to rank by hand. One file, nothing from elsewhere."""
+"""Page at `/`: a prompt and responses to rank by hand. One file, no outside hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Serve's own HTTP proxy does beside the Ingress: 503 in the JSON contract, sound request ids.
+"""Errors of Serve's HTTP proxy in the JSON contract (503), and valid request ids.
 
 When an Ingress process dies, its proxy has nothing to pass on and the caller would get a bare text
 `500`; a request id that is no text would be a `500` as well, and any other strange one would be

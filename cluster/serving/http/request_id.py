@@ -1,4 +1,4 @@
-"""Request ids: taken from the caller where they are short and printable, made otherwise."""
+"""Request ids: the caller's where short and printable, else generated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is let in: so many requests and tokens at once, and none once the service is about to end.
+"""Request limit: concurrent requests and tokens, and none while the service drains.
 
 Probes do not pass here, so that they are answered however full the service is.
 """

@@ -1,4 +1,4 @@
-"""A parsed body -> the conversations it asks to score, each with its place.
+"""Request parsing: a JSON body -> the conversations to score, each with its place.
 
 What is wrong with one item is an error at its place; what is wrong with the body is raised. Checked
 by hand: a pydantic model takes 7 times as long for chats (110 ms for 4096 of them) and could not

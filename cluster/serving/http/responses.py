@@ -1,4 +1,4 @@
-"""Results -> the JSON body of /v1/score and /v1/rank, and its status.
+"""Response rendering: results -> the JSON body and status of /v1/score and /v1/rank.
 
 200 as soon as one reward is there (or none was asked for): the failed items carry their errors.
 Where nothing could be scored the whole call has failed, with the status of the error that stands

@@ -1,4 +1,4 @@
-"""The project's own routes: score, rank, model, health.
+"""Native routes: score, rank, model, health.
 
 A route reads, asks the scorer and renders; each of the three is a module of its own.
 """

@@ -1,4 +1,4 @@
-"""The contract in words: what the OpenAPI document shows of bodies and answers.
+"""OpenAPI schemas: the contract of bodies and answers in words.
 
 Bodies are read by `requests` and answers written by `responses`, by hand and faster; tests hold
 both to these models. No request is parsed with them.

@@ -1,4 +1,4 @@
-"""What the routes need of a service: the seam at which tests put a fake."""
+"""Scorer interface of the routes: the seam at which tests put a fake."""
 
 from __future__ import annotations
 

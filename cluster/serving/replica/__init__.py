@@ -1,0 +1,1 @@
+"""The replica deployment: weights on a device."""

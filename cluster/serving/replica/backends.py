@@ -1,4 +1,4 @@
-"""What a replica can hold: the engine, or a stand-in that sleeps as long as a GPU would work.
+"""Replica backends: the engine, or a stand-in that sleeps as long as a GPU would work.
 
 A backend scores encodings on one device and knows nothing of Ray. A factory builds one from an
 `EngineConfig`; the registry's factories import lazily, so that choosing `sleep` loads no torch.

@@ -1,4 +1,4 @@
-"""Shared use by many or exclusive use by one, where the one is told before it begins.
+"""Shared and exclusive access to a replica, granted before work begins.
 
 A suspect batch is only sent once it holds its replica alone: then, if the process dies, nobody
 else can have been the cause, whichever batcher sent what. A hold whose batch does not come within

@@ -1,4 +1,4 @@
-"""The weights a replica holds, and what it refuses to score with them.
+"""Loaded weights of a replica, and which encodings it refuses to score with them.
 
 A load is one loading of weights in one replica process, named by a random id: answers that are kept
 for retries belong to a load, so that they end with it, also when an older revision comes back.

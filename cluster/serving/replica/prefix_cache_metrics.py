@@ -1,4 +1,4 @@
-"""What a replica's prompt cache does: its counters as metrics, and summed for `status`."""
+"""Prefix-cache metrics of a replica, and their sum for `status`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The GPU deployment: one backend on one device.
+"""Replica deployment: one backend on one device.
 
 The forward runs in a thread of its own, so the event loop answers health checks and slot
 reservations during a long batch. A device stuck in one forward fails the health check and Serve

@@ -1,4 +1,4 @@
-"""Serve's router for the replicas: the batcher says which one, and none is asked first.
+"""Request router of the replicas: the batcher chooses, no queue-length probes.
 
 `handle.choose_replica(pool=...)` takes the replica that the `Roster` ranks first, and
 `handle.choose_replica(only=replica_id)` that very one. Serve itself would ask a replica for its

@@ -1,4 +1,4 @@
-"""A replica tells the batchers of its app that it serves other weights from now on.
+"""Weights announcement: a replica tells its batchers that it serves other weights.
 
 Told before the first reward of the new weights, so that no answer of the old ones is handed out for
 a retry after it. A batcher that does not hear it sees the change in the next batch's answer.

@@ -1,0 +1,1 @@
+"""Conversations to rewards, shared by the client actor and the HTTP ingress."""

@@ -1,4 +1,4 @@
-"""Conversations to rewards, as both doors of the service do it: the client actor and HTTP.
+"""Conversation scorer: conversations to rewards, shared by the client actor and HTTP.
 
 Window by window (`window_scorer`), so that a call of any size holds the ids of a few windows only.
 Every item ends with a score or an error, at the deadline at the latest. A call that `score` answers

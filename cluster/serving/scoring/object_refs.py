@@ -1,4 +1,4 @@
-"""Conversations that are ObjectRefs, resolved as they come.
+"""Object references among conversations, resolved as they complete.
 
 What is there is handed on at once; a reference whose task failed is the error of its own item.
 Knows nothing of encoding and scoring.

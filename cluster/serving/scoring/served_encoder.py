@@ -1,4 +1,4 @@
-"""Served encoder: the tokenizer of the model that the replicas serve, reloaded when that changes.
+"""Served encoder: the tokenizer of the model that replicas serve, reloaded when it changes.
 
 One per process that encodes. Whoever finds that ids were made for another model (a replica says
 EncoderChanged) asks for the encoder anew; so does whoever is about to refuse an item, since a stale

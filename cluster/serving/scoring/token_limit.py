@@ -1,4 +1,4 @@
-"""Most tokens of one call, counted while it is encoded window by window.
+"""Token limit of a call, counted while it is encoded window by window.
 
 Knows nothing of conversations; what a request holds at least is `http.requests`' to tell.
 """

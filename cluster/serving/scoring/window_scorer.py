@@ -1,4 +1,4 @@
-"""Windows of a call, scored: encode, submit, and encode again what a replica refuses.
+"""Window scorer: encodes and submits one window, re-encodes what a replica refuses.
 
 A replica that serves another tokenizer refuses ids that were made for the old one; they are made
 anew for what is served now. Windows of all calls share the room of their priority, so that less

@@ -1,4 +1,4 @@
-"""Right and wrong arithmetic on small numbers.
+"""Synthetic arithmetic: right and wrong sums of small numbers.
 
 The held-out values are pairs of digits in their order: 3 + 8 may be held out while 8 + 3 is
 trained on. Most wrong answers are near misses; one is far off, and worse still.

@@ -1,4 +1,4 @@
-"""How an assistant talks: politely, on the topic, in sentences, remembering what was said."""
+"""Synthetic conversation: politeness, topic, whole sentences, memory of earlier turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a generated preference is: several responses to one prompt, graded.
+"""Graded groups: several responses to one prompt, each with its grade.
 
 Invariant: a value (a word, a name, a topic, a pair of operands) belongs to one split for good,
 decided by its own hash, so held-out groups ask about values that no training group has shown.

@@ -1,4 +1,4 @@
-"""Doing what the user (or the system prompt) asked for: form, count, and given words."""
+"""Synthetic instructions: form, count and given words, asked for by user or system prompt."""
 
 from __future__ import annotations
 

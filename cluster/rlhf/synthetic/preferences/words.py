@@ -1,4 +1,4 @@
-"""The vocabulary of the generated chats: words, names, topics, and sentences about them.
+"""Vocabulary of the synthetic chats: words, names, topics, and sentences about them.
 
 Every public function takes the split and gives only that split's values. Invented words, made
 of syllables, keep the model from learning a fixed list where it should learn to compare.
