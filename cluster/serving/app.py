@@ -50,6 +50,8 @@ BATCHER_OPTIONS: dict[str, Any] = {
     # Calls wait inside the batcher, whose scheduler refuses by tokens.
     "max_ongoing_requests": 100_000,
     "health_check_period_s": 1,
+    # It answers at once or never will; three such silences in a row, and it is replaced.
+    "health_check_timeout_s": 10,
     "graceful_shutdown_timeout_s": 60,
     "graceful_shutdown_wait_loop_s": 0.5,
     # It never computes; on a small machine it must not take a replica's core.
@@ -59,6 +61,7 @@ INGRESS_OPTIONS: dict[str, Any] = {
     # The app itself limits what is scored (http.max_requests) and never refuses a probe.
     "max_ongoing_requests": 100_000,
     "health_check_period_s": 2,
+    "health_check_timeout_s": 10,
     "graceful_shutdown_timeout_s": 60,
     "ray_actor_options": {"num_cpus": 0},
 }

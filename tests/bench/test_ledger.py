@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from cluster.bench.chaos.ledger import Ask, Ledger, Serving
-from cluster.bench.chaos.processes import GROWTH_MIB, JUDGED_FROM, Memory
+from cluster.bench.chaos.processes import GROWTH_MIB, JUDGED_FROM, Memory, program
 from cluster.errors import InvalidInput, NotReady, RewardError
 from cluster.types import Score
 
@@ -88,3 +88,19 @@ def test_memory_that_keeps_growing_is_told_and_warm_up_is_not() -> None:
     memory.looks["short"] = memory.looks["leaks"][: JUDGED_FROM // 2]
     (told,) = memory.grown()
     assert "leaks" in told
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("/venv/ray/core/src/ray/gcs/gcs_server --log_dir=/tmp", "gcs_server"),
+        ("/venv/raylet --worker=python default_worker.py", "raylet"),
+        ("/venv/bin/python3 -u /venv/ray/_private/log_monitor.py --a", "log_monitor.py"),
+        ("ray::DashboardAgent", "ray::DashboardAgent"),
+        ("ray::IDLE", ""),
+        ("ray::SERVE_REPLICA::chaos#Replica#1:ServeReplica:chaos:Replica.__init__", ""),
+        ("", ""),
+    ],
+)
+def test_rays_own_processes_are_told_by_their_programs(title: str, name: str) -> None:
+    assert program(title) == name

@@ -19,9 +19,10 @@ from cluster.bench.chaos.world import ROLLING, World
 PAUSE_S = (1.0, 4.0)
 """Between two faults."""
 FREEZE_S = (2.0, 6.0)
+ATTACKED = ("Replica", "Batcher", "Client", "Ingress", "Controller", "Proxy")
 KINDS = (
-    *(f"kill {role}" for role in ("Replica", "Batcher", "Client", "Ingress", "Controller")),
-    *(f"freeze {role}" for role in ("Replica", "Batcher", "Client", "Ingress", "Controller")),
+    *(f"kill {role}" for role in ATTACKED),
+    *(f"freeze {role}" for role in ATTACKED),
     "kill every Replica",
     "roll",
     "roll",

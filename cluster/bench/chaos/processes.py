@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 from collections import defaultdict
+from pathlib import Path
 
 import psutil
 
@@ -42,7 +43,7 @@ def send(pid: int, number: signal.Signals) -> bool:
 
 
 class Memory:
-    """Unshared memory of the largest process in each role, look by look, in MiB."""
+    """Unshared memory of the largest process in each role, look by look, in MiB; Ray's own too."""
 
     def __init__(self, apps: list[str]) -> None:
         self._titles = {
@@ -56,12 +57,18 @@ class Memory:
         """Take one look at every process."""
         largest: dict[str, float] = {}
         for process in _below():
-            title = _title(process)
-            for role, start in self._titles.items():
-                if title.startswith(start):
-                    largest[role] = max(largest.get(role, 0.0), _own_mib(process))
+            role = self._role(_title(process))
+            if role:
+                largest[role] = max(largest.get(role, 0.0), _own_mib(process))
         for role, size in largest.items():
             self.looks[role].append(size)
+
+    def _role(self, title: str) -> str:
+        """One of the service's own, or the program's name for Ray's."""
+        for role, start in self._titles.items():
+            if title.startswith(start):
+                return role
+        return program(title)
 
     def thirds(self, role: str) -> tuple[float, float, float]:
         """The largest in each third of the soak."""
@@ -79,6 +86,17 @@ class Memory:
             for role, (_, second, last) in thirds.items()
             if last - second > GROWTH_MIB
         ]
+
+
+def program(title: str) -> str:
+    """The script of an interpreter, else the first word, without its folder. "" of nothing, and of
+    a worker that is not yet, or no longer, anything."""
+    words = title.split()
+    if not words or words[0].startswith(("ray::SERVE_", "ray::IDLE")):
+        return ""
+    scripts = (word for word in words if word.endswith(".py"))
+    is_interpreter = Path(words[0]).name.startswith("python")
+    return Path(next(scripts, words[0]) if is_interpreter else words[0]).name
 
 
 def _below() -> list[psutil.Process]:

@@ -9,6 +9,7 @@ checked against their own config classes and against one another.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +140,7 @@ def _policy_problems(app: ServeApplicationSchema) -> Iterator[str]:
     if policy.get("policy_function") != POLICY:
         return
     given = policy.get("policy_kwargs") or {}
-    yield from check.not_finite(given, f"{where}.policy_kwargs")
-    try:
-        TokenPolicy(**given)
-    except (TypeError, ValueError) as error:
-        yield f"{where}.policy_kwargs: {error}"
+    yield from _policy_kwargs_problems(given, f"{where}.policy_kwargs")
     reports = _block(app, BATCHER).get("autoscaling_config")
     if not reports:
         yield f"{where}: {BATCHER} reports nothing to it; give it an autoscaling_config with " + (
@@ -155,6 +152,17 @@ def _policy_problems(app: ServeApplicationSchema) -> Iterator[str]:
         yield f"{where}.policy_kwargs.stale_s is below the {every_s:g} s between two reports " + (
             f"({BATCHER}.autoscaling_config.metrics_interval_s): it would never scale"
         )
+
+
+def _policy_kwargs_problems(given: Mapping[str, Any], where: str) -> Iterator[str]:
+    known = sorted(signature(TokenPolicy).parameters)
+    for name in given.keys() - known:
+        yield f"unknown key {name!r} in {where}; known: {', '.join(known)}"
+    yield from check.not_finite(given, where)
+    try:
+        TokenPolicy(**{name: value for name, value in given.items() if name in known})
+    except (TypeError, ValueError) as error:
+        yield f"{where}: {error}"
 
 
 def _deployment_problems(where: str, block: Mapping[str, Any]) -> Iterator[str]:

@@ -37,7 +37,7 @@ BLOCK = f"{APP}.deployments.0"
         (f"{BLOCK}.ray_actor_options", "num_gpu", 1, "num_gpu"),
         (f"{BLOCK}.autoscaling_config", "max_replica", 3, "max_replica"),
         (f"{APP}.autoscaling_policy", "policy_kwarg", {}, "policy_kwarg"),
-        (f"{APP}.autoscaling_policy.policy_kwargs", "drain_s", 3, "drain_s"),
+        (f"{APP}.autoscaling_policy.policy_kwargs", "drain_s", 3, "known: stale_s, target_drain_s"),
         (f"{APP}.autoscaling_policy.policy_kwargs", "stale_s", 0, "must be positive"),
         (f"{APP}.deployments.1", "autoscaling_config", None, "reports nothing"),
         (f"{BLOCK}.user_config", "revison", "x", "revison"),
