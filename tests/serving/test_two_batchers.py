@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,7 +16,7 @@ import ray
 from ray import serve
 from ray.cluster_utils import Cluster
 from support.load import load
-from support.processes import actors, kill
+from support.processes import actors, kill, pid
 from support.serving import PATIENCE_S, service, until
 
 from cluster.config import ClusterConfig, EngineConfig, FakeGpuConfig
@@ -49,7 +51,8 @@ def brittle(config: EngineConfig) -> Brittle:
 def client(ray_cluster: Cluster, configure: Callable[..., ClusterConfig]) -> Iterator[Any]:
     config = configure(scheduler={"max_attempts": 2, "dedupe_s": 0.0})
     two = {"num_replicas": 2}
-    with service(config, APP, two, brittle, batcher_options=two) as actor:
+    batchers = {**two, "health_check_timeout_s": 2}
+    with service(config, APP, two, brittle, batcher_options=batchers) as actor:
         yield actor
 
 
@@ -73,9 +76,26 @@ def test_poison_under_load_is_blamed_alone_whichever_batcher_it_goes_through(cli
         running.wait_for(6)
 
 
+def ended(victim: str) -> bool:
+    """It is gone and another is there."""
+    now = actors("Batcher", APP)
+    return victim not in now and len(now) == 2
+
+
 def test_one_of_two_batchers_killed_under_load_costs_no_reward(client: Any) -> None:
-    before = actors("Batcher", APP)
-    victim = next(iter(before))
+    victim, batcher = next(iter(actors("Batcher", APP).items()))
     with load(client):
-        kill(before[victim])
-        until(lambda: victim not in actors("Batcher", APP) and len(actors("Batcher", APP)) == 2)
+        kill(batcher)
+        until(lambda: ended(victim))
+
+
+def test_a_frozen_batcher_is_replaced_and_costs_no_reward(client: Any) -> None:
+    victim, batcher = next(iter(actors("Batcher", APP).items()))
+    process = pid(batcher)
+    with load(client):
+        os.kill(process, signal.SIGSTOP)
+        try:
+            until(lambda: ended(victim))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
