@@ -27,7 +27,7 @@ from cluster.serving.names import BATCHER
 from cluster.serving.replica.backends import SleepBackend
 from cluster.types import Encoding, Score
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
 
 APP = "two-batchers"
@@ -69,7 +69,7 @@ def items_of_each() -> list[int]:
 def test_poison_under_load_is_blamed_alone_whichever_batcher_it_goes_through(client: Any) -> None:
     with load(client) as running:
         until(lambda: len(items_of_each()) == 2 and min(items_of_each()) > 0)
-        for i in range(3):
+        for i in range(2):
             poison = np.array([POISON, i, 2], np.int32)
             (answer,) = ray.get(client.score.remote([poison], 0, PATIENCE_S))
             assert isinstance(answer, ScoringFailed), answer
