@@ -20,7 +20,7 @@ from ray.serve.schema import ServeDeploySchema
 from cluster.errors import ConfigError
 from cluster.serving import ray_services, ray_session
 from cluster.serving.deployment.deploy import check_resources, deploy, wait_until_running, with_keys
-from cluster.serving.draining import drain
+from cluster.serving.deployment.draining import drain
 from cluster.serving.http.proxy_errors import set_proxy_errors
 
 Say = Callable[[str], None]
