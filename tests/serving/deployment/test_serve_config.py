@@ -9,7 +9,7 @@ import yaml
 from cluster.errors import ConfigError
 from cluster.serving.deployment.serve_config import load_config_file
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("name", ["serve_config.yaml", "ops/serve_config.local.yaml"])
