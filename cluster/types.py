@@ -16,8 +16,9 @@ TokenIds = npt.NDArray[np.int32]
 
 Numerics = Literal["reference", "invariant", "fast"]
 BosPolicy = Literal["tokenizer", "one", "none"]
-ForwardPath = Literal["packed", "own"]
-"""All chats of a batch in one forward without padding, or the model's own forward chat by chat."""
+ForwardPath = Literal["packed", "alone", "own"]
+"""All chats of a batch in one forward without padding; one chat a packed forward, where else its
+bits would follow its batch (`invariant`); or the model's own forward chat by chat."""
 Truncation = Literal["error", "left"]
 
 
@@ -67,7 +68,8 @@ class ModelInfo:
         any ids are taken (the `sleep` backend).
     load_error: why the weights that were asked for last are not these; None where they are.
     hardware: kind of the device, on which bits depend; "" where the backend does not tell.
-    forward: how chats are run; `own` for `reference` and where packing is not proven right.
+    numerics: what is kept, as asked for.
+    forward: how it is kept; `own` for `reference` and where packing is not proven right.
     """
 
     model: str

@@ -19,10 +19,15 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from cluster.engine.cpu_matmul import agreeing_rows, candidates, linears
+from cluster.engine.experts import expert_widths, fix_expert_rows, has_experts
 from cluster.engine.packing import Batch, Segment
 
 STEP = 256
 """On a GPU, row counts are multiples of this."""
+LANES = 32
+"""Elements of the widest vector: bfloat16 in AVX-512. A multiple of it is one of all others."""
+GRAIN = 32768
+"""at::internal::GRAIN_SIZE."""
 TAIL = 128
 """Most dummy tokens of a segment: one long tail would cost attention as a long chat does."""
 
@@ -60,13 +65,42 @@ def batch_invariant_sizes(module: Any, token_budget: int) -> tuple[int, ...]:
     """Row counts up to about `token_budget` whose matmuls give a row the same bits anywhere.
 
     Each distinct weight shape of `module` is tried on random rows, every candidate by itself.
-    Empty if not even the largest agrees with itself.
+    Empty if not even the largest agrees with itself, and for experts that cannot be held to row
+    counts: one chat a forward keeps the promise then.
     """
-    if module.score.weight.device.type == "cpu":
-        return agreeing_rows(module, token_budget)
+    on_cpu = module.score.weight.device.type == "cpu"
+    if has_experts(module) and not (on_cpu and fix_expert_rows(module, token_budget)):
+        return ()
+    if on_cpu:
+        sizes = agreeing_rows(module, token_budget)
+        return whole_vectors(sizes, _widths(module), torch.get_num_threads())
     sizes = candidate_sizes("cuda", token_budget)
     found = sizes_that_agree(module, sizes)
     return found if sizes[-1] in found else ()
+
+
+def whole_vectors(sizes: tuple[int, ...], widths: set[int], threads: int) -> tuple[int, ...]:
+    """Those of `sizes` at which no thread's part of an elementwise kernel ends within a vector.
+
+    What is left of a vector goes through scalar code, whose exp has other bits than the vector's.
+    ATen gives each thread an equal part of all elements, and one at least GRAIN of them.
+    """
+    return tuple(size for size in sizes if all(_whole(size, w, threads) for w in widths))
+
+
+def _whole(n_rows: int, width: int, threads: int) -> bool:
+    n = n_rows * width
+    parts = min(threads, -(-n // GRAIN))
+    part = -(-n // parts)
+    return part % LANES == 0 and (parts == 1 or width % LANES == 0 or part % width == 0)
+
+
+def _widths(module: Any) -> set[int]:
+    """Columns of the arrays that a forward of `module` makes."""
+    layers = linears(module.base_model)
+    found = {n for layer in layers for n in (layer.in_features, layer.out_features)}
+    head_dim = getattr(module.config.get_text_config(), "head_dim", None)
+    return found | expert_widths(module) | ({head_dim} if isinstance(head_dim, int) else set())
 
 
 def candidate_sizes(device_type: str, token_budget: int) -> tuple[int, ...]:

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 import torch
 
 from cluster.config import EngineConfig
+from cluster.engine.bits_proof import keep_promise, keeps_bits
 from cluster.engine.checkpoint import revision
 from cluster.engine.cublas import forbid_split_k
 from cluster.engine.encoding.encoder import ChatEncoder
-from cluster.engine.fused import fuse, has_compiler, keeps_bits, unfuse
+from cluster.engine.fused import fuse, has_compiler, unfuse
 from cluster.engine.model import PackedRewardModel, compute_dtype
 from cluster.engine.packing import Batch, pack, plan
 from cluster.engine.prefix_cache import CachedForward, PromptCache
@@ -26,7 +27,7 @@ from cluster.engine.prefix_proof import prove
 from cluster.engine.proof import settle
 from cluster.engine.tuning import tune
 from cluster.errors import ModelRefused, NotFinite, RewardError, ScoringFailed
-from cluster.types import Encoding, Message, ModelInfo, PromptCacheStats, Score
+from cluster.types import Encoding, ForwardPath, Message, ModelInfo, PromptCacheStats, Score
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ class Engine:
         model = PackedRewardModel.load(config)
         refuse_unsafe_padding(model, encoder)
         settle(model, encoder.max_tokens)
-        tune(model, forward_tokens(config, model.device))
+        tune(model, largest_forward(config, model.device, encoder.max_tokens))
+        keep_promise(model, encoder.max_tokens)
         engine = cls(model, encoder, config)
         if config.fuse_layers and model.numerics != "reference":
             engine._fuse()
@@ -88,7 +90,7 @@ class Engine:
         fuse(module)
         if self.model.numerics != "invariant" or self._alone:
             return
-        if not keeps_bits(self.score, self.encoder.vocab_size, self.encoder.max_tokens):
+        if not keeps_bits(self.model, self.encoder.max_tokens):
             log.warning("compiled layers let a chat's bits follow its batch: they are left as is")
             unfuse(module)
 
@@ -108,7 +110,8 @@ class Engine:
         config = self.config
         budget = 0 if self._alone else forward_tokens(config, self.model.device)
         known = self.prompts.lengths(encodings) if self.prompts.max_bytes else None
-        todo = plan(encodings, self.model.numerics, budget, config.min_shared_tokens, known)
+        planned = plan(encodings, self.model.numerics, budget, config.min_shared_tokens, known)
+        todo = [part for indices in planned for part in self._provable(encodings, indices)]
         todo.reverse()
         while todo:
             indices = todo.pop()
@@ -122,6 +125,14 @@ class Engine:
                 todo.extend(halves)
             results.update(zip(indices, answers, strict=False))
         return [_placed(results[i], i) for i in range(len(encodings))]
+
+    def _provable(self, encodings: Sequence[Encoding], indices: list[int]) -> list[list[int]]:
+        """Beyond the row counts that were tried, `invariant` runs one chat a forward."""
+        sizes = self.model.row_sizes
+        if self.model.numerics != "invariant" or not sizes:
+            return [indices]
+        longest = max(encodings[i].n_tokens for i in indices)
+        return [indices] if longest <= sizes[-1] else [[i] for i in indices]
 
     @property
     def prompt_stats(self) -> PromptCacheStats:
@@ -144,7 +155,7 @@ class Engine:
     @property
     def _alone(self) -> bool:
         """Whether `invariant` can only be kept by one chat a forward on this device."""
-        return self.model.numerics == "invariant" and not self.model.row_sizes
+        return _forward_path(self.model) == "alone"
 
     @torch.inference_mode()
     def rewards(self, batch: Batch, forward: CachedForward | None = None) -> list[float]:
@@ -183,6 +194,12 @@ def forward_tokens(config: EngineConfig, device: torch.device) -> int:
     if device.type == "cpu":
         return min(config.token_budget, CPU_FORWARD_TOKENS)
     return config.token_budget
+
+
+def largest_forward(config: EngineConfig, device: torch.device, max_tokens: int) -> int:
+    """Most rows of a forward on `device`, of a chat that is longer than others may be together."""
+    tokens = forward_tokens(config, device)
+    return max(tokens, max_tokens) if device.type == "cpu" else tokens
 
 
 def prompt_cache_bytes(config: EngineConfig, device: torch.device) -> int:
@@ -226,6 +243,12 @@ def _placed(result: Score | RewardError, index: int) -> Score | RewardError:
     return result.at(index) if isinstance(result, RewardError) else result
 
 
+def _forward_path(model: PackedRewardModel) -> ForwardPath:
+    if model.numerics == "reference":
+        return "own"
+    return "alone" if model.numerics == "invariant" and not model.row_sizes else "packed"
+
+
 def _model_info(model: PackedRewardModel, encoder: ChatEncoder, config: EngineConfig) -> ModelInfo:
     found = model.module.config
     return ModelInfo(
@@ -241,5 +264,5 @@ def _model_info(model: PackedRewardModel, encoder: ChatEncoder, config: EngineCo
         max_tokens=encoder.max_tokens,
         n_parameters=sum(p.numel() for p in model.module.parameters()),
         encoder=encoder.fingerprint,
-        forward="own" if model.numerics == "reference" else "packed",
+        forward=_forward_path(model),
     )

@@ -30,6 +30,10 @@ from cluster.engine.rope import forget_growth
 from cluster.errors import ModelRefused
 from cluster.types import Numerics
 
+HEAD_ROWS = 16
+"""CUDA gives a row of a sum more threads where there are fewer rows than this, and the order of the
+sum follows (ATen's Reduce.cuh, `set_block_dimension`)."""
+
 
 class PackedRewardModel(nn.Module):
     """Any decoder-only classifier with one label, `score` as its head, Llama first.
@@ -134,8 +138,13 @@ class PackedRewardModel(nn.Module):
         A product and a sum in float32 rather than a matmul: its rows do not see each other, and
         it is rounded once.
         """
+        n_rows = len(pooled_ND)
+        if n_rows < HEAD_ROWS and self.numerics == "invariant":
+            pooled_ND = torch.cat([pooled_ND, pooled_ND[-1:].expand(HEAD_ROWS - n_rows, -1)])
         weight_D = self.module.score.weight[0]
-        rewards_N: Tensor = (pooled_ND.to(self.head_dtype).float() * weight_D.float()).sum(-1)
+        rewards_N: Tensor = (pooled_ND.to(self.head_dtype).float() * weight_D.float()).sum(-1)[
+            :n_rows
+        ]
         if self.module.score.bias is not None:
             rewards_N = rewards_N + self.module.score.bias.float()
         if torch.is_grad_enabled():

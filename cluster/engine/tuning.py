@@ -24,6 +24,10 @@ def tune(model: PackedRewardModel, forward_tokens: int) -> None:
     if model.numerics == "invariant":
         model.row_sizes = batch_invariant_sizes(model.module, forward_tokens)
         if not model.row_sizes:
-            log.warning("matmul bits depend on the batch on this device: one chat a forward")
+            log.warning(
+                "%s: the row counts of its matmuls cannot be held fixed on this device, so that a "
+                "chat's bits would follow its batch: one chat a forward",
+                type(model.module).__name__,
+            )
     elif on_cpu:  # few row counts: a kernel is made once for each
         model.row_sizes = candidate_sizes("cpu", forward_tokens)

@@ -22,7 +22,7 @@ _WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
 def float32_twin(module: Any) -> Any:
     """A copy of `module` in float32 on the same device, which shares nothing with it."""
     kept = _n_kept(module)
-    with _first_layers(module, kept):
+    with first_layers(module):
         twin = copy.deepcopy(module)
     twin.float().eval().requires_grad_(False)
     text = twin.config.get_text_config()
@@ -42,9 +42,9 @@ def n_layers(module: Any) -> int:
 
 
 @contextmanager
-def _first_layers(module: Any, kept: int) -> Iterator[None]:
-    """Within, `module` has only its first `kept` layers."""
-    found = _layers(module)
+def first_layers(module: Any) -> Iterator[None]:
+    """Within, a large `module` has only its first layers, one of each kind among them."""
+    found, kept = _layers(module), _n_kept(module)
     if found is None or kept == n_layers(module):
         yield
         return

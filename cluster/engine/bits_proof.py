@@ -1,0 +1,57 @@
+"""Proof at load that a chat's bits do not follow its batch: what `invariant` numerics promise.
+
+The row counts of matmuls are measured one weight at a time (see `rows`); here a few chats of random
+ids run through whole layers, activations included, with the threads in use: together, and each
+alone. Their hidden states must be equal bit for bit, so that the coarse grid of a bfloat16 head
+hides nothing. A large model is tried on its first layers.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import torch
+
+from cluster.engine.model import PackedRewardModel
+from cluster.engine.packing import pack
+from cluster.engine.twin import first_layers
+from cluster.types import Encoding
+
+log = logging.getLogger(__name__)
+
+PROMPT_TOKENS = 70
+LENGTHS = (75, 110, 3, 40, 61, 100, 130, 250, 420)
+"""Of the chats; the first two share a prompt. Together and alone they take row counts apart."""
+
+
+def keep_promise(model: PackedRewardModel, max_tokens: int) -> None:
+    """Where chats' bits follow their batch, run one chat a forward, with one warning."""
+    if model.numerics != "invariant" or not model.row_sizes or keeps_bits(model, max_tokens):
+        return
+    model.row_sizes = ()
+    log.warning(
+        "%s: a chat's bits follow its batch on this device: one chat a forward",
+        type(model.module).__name__,
+    )
+
+
+@torch.inference_mode()
+def keeps_bits(model: PackedRewardModel, max_tokens: int) -> bool:
+    """Whether chats of up to `max_tokens` have the same hidden states alone and together."""
+    chats = _chats(model.module.config.get_text_config().vocab_size, max_tokens)
+    with first_layers(model.module):
+        together_ND = model.pooled(pack(chats, "invariant"))
+        alone_ND = torch.cat([model.pooled(pack([chat], "invariant")) for chat in chats])
+    return torch.equal(together_ND, alone_ND)
+
+
+def _chats(vocab_size: int, max_tokens: int) -> list[Encoding]:
+    rng = np.random.default_rng(0)
+    chats = [rng.integers(0, vocab_size, n, dtype=np.int32) for n in LENGTHS]
+    chats[1][:PROMPT_TOKENS] = chats[0][:PROMPT_TOKENS]
+    splits = (PROMPT_TOKENS, PROMPT_TOKENS, *[0] * (len(chats) - 2))
+    return [
+        Encoding(ids[:max_tokens], min(split, max_tokens - 1))
+        for ids, split in zip(chats, splits, strict=True)
+    ]
