@@ -105,7 +105,7 @@ def _fixed_rows(
     order_S = expert_S.argsort(stable=True)
     counts = expert_S.bincount(minlength=self.num_experts).tolist()
     out_SD = torch.empty_like(hidden_states[:1]).expand(len(expert_S), -1).contiguous()
-    for expert, rows in enumerate(order_S.split(counts)):
+    for expert, rows in enumerate(torch.split(order_S, counts)):
         if len(rows):
             x_RD = hidden_states.new_zeros(_fixed(len(rows), self.row_counts), out_SD.shape[1])
             x_RD[: len(rows)] = hidden_states[rows // n_taken]
