@@ -1,9 +1,9 @@
 """Proof at load that a chat's bits do not follow its batch: what `invariant` numerics promise.
 
-The row counts of matmuls are measured one weight at a time (see `rows`); here a few chats of random
-ids run through whole layers, activations included, with the threads in use: together, and each
-alone. Their hidden states must be equal bit for bit, so that the coarse grid of a bfloat16 head
-hides nothing. A large model is tried on its first layers.
+The row counts of matmuls are measured one weight at a time (see `batch_invariance`); here a few
+chats of random ids run through whole layers, activations included, with the threads in use:
+together, and each alone. Their hidden states must be equal bit for bit, so that the coarse grid of
+a bfloat16 head hides nothing. A large model is tried on its first layers.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 On recent GPUs the one source of batch variance in a matmul is split-K: for few rows, cuBLAS sums
 parts of a row in several blocks. Without workspace memory it cannot. The switches are vLLM's (its
-model_executor/determinism/batch_invariant.py); here `rows.agreeing_sizes` then tries on the device
-itself, at load, whether they hold.
+model_executor/determinism/batch_invariant.py); whether they hold is then tried on the device
+itself, at load, by `batch_invariance.agreeing_sizes`.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ from support.architectures import save_random
 from support.scoring import rewards
 
 from cluster.config import EngineConfig
-from cluster.engine import bits_proof, experts, rows
+from cluster.engine import batch_invariance, bits_proof, experts
+from cluster.engine.batch_invariance import LANES, whole_vectors
 from cluster.engine.bits_proof import keeps_bits
 from cluster.engine.engine import Engine
-from cluster.engine.rows import LANES, whole_vectors
 from cluster.types import Encoding
 
 WIDE = {"hidden_size": 64, "intermediate_size": 128, "max_position_embeddings": 1024}
@@ -103,7 +103,7 @@ def test_experts_without_fixed_row_counts_run_one_chat_a_forward(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = save_random(tmp_path, "MixtralConfig", WIDE)
-    monkeypatch.setattr(rows, "fix_expert_rows", lambda *_: False)
+    monkeypatch.setattr(batch_invariance, "fix_expert_rows", lambda *_: False)
     engine = engine_of(folder, dtype="float32")
     assert (engine.info.forward, engine.info.numerics) == ("alone", "invariant")
     assert sum("one chat a forward" in record.message for record in caplog.records) == 1
