@@ -30,7 +30,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ppo": ("cluster.cli.ppo:ppo", "PPO on Ray, with rewards as futures of the cluster."),
     "pairs": ("cluster.cli.pairs:pairs", "Annotated rows to preference pairs for DPO."),
     "evaluate": ("cluster.cli.evaluate:evaluate", "Reward models side by side on a benchmark."),
-    "rewardbench": ("cluster.cli.rewardbench:rewardbench", "RewardBench 1 and 2."),
     "train": ("cluster.cli.train:train", "Train a reward model on preference pairs."),
     "chaos": ("cluster.cli.chaos:chaos", "Break a service everywhere and check every answer."),
     "bench": ("cluster.cli.bench:bench", "Measure speed against plain transformers."),
