@@ -1,10 +1,76 @@
 """reward-cluster: a distributed reward service on Ray Serve.
 
-Importing `cluster` loads neither torch nor ray; each room imports what it needs.
+The public names, each imported at its first use: importing `cluster` loads neither torch nor ray.
+The errors are in `cluster.errors`.
 """
 
-from cluster.errors import RewardError
-from cluster.types import Encoding, Message, Score
+from __future__ import annotations
 
-__all__ = ["Encoding", "Message", "RewardError", "Score"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cluster.config import ClusterConfig, EngineConfig
+from cluster.errors import RewardError
+from cluster.types import Chat, Conversation, Encoding, Message, ModelInfo, Score
+
+if TYPE_CHECKING:
+    from cluster.engine.offline import OfflineScorer
+    from cluster.engine.parity.check import verify
+    from cluster.evaluation.run import evaluate
+    from cluster.rlhf.annotation.annotate_file import annotate_file
+    from cluster.rlhf.ppo.run import train_ppo
+    from cluster.rlhf.raft.run import train_raft
+    from cluster.rlhf.training.run import train_reward_model
+    from cluster.serving.client.actor import RewardClient
+    from cluster.serving.client.connect import RewardService, connect, disconnect
+
+__all__ = [
+    "Chat",
+    "ClusterConfig",
+    "Conversation",
+    "Encoding",
+    "EngineConfig",
+    "Message",
+    "ModelInfo",
+    "OfflineScorer",
+    "RewardClient",
+    "RewardError",
+    "RewardService",
+    "Score",
+    "annotate_file",
+    "connect",
+    "disconnect",
+    "evaluate",
+    "train_ppo",
+    "train_raft",
+    "train_reward_model",
+    "verify",
+]
 __version__ = "0.1.0"
+
+_LAZY = {
+    "OfflineScorer": "cluster.engine.offline",
+    "RewardClient": "cluster.serving.client.actor",
+    "RewardService": "cluster.serving.client.connect",
+    "annotate_file": "cluster.rlhf.annotation.annotate_file",
+    "connect": "cluster.serving.client.connect",
+    "disconnect": "cluster.serving.client.connect",
+    "evaluate": "cluster.evaluation.run",
+    "train_ppo": "cluster.rlhf.ppo.run",
+    "train_raft": "cluster.rlhf.raft.run",
+    "train_reward_model": "cluster.rlhf.training.run",
+    "verify": "cluster.engine.parity.check",
+}
+"""name -> module, as the imports for type checkers above (PEP 562)."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from cluster.bench import hardware, presets, workloads
+from cluster.errors import ConfigError
 from cluster.rlhf.training.config import TrainConfig
 from cluster.rlhf.training.loop import new_trainer, train
 from cluster.rlhf.training.model_setup import load_starting_model
@@ -98,9 +99,12 @@ def _here(config: TrainConfig, pairs: Sequence[Pair]) -> float:
 
 
 def _trl(config: TrainConfig, pairs: Sequence[Pair]) -> float:
-    """Seconds of one epoch, as its own report says."""
-    import trl
-    from datasets import Dataset
+    """Seconds of one epoch, as its own report says. Raises ConfigError where TRL is missing."""
+    try:
+        import trl
+        from datasets import Dataset
+    except ImportError:
+        raise ConfigError("this comparison needs: pip install 'reward-cluster[train]'") from None
     from transformers import PrinterCallback
 
     library: Any = trl  # exports lazily, unseen by a type checker

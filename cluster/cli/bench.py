@@ -113,7 +113,7 @@ def cluster(
 def training(
     preset: Literal["cpu"] | None, prompts: int, rounds: int, json_file: Path | None
 ) -> None:
-    """Training on preference pairs, held against TRL's RewardTrainer (needs `trl`).
+    """Training on preference pairs, against TRL's RewardTrainer (extra: train).
 
     Without --preset the built-in model is trained. Prompts of 100 to 600 tokens, with 4 responses
     each: all 6 pairs of a prompt, and one pair of each alone.

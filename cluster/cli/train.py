@@ -34,9 +34,9 @@ def train(
 ) -> None:
     """Train a reward model on preference pairs, as CONFIG (YAML) says.
 
-    CONFIG's keys and their units: cluster/rlhf/training/config.py. On many GPUs: `accelerate launch
-    --config_file ops/fsdp.yaml --module cluster train CONFIG`. A run that was killed goes on
-    from its last checkpoint when the command is given again. Broken rows are told and kept in
+    CONFIG's keys and their units: `TrainConfig` in cluster.rlhf.training.config. On many GPUs:
+    `accelerate launch --config_file FSDP.yaml --module cluster train CONFIG`. A killed run resumes
+    from its last checkpoint when the command is given again. Broken rows are reported and kept in
     rejects.jsonl.
 
     --preset tiny makes the model inside the package from nothing: preferences, tokenizer,

@@ -19,7 +19,7 @@ from cluster.engine.checkpoint import locate, longest, pretrained_options
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.loading import refuse_missing
 from cluster.engine.model import PackedRewardModel
-from cluster.errors import ModelRefused
+from cluster.errors import ConfigError, ModelRefused
 from cluster.rlhf.training.config import LoraSettings, TrainConfig
 
 PAD = "[PAD]"
@@ -120,8 +120,14 @@ def _add_pad(module: Any, tokenizer: Any) -> None:
 
 
 def _add_lora(module: Any, settings: LoraSettings) -> None:
-    """Adapters on every linear layer of the body, in place; the head is trained whole."""
-    from peft import LoraConfig, inject_adapter_in_model
+    """Adapters on every linear layer of the body, in place; the head is trained whole.
+
+    Raises ConfigError where peft is not installed.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise ConfigError("LoRA needs: pip install 'reward-cluster[train]'") from None
 
     layers = "|".join(settings.layers)
     adapters = LoraConfig(
