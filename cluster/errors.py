@@ -1,20 +1,20 @@
 """Errors: one class = one HTTP status = one metric label.
 
-RewardError
-├── InvalidInput          400  the item is malformed; the message says how to mend it
-│   └── TooLong           413  more tokens (or bytes, or items) than is allowed
-├── Unauthorized          401  no key, or a wrong one
-├── TooSlow               408  the request did not arrive in time
-├── Overloaded            429  the queue is full; retry after `retry_after_s`
-├── Cancelled             499  the caller gave up before the item was scored
-├── NotFinite             500  the model answered NaN or infinity
-├── ScoringFailed         500  the item alone made its replica fail, again and again
-├── EncoderChanged        503  encoded for another tokenizer or template than the replica serves
-├── RevisionChanged       503  the weights changed while the call was scored; ask again
-├── NotReady              503  no replica can serve yet, or any more
-├── DeadlineExceeded      504  the item's deadline passed before it was scored
-├── ModelRefused          500  the checkpoint cannot be served rightly; raised at load
-└── ConfigError           500  a config that cannot work; raised at start
+    RewardError
+    ├── InvalidInput          400  the item is malformed; the message says what to change
+    │   └── TooLong           413  more tokens (or bytes, or items) than is allowed
+    ├── Unauthorized          401  no key, or a wrong one
+    ├── TooSlow               408  the request did not arrive in time
+    ├── Overloaded            429  the queue is full; retry after `retry_after_s`
+    ├── Cancelled             499  the caller gave up before the item was scored
+    ├── NotFinite             500  the model answered NaN or infinity
+    ├── ScoringFailed         500  the item alone made its replica fail, again and again
+    ├── EncoderChanged        503  encoded for another tokenizer or template than the replica serves
+    ├── RevisionChanged       503  the weights changed while the call was scored; ask again
+    ├── NotReady              503  no replica can serve yet, or any more
+    ├── DeadlineExceeded      504  the item's deadline passed before it was scored
+    ├── ModelRefused          500  the checkpoint cannot be served rightly; raised at load
+    └── ConfigError           500  a config that cannot work; raised at start
 
 `item` is the index of the offending conversation within the call, None where the whole call
 is meant. Errors are values too: a batch answers a Score or a RewardError for each item.
