@@ -38,6 +38,8 @@ KINDS: dict[str, Any] = {
         "prompt": WORDS * 28,
         "responses": [f"r{i} {WORDS * 20}" for i in range(4000)],
     },
+    # One text, as long as a body may be.
+    "text without end": lambda: {"prompt": WORDS * 160_000, "responses": ["yes"]},
     "150000 messages, 1000 responses": lambda: {
         "prompt": [{"role": "user", "content": ""}] * 150_000,
         "responses": [f"r{i}" for i in range(1000)],

@@ -21,6 +21,7 @@ from cluster.engine.checkpoint import load_config, longest
 from cluster.engine.encoding.chat_template import TemplatedIds
 from cluster.engine.encoding.fingerprint import PROBES, encoder_fingerprint
 from cluster.engine.encoding.template_choice import choose_template
+from cluster.engine.encoding.text_limit import refuse_endless
 from cluster.engine.encoding.tokenizer import (
     added_ids,
     load_tokenizer,
@@ -111,6 +112,8 @@ class ChatEncoder:
         for index, conversation in enumerate(conversations):
             try:
                 found = read(conversation)
+                if self._truncate == "error":
+                    refuse_endless(found, self.max_tokens)
                 if isinstance(found, list):
                     chats[index] = found
                     continue

@@ -175,6 +175,22 @@ def test_a_tokenizer_that_adds_no_bos_yields_none(tiny_tokenizer: Any) -> None:
     assert encoder.encode(CARD_CHAT).input_ids.tolist() == pipeline_ids(bare, CARD_CHAT)
 
 
+@pytest.mark.parametrize("is_chat", [True, False])
+def test_a_text_without_end_is_refused_before_it_is_tokenized(
+    tiny_tokenizer: Any, is_chat: bool
+) -> None:
+    encoder = ChatEncoder(tiny_tokenizer, len(tiny_tokenizer), 50)
+    text = "a " * (16 * 50)
+    longest: Any = [{"role": "user", "content": text}] if is_chat else text
+    with pytest.raises(TooLong, match="tokens are more than 50"):
+        encoder.encode(longest)
+    longer: Any = [*longest, {"role": "assistant", "content": "a"}] if is_chat else f"{text}a"
+    with pytest.raises(TooLong, match="1601 characters are more than 1600"):
+        encoder.encode(longer)
+    cut = ChatEncoder(tiny_tokenizer, len(tiny_tokenizer), 50, truncate="left").encode(longer)
+    assert (cut.n_tokens, cut.truncated) == (50, True)
+
+
 def test_too_long_is_an_error_unless_the_left_may_go(tiny_tokenizer: Any) -> None:
     long: list[Message] = [{"role": "user", "content": "word " * 200}]
     strict = ChatEncoder(tiny_tokenizer, len(tiny_tokenizer), 50)
