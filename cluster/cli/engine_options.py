@@ -50,9 +50,11 @@ def engine_options(command: F) -> F:
     return _add_options(command, _OPTIONS)
 
 
-def engine_options_beside_model(command: F) -> F:
-    """As `engine_options` without `--model`, of which the command has its own."""
-    return _add_options(command, {n: o for n, o in _OPTIONS.items() if n != "model"})
+def engine_options_beside(*own: str) -> Callable[[F], F]:
+    """As `engine_options` without those of which the command has its own."""
+    return lambda command: _add_options(
+        command, {name: settings for name, settings in _OPTIONS.items() if name not in own}
+    )
 
 
 def _add_options(command: F, options: Mapping[str, Mapping[str, Any]]) -> F:

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from cluster.cli.console import table_console
-from cluster.cli.engine_options import engine_config, engine_options_beside_model
+from cluster.cli.engine_options import engine_config, engine_options_beside
 from cluster.cli.progress import TokenProgress
 from cluster.data.jsonl import atomic_writer
 from cluster.evaluation import contenders, plot, report
@@ -29,7 +29,13 @@ SHOWN = 20
 @click.command()
 @click.argument("suite", type=click.Choice((AUTO, *SUITES)))
 @click.argument("data", nargs=-1, required=True)
-@click.option("--model", "models", multiple=True, help="Model to evaluate; repeat. [tiny]")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL[@REVISION]",
+    help="Model to evaluate: built in, a local folder, or a hub id; repeat. [tiny]",
+)
 @click.option("--app", "apps", multiple=True, help="Serve application to evaluate; repeat.")
 @click.option("--url", "urls", multiple=True, help="Reward service to evaluate; repeat.")
 @click.option("--api-key", envvar="REWARD_API_KEY", help="Of the services. [$REWARD_API_KEY]")
@@ -52,7 +58,7 @@ SHOWN = 20
 )
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--strict", is_flag=True, help="The first row that cannot be judged ends the run.")
-@engine_options_beside_model
+@engine_options_beside("model", "revision")
 def evaluate(
     suite: str,
     data: tuple[str, ...],
@@ -112,10 +118,18 @@ def _contenders(
         raise click.UsageError(f"a service scores by its own settings; leave out {names}")
     own = models or (() if apps or urls else ("tiny",))
     return [
-        *(contenders.engine(engine_config(model=model, **options)) for model in own),
+        *(contenders.engine(engine_config(**split_revision(model), **options)) for model in own),
         *map(contenders.application, apps),
         *(contenders.service(url, api_key) for url in urls),
     ]
+
+
+def split_revision(text: str) -> dict[str, str]:
+    """A model and its revision, of MODEL[@REVISION]; a folder's name may hold an @."""
+    name, at, revision = text.rpartition("@")
+    return (
+        {"model": name, "revision": revision} if at and not Path(text).exists() else {"model": text}
+    )
 
 
 def _show(done: Evaluation) -> None:

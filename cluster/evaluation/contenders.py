@@ -33,7 +33,8 @@ def engine(config: EngineConfig) -> Contender:
 
         return OfflineScorer.load(config).score
 
-    return Contender(config.model, load, {"engine": asdict(config)})
+    name = config.model if config.revision is None else f"{config.model}@{config.revision}"
+    return Contender(name, load, {"engine": asdict(config)})
 
 
 def application(app: str) -> Contender:

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from support.groups import read_lines, write_lines
 
 from cluster.cli import main
+from cluster.cli.evaluate import split_revision
 from cluster.config import EngineConfig
 from cluster.engine.offline import OfflineScorer
 from cluster.types import Message, Score
@@ -50,6 +51,23 @@ def test_two_models_side_by_side_with_their_results_report_and_picture(
             assert line["rewards"] == [one.reward for one in sides if isinstance(one, Score)]
         assert found["score"] == sum(line["credit"] for line in lines) / 6
     assert "paired bootstrap" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tiny", {"model": "tiny"}),
+        ("org/name@v0.1", {"model": "org/name", "revision": "v0.1"}),
+    ],
+)
+def test_a_model_may_name_its_revision(text: str, expected: dict[str, str]) -> None:
+    assert split_revision(text) == expected
+
+
+def test_a_folder_that_is_there_is_a_model_whatever_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "model@home"
+    folder.mkdir()
+    assert split_revision(str(folder)) == {"model": str(folder)}
 
 
 def test_bad_rows_are_told_and_the_exit_status_says_so(
