@@ -138,3 +138,9 @@ def all_error_classes() -> list[type[RewardError]]:
     for cls in found:
         found.extend(sub for sub in cls.__subclasses__() if sub not in found)
     return found
+
+
+def error_of(code: str, message: str) -> RewardError:
+    """The error of that code, as another process told it; InvalidInput for a code unknown here."""
+    found = {cls.code: cls for cls in all_error_classes()}
+    return found.get(code, InvalidInput)(message)

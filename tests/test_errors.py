@@ -12,6 +12,7 @@ from cluster.errors import (
     RewardError,
     TooLong,
     all_error_classes,
+    error_of,
 )
 
 
@@ -47,6 +48,17 @@ def test_placing_an_error_keeps_its_class_and_message(cls: type[RewardError]) ->
     placed = cls("broken").at(7)
     assert type(placed) is cls
     assert str(placed) == "item 7: broken"
+
+
+@pytest.mark.parametrize("cls", all_error_classes())
+def test_an_error_that_was_told_by_its_code_is_of_its_class(cls: type[RewardError]) -> None:
+    told = error_of(cls.code, "broken")
+    assert type(told) is cls
+    assert told.message == "broken"
+
+
+def test_an_unknown_code_is_the_inputs() -> None:
+    assert type(error_of("of_a_later_version", "broken")) is InvalidInput
 
 
 def test_errors_of_the_caller_are_value_errors() -> None:

@@ -12,17 +12,9 @@ from typing import Any
 
 import httpx
 
-from cluster.errors import (
-    ConfigError,
-    InvalidInput,
-    NotReady,
-    RewardError,
-    TooLong,
-    all_error_classes,
-)
+from cluster.errors import ConfigError, NotReady, RewardError, TooLong, error_of
 from cluster.types import Conversation, Score
 
-_ERRORS = {cls.code: cls for cls in all_error_classes()}
 _PAUSE_S = 1.0
 
 
@@ -116,4 +108,4 @@ def _result(entry: Mapping[str, Any]) -> Score | RewardError:
 
 
 def _error(report: Mapping[str, Any]) -> RewardError:
-    return _ERRORS.get(report["code"], InvalidInput)(report.get("message", "no reason given"))
+    return error_of(report["code"], report.get("message", "no reason given"))

@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from cluster.data.jsonl import to_json_line
-from cluster.errors import ConfigError, InvalidInput, RewardError, all_error_classes
+from cluster.errors import ConfigError, error_of
 from cluster.evaluation.scoring import Asked
 from cluster.evaluation.suite import Suite
 from cluster.evaluation.types import Item, Judged, LeftOut, Refusal, Verdict
 
 NAME = "results.jsonl"
-_ERRORS = {cls.code: cls for cls in all_error_classes()}
 
 
 class ResultLog:
@@ -86,13 +85,9 @@ def of_line(one: Asked, line: Mapping[str, Any]) -> Verdict | None:
     if (line.get("source"), line.get("line")) != (one.source, number):
         return None
     if "error" in line:
-        return Refusal(one.source, number, _error(line["error"]))
+        return Refusal(one.source, number, error_of(**line["error"]))
     if isinstance(one, Item):
         rewards = tuple(line.get("rewards", ()))
         same = len(rewards) == len(one.candidates)
         return Judged(one, rewards, line["truncated"]) if same else None
     return one
-
-
-def _error(report: Mapping[str, Any]) -> RewardError:
-    return _ERRORS.get(report["code"], InvalidInput)(report["message"])
