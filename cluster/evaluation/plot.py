@@ -21,7 +21,7 @@ def draw(done: Evaluation, path: Path) -> None:
 
     subsets = _subsets(done)
     height = max(5.0, 1.5 + 0.16 * len(subsets) * (len(done.models) + 1))
-    figure = Figure(figsize=(11, height), layout="constrained")
+    figure = Figure(figsize=(12, height), layout="constrained")
     axes = figure.subplot_mosaic(
         [["subsets", "scores"], ["subsets", "length"], ["subsets", "format"]],
         width_ratios=[3, 2],
@@ -30,9 +30,9 @@ def draw(done: Evaluation, path: Path) -> None:
     _bars(axes["subsets"], done, subsets)
     _scores(axes["scores"], done.models)
     _bins(axes["length"], [one.style.by_length for one in done.models])
-    axes["length"].set_title("by length of the right response over the wrong one's", fontsize=9)
+    axes["length"].set_title("by length, right over wrong response", fontsize=9)
     _bins(axes["format"], [one.style.by_format for one in done.models])
-    axes["format"].set_title("by Markdown of the right response beside the wrong one", fontsize=9)
+    axes["format"].set_title("by Markdown, right beside wrong response", fontsize=9)
     part = "" if all(one.report.complete for one in done.models) else " (a part of it)"
     figure.suptitle(f"{done.title}{part}, {done.models[0].report.n} items", fontsize=11)
     plotting.save(figure, path)
@@ -61,7 +61,7 @@ def _bars(axes: Any, done: Evaluation, subsets: Sequence[str]) -> None:
     axes.axvline(50, color="grey", linestyle=":", linewidth=1)
     labels = [f"{name} ({sizes.get(name, 0)})" for name in subsets]
     axes.set_yticks(range(len(subsets)), labels, fontsize=8)
-    axes.set(xlim=(0, 109), ylim=(len(subsets) - 0.4, -0.6), xlabel="score in percent")
+    axes.set(xlim=(0, 109), ylim=(len(subsets) - 0.4, -0.6), xlabel="score, %")
 
 
 def _scores(axes: Any, models: Sequence[ModelResult]) -> None:
@@ -77,7 +77,7 @@ def _scores(axes: Any, models: Sequence[ModelResult]) -> None:
     labels = [f"{short(one.name)} {percent(one.report.score)}" for one in models]
     axes.set_yticks(range(len(models)), labels, fontsize=8)
     axes.set(ylim=(len(models) - 0.5, -0.5))
-    axes.set_title(f"{models[0].report.score_name} in percent, 95 % interval", fontsize=9)
+    axes.set_title(f"{models[0].report.score_name}, %, with its 95 % interval", fontsize=9)
     axes.grid(axis="x", alpha=0.3)
 
 
@@ -89,4 +89,4 @@ def _bins(axes: Any, models: Sequence[Sequence[Bin]]) -> None:
     labels = [f"{one.label}\n({one.n:.0f})" for one in models[0]]
     axes.set_xticks(range(len(labels)), labels, fontsize=7)
     axes.axhline(50, color="grey", linestyle=":", linewidth=1)
-    axes.set(ylim=(-3, 103), ylabel="accuracy in percent")
+    axes.set(ylim=(-8, 108), ylabel="accuracy, %")
