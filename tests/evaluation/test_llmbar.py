@@ -72,4 +72,6 @@ def test_the_real_rows_are_read_whole(shared_data: Path) -> None:
         len(one.item.candidates[0].text) > len(one.item.candidates[1].text) for one in model.judged
     )
     assert model.report.overall == longer / 419
+    # reported for RewardBench's llmbar-adver-neighbor: allenai/reward-bench, issue 267
+    assert round(100 * (model.report.columns["Neighbor"] or 0), 1) == 11.9
     assert model.style.prefers_longer == pytest.approx(1.0)
