@@ -56,7 +56,7 @@ def run(
 ) -> dict[str, Any]:
     """Measure; the result is ready for JSON.
 
-    box_s: seconds a round of a sampled contender.  only: parts of contenders' names; none is all.
+    box_s: seconds per round of a sampled contender.  only: parts of contenders' names; none is all.
     """
     module = presets.build(preset, device)
     budget = forward_tokens(EngineConfig(token_budget=token_budget), device)

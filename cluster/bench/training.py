@@ -1,6 +1,6 @@
 """Training benchmark (`bench training`): pairs per second of this trainer and TRL's RewardTrainer.
 
-The same float32 weights, pairs (as token ids) and pairs a step, the same AdamW, no gradient
+The same float32 weights, pairs (as token ids) and pairs per step, the same AdamW, no gradient
 checkpointing. TRL pads; here nothing is padded and a prompt that pairs share is computed once.
 Rounds alternate, a contender's figure is the median of its rounds; tokenizing and loading are not
 counted on either side.
@@ -65,7 +65,7 @@ def run(
 
 
 def _loads(vocab_size: int, n_prompts: int) -> dict[str, list[Pair]]:
-    """Every pair of 4 responses a prompt, as UltraFeedback's, and the first pair of each alone."""
+    """Every pair of 4 responses per prompt, as UltraFeedback's, the first pair of each alone."""
     sides = workloads.grouped(vocab_size, n_prompts, 4)
     groups: dict[bytes, list[Any]] = {}
     for side in sides:

@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("cluster.cli.status:status", "Watch a running service."),
     "annotate": ("cluster.cli.annotate:annotate", "Score a whole data set, on every node."),
     "select": ("cluster.cli.select:select", "Best of n: annotated rows to chats to fine-tune on."),
-    "raft": ("cluster.cli.raft:raft", "RAFT: sample, keep the best, fine-tune, again."),
+    "raft": ("cluster.cli.raft:raft", "RAFT: sample, keep the best, fine-tune, repeat."),
     "ppo": ("cluster.cli.ppo:ppo", "PPO on Ray, with rewards as futures of the cluster."),
     "pairs": ("cluster.cli.pairs:pairs", "Annotated rows to preference pairs for DPO."),
     "evaluate": ("cluster.cli.evaluate:evaluate", "Reward models side by side on a benchmark."),
@@ -64,7 +64,7 @@ class LazyGroup(click.Group):
         except RewardError as error:
             raise _Refused(f"{error} [{error.code}]") from error
         except OSError as error:  # a full disk, a folder that may not be written: nothing of ours
-            raise _Refused(f"{error}; what was whole before is unchanged") from error
+            raise _Refused(f"{error}; files that were complete are unchanged") from error
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

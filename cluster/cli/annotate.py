@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     help="File for rows that cannot be scored. Default: OUT with .rejects.jsonl at its end.",
 )
 @click.option("--strict", is_flag=True, help="The first such row ends the run.")
-@click.option("--histogram", type=OutFile(), help="Picture of the rewards, .png, .svg or .pdf.")
-@click.option("--engines", type=click.IntRange(min=1), help="Engines. [one a GPU, else one]")
+@click.option("--histogram", type=OutFile(), help="Histogram of the rewards: .png, .svg or .pdf.")
+@click.option("--engines", type=click.IntRange(min=1), help="Engines. [one per GPU, else one]")
 @click.option(
     "--address",
     default="local",

@@ -27,18 +27,16 @@ def bench() -> None:
     help="Model shape, random weights: 24M layer parameters, or Llama-3-8B for a GPU.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
-@click.option("--token-budget", default=8192, show_default=True, help="Unique tokens a forward.")
-@click.option("--rounds", default=3, show_default=True, help="Medians are taken over these.")
+@click.option("--token-budget", default=8192, show_default=True, help="Unique tokens per forward.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds; medians are reported.")
 @click.option(
-    "--box", default=8.0, show_default=True, help="Seconds a round for contenders that sample."
+    "--box", default=8.0, show_default=True, help="Seconds per round for contenders that sample."
 )
 @click.option("--only", multiple=True, help="Contenders whose name contains this; repeatable.")
 @click.option(
     "--count", "gpu", type=click.Choice(["h100", "h200"]), help="Count a forward; needs no GPU."
 )
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here."
-)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="File for the figures.")
 def engine(
     preset: Any,
     device: str,
@@ -71,14 +69,12 @@ def engine(
 
 
 @bench.command()
-@click.option("--fake-gpu", type=click.IntRange(1), help="Measure the control plane with N fakes.")
-@click.option("--gpu-speed", default=1.0, show_default=True, help="Of a fake one, in H200s.")
+@click.option("--fake-gpu", type=click.IntRange(1), help="The control plane, with N fake GPUs.")
+@click.option("--gpu-speed", default=1.0, show_default=True, help="Speed of a fake GPU, in H200s.")
 @click.option("--batchers", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--calls", type=click.IntRange(3), default=8, show_default=True, help="Of 16 each.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here."
-)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="File for the figures.")
 def cluster(
     fake_gpu: int | None,
     gpu_speed: float,

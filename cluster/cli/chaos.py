@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--minutes", default=1.0, show_default=True, type=click.FloatRange(min=0.1), help="Of the soak."
+    "--minutes",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    help="Duration.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of callers and faults.")
+@click.option("--seed", default=0, show_default=True, help="Seed of callers and faults.")
 def chaos(minutes: float, seed: int) -> None:
     """Kill, freeze, roll and flood a service of its own, and check every answer.
 

@@ -23,7 +23,7 @@ def demo(source: Path | None, **options: Any) -> None:
     """Start a local cluster, score chats through the actor client, and show the rewards.
 
     Starts a Ray of its own with a Serve application (batcher and one replica) and a client actor,
-    submits one future a prompt, prints every reward and the best response of each prompt, and
+    submits one future per prompt, prints every reward and the best response of each prompt, and
     shuts everything down.
 
     Exit status: 0 every response has a reward; 1 some have an error; 2 nothing could be scored.

@@ -23,7 +23,7 @@ from cluster.evaluation.suites import AUTO, SUITES, with_options
 from cluster.evaluation.suites.rewardbench import TieRule
 
 SHOWN = 20
-"""Rows that could not be judged told one by one."""
+"""How many rows that could not be judged are listed."""
 
 
 @click.command()
@@ -38,7 +38,7 @@ SHOWN = 20
 )
 @click.option("--app", "apps", multiple=True, help="Serve application to evaluate; repeat.")
 @click.option("--url", "urls", multiple=True, help="Reward service to evaluate; repeat.")
-@click.option("--api-key", envvar="REWARD_API_KEY", help="Of the services. [$REWARD_API_KEY]")
+@click.option("--api-key", envvar="REWARD_API_KEY", help="Key of the services. [$REWARD_API_KEY]")
 @click.option("--by", help="Column of the subsets. Suite `pairs` only.")
 @click.option(
     "--tie-rule",
@@ -56,7 +56,7 @@ SHOWN = 20
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for report.json, report.png and each model's results.jsonl; a run resumes there.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option("--strict", is_flag=True, help="The first row that cannot be judged ends the run.")
 @engine_options_beside("model", "revision")
 def evaluate(

@@ -37,9 +37,9 @@ from cluster.rlhf.annotation.dpo_pairs import (
     type=click.FloatRange(min=0),
     default=0.0,
     show_default=True,
-    help="Taken off a reward for each character, before choosing and in the margin.",
+    help="Subtracted from a reward per character, before choosing and in the margin.",
 )
-@click.option("--seed", type=int, help="Of max_uniform. [0]")
+@click.option("--seed", type=int, help="Seed of max_uniform. [0]")
 @click.option(
     "--min-responses",
     type=click.IntRange(min=2),
@@ -57,7 +57,7 @@ def pairs(
     seed: int | None,
     min_responses: int,
 ) -> None:
-    """Make one preference pair of every annotated row, ready for TRL's DPOTrainer.
+    """Make one preference pair from every annotated row, ready for TRL's DPOTrainer.
 
     IN has rows {"prompt": ..., "responses": [...], "rewards": [...]}; OUT has prompt, chosen and
     rejected as messages, and margin: chosen's reward less rejected's, always above 0.
@@ -65,7 +65,7 @@ def pairs(
     \b
       max_min      best and worst
       max_random   best and the first other (RLHFlow's; nothing is drawn)
-      max_uniform  best and one drawn among the others
+      max_uniform  best and one of the others at random
       max_max      best and second best
       random       the first two
 

@@ -48,8 +48,8 @@ def ppo(
 
     CONFIG is YAML; without it, a tiny policy on generated prompts. Rollout workers are Ray actors;
     each chunk of responses is scored through `client.score.remote` while the next one is generated.
-    A killed run goes on from its last checkpoint when the command is given again. With several
-    seeds, each is a run in a folder of its own, and ppo.png shows all.
+    A killed run resumes from its last checkpoint when the command is given again. Several seeds are
+    runs in folders of their own, and ppo.png shows all of them.
 
     Exit status: 0 done; 1 done, but some rows of prompts are broken; 2 wrong usage or config.
     """

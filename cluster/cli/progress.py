@@ -17,7 +17,7 @@ from rich.progress import (
 
 
 class TokenProgress:
-    """Rows done of `total` (None: unknown) and tokens a second. Silent without a terminal."""
+    """Rows done of `total` (None: unknown) and tokens per second. Silent without a terminal."""
 
     def __init__(self, total: int | None) -> None:
         self._bar = Progress(

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 def raft(
     config: Path | None, out: Path | None, stages: int | None, strict: bool, app: str | None
 ) -> None:
-    """Sample from a policy, keep the best of n by reward, fine-tune on it, again (RAFT).
+    """Sample from a policy, keep the best of n by reward, fine-tune on it, repeat (RAFT).
 
     CONFIG is YAML; without it, a tiny policy on generated prompts. A stage is a folder that
-    appears whole: a killed run goes on when the command is given again, and ends with the same
-    policy. raft.png shows the rewards, beside those of a control that draws at random.
+    appears whole: a killed run resumes when the command is given again, and ends with the same
+    policy. raft.png shows the rewards beside those of a control that draws at random.
 
     Exit status: 0 done; 1 done, but some rows of prompts are broken; 2 wrong usage or config.
     """

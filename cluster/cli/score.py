@@ -89,7 +89,7 @@ def score(source: str, out: Path | None, **options: Any) -> None:
     be scored is kept and gets an error (line, item, code, message) instead; of several responses
     those that cannot be scored have null among the rewards and an entry in reward_errors.
 
-    Exit status: 0 every row scored; 1 some rows are bad, the output is written all the same; 2
+    Exit status: 0 every row scored; 1 some rows are bad, the output is written anyway; 2
     wrong usage, model or config, nothing written.
     """
     config = engine_config(**options)

@@ -115,7 +115,7 @@ def select(
 
     \b
       messages    the prompt's messages, then the response as an assistant turn
-      loss_mask   one number a message: 1 = train on it and its end-of-turn token, 0 = do not
+      loss_mask   one number per message: 1 = train on it and its end-of-turn token, 0 = do not
       reward      the raw reward
       line, index where the response stood in IN
 

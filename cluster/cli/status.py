@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 @click.option(
     "--address",
     default=lambda: os.environ.get("RAY_ADDRESS", "auto"),
-    help="Ray cluster to look at. Default: RAY_ADDRESS, else the one that serves on this machine.",
+    help="Ray cluster to inspect. Default: RAY_ADDRESS, else the one that serves on this machine.",
 )
 @click.option("--app", default="reward", show_default=True, help="Serve application.")
 @click.option("--once", is_flag=True, help="Print one table and end.")
-@click.option("--json", "as_json", is_flag=True, help="JSON, a line a look, instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="JSON, a line per update, not a table.")
 @click.option(
     "--interval",
     default=2.0,
     show_default=True,
     type=click.FloatRange(min=0.1),
-    help="Seconds between two looks, over which throughput is taken.",
+    help="Seconds between updates, over which throughput is measured.",
 )
 def status(address: str, app: str, once: bool, as_json: bool, interval: float) -> None:
     """Replicas, queue and throughput of a running service, until interrupted.
@@ -109,7 +109,7 @@ def _numbers(now: Snapshot, done: Throughput | None) -> Table:
     if done is not None:
         speed = f"{done.items_per_s:,.1f} chats/s, {done.tokens_per_s:,.0f} tokens/s"
         table.add_row(f"last {done.seconds:.1f} s", speed)
-        table.add_row("tokens a batch", f"{done.tokens_per_batch:,.0f}")
+        table.add_row("tokens per batch", f"{done.tokens_per_batch:,.0f}")
         table.add_row("prefix tokens saved", f"{done.saved_share:.1%}")
         table.add_row("replicas busy", f"{done.busy_replicas:.2f}")
     if (kept := now.prompts) is not None and kept.max_bytes:

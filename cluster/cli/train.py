@@ -28,7 +28,7 @@ WANTED_ACCURACY = 0.9
     help="Folder to write; out/tiny for the preset, else the config's `out`.",
 )
 @click.option("--strict", is_flag=True, help="The first broken row ends the run.")
-@click.option("--max-steps", type=click.IntRange(min=1), help="End early, to try things out.")
+@click.option("--max-steps", type=click.IntRange(min=1), help="Stop after this many steps.")
 def train(
     config: Path | None, preset: str | None, out: Path | None, strict: bool, max_steps: int | None
 ) -> None:

@@ -94,7 +94,7 @@ def _local(source: str) -> list[InputFile] | None:
         paths = [one for one in path.rglob("*") if one.is_file() and _is_data(one, path)]
         if not paths:
             raise InvalidInput(
-                f"{source} has no data file; data files end on {', '.join(SUFFIXES)}"
+                f"{source} has no data file; data files end in {', '.join(SUFFIXES)}"
             )
     elif path.exists():
         paths = [path]
@@ -132,7 +132,7 @@ def _of_url(url: str) -> list[InputFile]:
         raise InvalidInput(f"{url} cannot be opened: {error}") from error
     files = sorted((one for one in found if one.type == fs.FileType.File), key=lambda one: one.path)
     if not files:
-        raise InvalidInput(f"{url} has no data file; data files end on {', '.join(SUFFIXES)}")
+        raise InvalidInput(f"{url} has no data file; data files end in {', '.join(SUFFIXES)}")
     return [_remote_file(filesystem, one) for one in files]
 
 

@@ -18,7 +18,7 @@ from cluster.errors import InvalidInput
 
 R = TypeVar("R")
 SHOWN = 20
-"""Broken rows told one by one."""
+"""How many broken rows are listed."""
 
 
 class Rejects:

@@ -56,7 +56,7 @@ def longest(text_config: Any, max_tokens: int | None) -> int:
     known = [limit for limit in [*limits, max_tokens] if isinstance(limit, int)]
     if not known:
         raise ModelRefused(
-            f"the config of this {text_config.model_type} names no longest sequence; set max_tokens"
+            f"the config of this {text_config.model_type} states no maximum length; set max_tokens"
         )
     return min(known)
 

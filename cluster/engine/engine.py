@@ -2,7 +2,7 @@
 
 Invariant: `score` answers every encoding exactly once, in order, with a Score or an error, and
 never with a number the model did not give: NaN and infinity are errors of their item. Running out
-of memory splits the batch and goes on.
+of memory splits the batch and continues.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class HttpScorer:
             found = {}
         if answer.status_code in (401, 403):
             reason = (found.get("error") or {}).get("message", "not authorized")
-            raise ConfigError(f"{self._url}: {reason}; a key is given with --api-key")
+            raise ConfigError(f"{self._url}: {reason}; give a key with --api-key")
         if "results" in found and len(found["results"]) == n:
             results = [_result(entry) for entry in found["results"]]
             if any(isinstance(one, RewardError) and one.retryable for one in results):

@@ -158,7 +158,7 @@ def gpus_a_replica(config: ClusterConfig) -> int:
         return 0
     raise ConfigError(
         f"engine.device is {device!r} but no node of the Ray cluster has a GPU. Add one with `ray "
-        "start` on a GPU machine, set replica.gpus_may_join where an autoscaler brings one, or "
+        "start` on a GPU machine, set replica.gpus_may_join if an autoscaler adds one, or "
         "serve on the CPU: `reward-cluster serve --local`, or engine.device: cpu and no num_gpus "
         "in the Replica deployment"
     )

@@ -40,8 +40,8 @@ class Load:
     """Of all batchers together.
 
     waiting_tokens: unique tokens queued and running, and tokens in line for the queue.
-    tokens_per_s: unique tokens a second of one replica's forward, None until measured.
-    busy_replicas: forward seconds a second, so how many were computing on average.
+    tokens_per_s: unique tokens per second of one replica's forward, None until measured.
+    busy_replicas: forward seconds per second, so how many were computing on average.
     """
 
     waiting_tokens: float
@@ -61,7 +61,7 @@ def autoscaling_stats(state: QueueState, forward_s: float) -> dict[str, float]:
 def desired_replicas(waiting_tokens: float, target_drain_s: float, tokens_per_s: float) -> int:
     """ceil(waiting_tokens / (target_drain_s x tokens_per_s)): so many drain it in time.
 
-    tokens_per_s: unique tokens a second of one replica.
+    tokens_per_s: unique tokens per second of one replica.
     """
     return math.ceil(waiting_tokens / (target_drain_s * tokens_per_s))
 

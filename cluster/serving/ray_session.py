@@ -93,8 +93,8 @@ def auth_mode(address: str) -> str:
     token = _token()
     if token is None:
         raise NotReady(
-            f"the Ray at {address} wants a token and there is none here: copy ~/.ray/auth_token of "
-            "the user who started it, or set RAY_AUTH_TOKEN"
+            f"the Ray at {address} requires a token and none was found here: copy "
+            "~/.ray/auth_token of the user who started it, or set RAY_AUTH_TOKEN"
         )
     if _asks(address, [("authorization", f"Bearer {token}")]) == grpc.StatusCode.UNAUTHENTICATED:
         raise NotReady(

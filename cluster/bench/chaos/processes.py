@@ -25,7 +25,7 @@ MIB = 2**20
 GROWTH_MIB = 48.0
 """Of a role's largest process, from the second third of a soak to the last: more is a leak."""
 JUDGED_FROM = 60
-"""Looks, one a second, below which growth is warm-up and is only shown."""
+"""Samples, one per second, below which growth is warm-up and is only shown."""
 
 
 def pids(role: str, app: str = "") -> list[int]:

@@ -122,7 +122,7 @@ def _segment_attention(
     """
     name = type(module).__name__
     if segments is None:
-        raise ConfigError(f"{name} is not handed the keyword arguments of the model call")
+        raise ConfigError(f"{name} does not receive the keyword arguments of the model call")
     unknown = [k for k, v in kwargs.items() if not _ignorable(k, v)]
     if attention_mask is not None or dropout or unknown:
         extras = ", ".join(["a mask or dropout", *unknown])

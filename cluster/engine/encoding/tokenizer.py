@@ -58,7 +58,7 @@ def refuse_foreign_ids(tokenizer: Any, vocab_size: int) -> None:
 def added_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
     """What the tokenizer's post-processor puts before and behind a text.
 
-    Raises ModelRefused if that cannot be told.
+    Raises ModelRefused if that is ambiguous.
     """
     plain = tokenizer("x", add_special_tokens=False)["input_ids"]
     full = tokenizer("x")["input_ids"]
@@ -67,7 +67,7 @@ def added_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
             return full[:start], full[start + len(plain) :]
     raise ModelRefused(
         f"the tokenizer makes {full} of 'x' and {plain} without special tokens, so what it adds "
-        "cannot be told; set its post-processor to one that only adds ids around the text"
+        "is ambiguous; set its post-processor to one that only adds ids around the text"
     )
 
 

@@ -117,7 +117,7 @@ def require_parity(config: EngineConfig) -> VerifyReport:
     report = verify(config)
     if not report.passed:
         raise ModelRefused(
-            f"{config.model!r} is not scored as by the plain pipeline: {report.summary}. See it "
+            f"{config.model!r} is scored unlike the plain pipeline: {report.summary}. See it "
             "chat by chat with `reward-cluster verify`, or serve it without verify_at_start"
         )
     return report

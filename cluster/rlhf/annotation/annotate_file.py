@@ -28,7 +28,7 @@ from cluster.rlhf.reward_service import PATIENCE_S
 from cluster.rlhf.runs.output_lock import output_lock
 
 SHOWN = 20
-"""Failures told one by one."""
+"""How many failures are listed."""
 OnRow = Callable[[Annotated], object]
 
 
@@ -67,8 +67,8 @@ def annotate_file(
     source: see `find_input`; row formats: see `cluster.data.formats`.  config: of own engines, or
     app: a running Serve application, waited for `patience_s` seconds at most.  rejects: file for
     rows without any reward, None for none.  strict: the first failure raises InvalidInput.
-    address: of the Ray to work in, unless this process has joined one.  on_resume: told how many
-    rows an earlier run has done.
+    address: of the Ray to work in, unless this process has joined one.  on_resume: called with
+    how many rows an earlier run has done.
 
     Raises ConfigError where `out` is being written already, where its parts are of other data,
     settings or weights, or for a config that cannot work; InvalidInput for a source that cannot be

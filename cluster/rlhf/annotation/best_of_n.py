@@ -121,7 +121,7 @@ def sft_chat(picked: Picked) -> dict[str, Any]:
     """The row to fine-tune on.
 
     messages: the prompt's, then the response's.
-    loss_mask: one number a message: 1 where the loss is taken, on the message's content and the
+    loss_mask: one number per message: 1 where the loss is taken, on the message's content and the
         end-of-turn token after it; 0 (the prompt) where it is not.
     reward, line, index: the raw reward, and where the response stood in the input.
     """

@@ -93,7 +93,7 @@ class Shards:
         if path.exists() and path.read_text() != wanted:
             raise ConfigError(
                 f"{self._folder} holds parts of another input or of other settings (see {path}); "
-                "run it with those again, or start afresh by deleting the folder"
+                "run it with those again, or delete the folder to start again"
             )
         with atomic_writer(path) as out:
             out.write(wanted)

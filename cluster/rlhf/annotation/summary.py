@@ -14,7 +14,7 @@ from cluster.rlhf.runs import plotting
 
 
 class RewardSummary:
-    """Collects the rewards of rows: 8 bytes a response, and 8 a row."""
+    """Collects the rewards of rows: 8 bytes per response, and 8 per row."""
 
     def __init__(self) -> None:
         self._rewards = array("d")

@@ -113,7 +113,7 @@ class Policy:
         if whole.input_ids[: len(head)].tolist() != head:
             raise InvalidInput(
                 "the policy's chat template begins an answer otherwise than it asks for one; "
-                "mend its add_generation_prompt"
+                "fix what it adds for add_generation_prompt"
             )
         return replace(whole, prompt_len=len(head))
 

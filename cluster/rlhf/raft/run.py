@@ -1,6 +1,6 @@
 """RAFT run from its configuration: policy, prompts, loop, control, curve.
 
-Invariant: everything in the folder appears whole, and a run that was killed goes on when it is
+Invariant: everything in the folder appears whole, and a run that was killed resumes when it is
 given again. The folder: start/ (where the policy is generated), raft/ and control/ with a folder a
 stage, curve.json, raft.png and rejects.jsonl.
 """

@@ -27,7 +27,7 @@ def claim(folder: Path, made_from: Mapping[str, Any]) -> None:
         if other:
             raise ConfigError(
                 f"{folder} holds a run with another {', '.join(other)} (see {path}); give the "
-                "same again to go on with it, or another folder"
+                "same again to resume it, or another folder"
             )
     with atomic_writer(path) as out:
         out.write(json.dumps(wanted, indent=1, sort_keys=True) + "\n")

@@ -94,7 +94,7 @@ def _check_apart(config: TrainConfig, training: Sequence[Pair], evaluation: Sequ
     if known:
         raise ConfigError(
             f"{known} pairs of {config.evaluation} are in {config.train} too; "
-            "an evaluation on training data tells nothing"
+            "an evaluation on training data means nothing"
         )
 
 

@@ -31,7 +31,7 @@ def new_trainer(
 
 
 def train(trainer: Trainer, pairs: Sequence[Pair], on_step: OnStep) -> None:
-    """Every step that is left of the run, `on_step` hearing of each after it is taken."""
+    """Every step that is left of the run, calling `on_step` after each."""
     config = trainer.config
     order = steps(pairs, config.pairs_per_step, config.epochs, config.seed)
     for number, chunk in enumerate(order):

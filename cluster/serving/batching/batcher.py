@@ -137,7 +137,7 @@ class Batcher:
     async def check_health(self) -> None:
         """Called by Serve every second; raises where this process should be replaced."""
         if self._running is not None and self._running.done():
-            raise RuntimeError("the dispatcher has ended; nothing would be scored any more")
+            raise RuntimeError("the dispatcher has ended; nothing can be scored any longer")
         state, pool = await self.state(), self._dispatcher.pool
         self._metrics.progress(state.oldest_s, state.since_dispatch_s, len(state.struck))
         could_move = state.queued_items > 0 and bool(pool.idle())

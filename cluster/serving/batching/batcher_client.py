@@ -229,7 +229,7 @@ def chunks(encodings: Mapping[int, Encoding], max_tokens: int) -> Iterator[dict[
 
 
 def _failed(why: BaseException) -> RewardError:
-    """Why asking again is of no use. What nobody foresaw is for the log, not for the caller."""
+    """Why asking again is of no use. An unexpected error is for the log, not for the caller."""
     if isinstance(why, RewardError):
         return why
     logger.error("a call to the batcher failed", exc_info=why)

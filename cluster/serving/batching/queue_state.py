@@ -10,7 +10,7 @@ class QueueState:
     """One batcher at one moment.
 
     queued_tokens, running_tokens: unique tokens, shared prompts counted once.
-    replica_tokens_per_s: unique tokens a second of one replica's forward, 0 until measured.
+    replica_tokens_per_s: unique tokens per second of one replica's forward, 0 until measured.
     oldest_s: age of the oldest item that is not answered yet, 0 where there is none.
     since_dispatch_s: since a batch was last sent to a replica, or since the start.
     struck: replicas that get nothing because they do not answer.
@@ -28,7 +28,7 @@ class QueueState:
 
 
 class ReplicaRate:
-    """Unique tokens a second of a replica's forward, recent batches weighing more."""
+    """Unique tokens per second of a replica's forward, recent batches weighing more."""
 
     def __init__(self, half_life_s: float = 10.0) -> None:
         self._half_life_s = half_life_s

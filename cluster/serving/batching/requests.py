@@ -26,7 +26,7 @@ Result = ItemResult | RewardError
 MAX_ANSWERS = 200_000
 """Answers remembered at most, about 100 MB."""
 MAX_LOADS = 10_000
-"""Loads of weights remembered at most: one a replica and roll."""
+"""Loads of weights remembered at most: one per replica and roll."""
 
 
 @dataclass(eq=False, slots=True)

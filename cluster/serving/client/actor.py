@@ -159,7 +159,7 @@ class RewardClient:
 
 
 def _ending(i: int) -> NotReady:
-    return NotReady("the service is about to end and takes nothing new", i)
+    return NotReady("the service is shutting down and accepts nothing new", i)
 
 
 def _length(conversations: Any) -> int:

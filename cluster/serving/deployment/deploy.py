@@ -34,7 +34,7 @@ def check_resources(schema: ServeDeploySchema) -> None:
                 raise ConfigError(
                     f"a replica asks for {wanted:g} GPU and the largest node has {most:g}: it "
                     "would stay pending. Run `ray start` on a GPU machine first, set "
-                    "replica.gpus_may_join where an autoscaler brings one, or serve on the CPU: "
+                    "replica.gpus_may_join if an autoscaler adds one, or serve on the CPU: "
                     "`reward-cluster serve --local`"
                 )
 

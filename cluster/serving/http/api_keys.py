@@ -126,7 +126,7 @@ def _keys_of_file(path: str) -> list[bytes]:
         raise ConfigError(f"http.keys_file {path!r} cannot be read: {error}") from None
     keys = _keys(lines)
     if not keys:
-        raise ConfigError(f"http.keys_file {path!r} holds no key; put one on a line")
+        raise ConfigError(f"http.keys_file {path!r} holds no key; put one per line")
     return keys
 
 

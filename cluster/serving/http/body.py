@@ -65,7 +65,7 @@ class BodyReader:
         self._held_bytes += n_bytes
         if self._held_bytes > UNREAD_BODIES * self._config.max_body_bytes:
             self._held_bytes -= n_bytes
-            raise Overloaded("too many bodies are on their way at once", retry_after_s=1.0)
+            raise Overloaded("too many request bodies are arriving at once", retry_after_s=1.0)
 
     @contextmanager
     def _timed(self) -> Iterator[asyncio.Timeout]:
@@ -123,12 +123,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice[:40]!a} stands twice in one object")
+        raise ValueError(f"the key {twice[:40]!a} appears twice in one object")
     return made
 
 
 def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _too_long(max_bytes: int) -> TooLong:

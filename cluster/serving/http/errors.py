@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from cluster.errors import Overloaded, RewardError, Unauthorized, all_error_classes
 
 MEANING = {
-    400: "The body or an item is malformed; the message says how to mend it.",
+    400: "The body or an item is malformed; the message says what to change.",
     401: "No key, or a wrong one.",
     408: "The request did not arrive in time.",
     413: "More tokens, bytes or items than is allowed.",
@@ -61,7 +61,7 @@ def http_response(error: HTTPException, request_id: str) -> Response:
 
 
 def internal_response(request_id: str) -> Response:
-    """What a client learns of an error that nobody foresaw."""
+    """What a client learns of an unexpected error."""
     message = "internal error; the service's log has it under this request id"
     return error_response(RewardError(message), request_id)
 

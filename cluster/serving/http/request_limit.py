@@ -30,7 +30,7 @@ class RequestLimit:
         is a small factor (English has 4 to 5 characters a token, and the bound takes 16).
         """
         if self.draining:
-            raise NotReady("the service is about to end and takes nothing new; ask another")
+            raise NotReady("the service is shutting down and accepts nothing new; use another")
         if self.n_inside >= self._max_requests:
             raise Overloaded(
                 f"{self.n_inside} requests are being scored, see http.max_requests",

@@ -119,7 +119,7 @@ class Scored(Place):
 
 
 class ErrorDetail(BaseModel):
-    """Why there is no reward, and how to mend it."""
+    """Why there is no reward, and how to fix it."""
 
     code: Annotated[str, Field(description="The error's class.", examples=["too_long"])]
     message: str

@@ -107,7 +107,7 @@ class ServedEncoder:
         held = _Held(self._load(served.engine), served.engine)
         if not held.is_of(served):
             raise ModelRefused(
-                f"the tokenizer of {served.engine.model!r} gives other ids here than on the "
+                f"the tokenizer of {served.engine.model!r} gives different ids here than on the "
                 "replicas: give both the same files and the same versions of transformers and "
                 "tokenizers"
             )

@@ -62,7 +62,7 @@ def test_training_changes_the_rewards(config: TrainConfig) -> None:
 
 
 def test_an_evaluation_on_training_pairs_is_refused(config: TrainConfig) -> None:
-    with pytest.raises(ConfigError, match="tells nothing"):
+    with pytest.raises(ConfigError, match="means nothing"):
         train_reward_model(replace(config, evaluation=config.train), lambda _: None, lambda _: None)
 
 
