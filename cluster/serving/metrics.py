@@ -44,27 +44,27 @@ QUEUED_TOKENS = Metric("gauge", "reward_queued_tokens", "Tokens waiting for a de
 BATCH_FILL = Metric(
     "histogram", "reward_batch_fill", "Unique tokens of a batch / token budget.", buckets=SHARES
 )
-SAVED_SHARE = Metric("gauge", "reward_prefix_saved_share", "Of the last batch's tokens, not run.")
+SAVED_SHARE = Metric(
+    "gauge", "reward_prefix_saved_share", "Share of a batch's tokens not computed."
+)
 SCORED_ITEMS = Metric("counter", "reward_scored_items", "Sequences scored.")
 SCORED_TOKENS = Metric("counter", "reward_scored_tokens", "Tokens scored; its rate is tokens/s.")
 SAVED_TOKENS = Metric(
-    "counter", "reward_prefix_saved_tokens", "Tokens not run because a shared prefix ran once."
+    "counter", "reward_prefix_saved_tokens", "Tokens saved as shared prefixes are computed once."
 )
-FORWARD_S = Metric(
-    "histogram", "reward_forward_seconds", "Of a batch on its device.", buckets=SECONDS
-)
+FORWARD_S = Metric("histogram", "reward_forward_seconds", "Seconds of a forward.", buckets=SECONDS)
 QUEUE_S = Metric(
-    "histogram", "reward_queue_seconds", "Waited by a batch's oldest item.", buckets=SECONDS
+    "histogram", "reward_queue_seconds", "Longest wait in a batch, in seconds.", buckets=SECONDS
 )
 OLDEST_S = Metric("gauge", "reward_oldest_item_seconds", "Age of the oldest unanswered item.")
 SINCE_DISPATCH_S = Metric(
-    "gauge", "reward_since_dispatch_seconds", "Since a batch was last sent to a replica."
+    "gauge", "reward_since_dispatch_seconds", "Seconds since a batch was last sent to a replica."
 )
-STRUCK = Metric("gauge", "reward_struck_replicas", "Replicas left out: they do not answer.")
+STRUCK = Metric("gauge", "reward_struck_replicas", "Replicas excluded: they do not answer.")
 ERRORS = Metric("counter", "reward_errors", "Items and calls that failed, by class.", ("code",))
 RETRIES = Metric("counter", "reward_batch_retries", "Batches tried again on another replica.")
 WEIGHTS_REFUSED = Metric(
-    "gauge", "reward_weights_refused", "1 while a replica serves older weights than it was told to."
+    "gauge", "reward_weights_refused", "1 while a replica serves older weights than requested."
 )
 REWARD_MEAN = Metric("gauge", "reward_mean", f"Mean of the last {WINDOW} rewards.")
 REWARD_STD = Metric("gauge", "reward_std", f"Standard deviation of the last {WINDOW} rewards.")

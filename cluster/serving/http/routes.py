@@ -87,9 +87,9 @@ def _v1(service: Service) -> APIRouter:
         openapi_extra=schemas.request_body(schemas.ScoreRequest, schemas.SCORE_EXAMPLE),
     )
     async def score(request: Request) -> Response:
-        """A reward for every conversation, in order; an item that cannot be scored carries its
-        error and harms no other. If nothing can be scored, the call fails with the error's status,
-        the moment's (429, 503, 504) before the items' own, and lists every item's error."""
+        """A reward for every conversation, in order; an item that cannot be scored has an
+        error in its place and does not affect the others. If nothing can be scored, the call fails
+        with an error's status (429, 503 and 504 before others) and lists every item's error."""
         ask = score_ask(await service.body(request), config)
         results = await service.results(ask)
         return score_response(ask.wanted, results, request_id_of(request))
@@ -131,8 +131,8 @@ def _health(service: Service) -> APIRouter:
         responses=_failures(503),
     )
     async def readyz(request: Request) -> Response | schemas.Health:
-        """200 once a replica can score, 503 until then, whenever there is none, and once the
-        service is about to end."""
+        """200 once a replica can score; 503 until then, while there is none, and while the service
+        shuts down."""
         if not service.door.draining and await service.scorer.ready():
             return schemas.Health(status="ready")
         # Answered, not raised: an orchestrator's probes are no errors to count.

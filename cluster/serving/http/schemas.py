@@ -50,14 +50,14 @@ class Pair(Body):
 
 
 class Group(Body):
-    """Several responses to one prompt, which is computed once. Yields a result a response."""
+    """Several responses to one prompt, which is computed once. One result per response."""
 
     prompt: Prompt
     responses: Annotated[list[StrictStr], Field(min_length=1)]
 
 
 class Templated(Body):
-    """Text that already went through the chat template; a BOS is put by the model's policy."""
+    """Text that already went through the chat template; a BOS is added by the model's policy."""
 
     text: Annotated[StrictStr, Field(min_length=1)]
 
@@ -72,7 +72,7 @@ Item = Chat | Pair | Group | Templated | Ids
 
 
 class Terms(Body):
-    """How soon an answer is wanted."""
+    """Priority and deadline of the call."""
 
     priority: Annotated[
         StrictInt,
@@ -105,7 +105,7 @@ class Place(BaseModel):
 
 
 class Scored(Place):
-    """A reward and how it came about."""
+    """A reward, and how it was computed."""
 
     reward: Annotated[float, Field(description="The model's raw logit, untransformed.")]
     n_tokens: Annotated[int, Field(description="Tokens scored.")]
@@ -114,7 +114,7 @@ class Scored(Place):
     queue_s: Annotated[float, Field(description="Seconds waited for a device.")]
     forward_s: Annotated[float, Field(description="Seconds of the batch's forward.")]
     model: str
-    revision: Annotated[str, Field(description="Of the weights.")]
+    revision: Annotated[str, Field(description="Revision of the weights.")]
     numerics: Numerics
 
 
@@ -133,7 +133,7 @@ class Failed(Place):
 
 
 class ScoreResponse(BaseModel):
-    """One result a conversation, and one a response of a group, in the request's order.
+    """One result per conversation, one per response of a group, in the request's order.
 
     `model` and `revision` are null where results differ (new weights are replacing old ones) or
     nothing was asked for; each result names its own.
