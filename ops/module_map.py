@@ -21,7 +21,7 @@ def first_sentence(path: Path) -> str:
     if not docstring:
         raise ValueError(f"{path} has no docstring")
     paragraph = " ".join(docstring.split("\n\n")[0].split())
-    return re.split(r"(?<=\.)\s", paragraph)[0].rstrip(".:")
+    return re.split(r"(?<=\.)\s", paragraph)[0].rstrip(".:").replace("|", "\\|")
 
 
 def module_map(package: Path) -> str:
