@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import ray
 import yaml
 from support.serve_command import free_port, own_environment, run
 
+from cluster.serving.deployment import serve_run
 from cluster.serving.deployment.serve_run import is_serve_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -54,3 +58,34 @@ def test_without_a_gpu_the_shipped_config_ends_with_the_remedy(
 )
 def test_only_serve_run_is_taken_for_it(command: str, it_is: bool) -> None:
     assert is_serve_run(command.split()) is it_is
+
+
+class Command:
+    """A waiting `serve run`. got: the signals it was sent."""
+
+    def __init__(self) -> None:
+        self.got: list[int] = []
+
+    def send_signal(self, number: int) -> None:
+        self.got.append(number)
+
+
+@pytest.mark.parametrize(
+    ("mode", "serves", "got"),
+    [
+        (ray.WORKER_MODE, False, [signal.SIGTERM]),
+        (ray.WORKER_MODE, True, []),  # a failed update: the command may carry the Ray that serves
+        (ray.SCRIPT_MODE, False, []),  # built by the command itself, which sees the error
+    ],
+)
+def test_the_command_is_ended_where_nothing_serves(
+    monkeypatch: pytest.MonkeyPatch, mode: int, serves: bool, got: list[int]
+) -> None:
+    command = Command()
+    context = SimpleNamespace(worker=SimpleNamespace(mode=mode))
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(serve_run, "_anything_serves", lambda: serves)
+    monkeypatch.setattr(serve_run, "_waiting_commands", lambda: [command])
+    monkeypatch.setattr(serve_run, "TOLD_S", 0.0)
+    serve_run.end_waiting_command("no GPU")
+    assert command.got == got
