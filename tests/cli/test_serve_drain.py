@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 TRAINER = """
 import numpy as np, ray
 from cluster.errors import NotReady
-from cluster.serving.client import connect
+from cluster.serving.client.connect import connect
 from cluster.types import Score
 
 def ids(first):
