@@ -21,7 +21,7 @@ from cluster.types import Conversation, Message
 N_CALLERS = 4
 LOOK_S = 1.0
 LOG_S = 30.0
-DRAIN_S = 30.0
+DRAIN_S = 120.0
 WORDS = ("why", "how", "the", "sea", "bread", "red", "small", "runs", "light", "seven", "never")
 
 

@@ -30,7 +30,7 @@ from cluster.types import Conversation
 ROLLING, BESIDE = "chaos", "beside"
 N_REPLICAS = 2
 START_S = 300.0
-SETTLE_S = 90.0
+SETTLE_S = 300.0
 
 
 class World:
