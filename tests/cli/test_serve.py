@@ -16,7 +16,8 @@ import httpx
 import psutil
 import pytest
 from click.testing import CliRunner
-from support.serve_command import Serving, free_port, own_environment, run, serving
+from support.ports import free_port
+from support.serve_command import PATIENCE_S, Serving, own_environment, run, serving
 
 from cluster.cli import main
 
@@ -76,7 +77,8 @@ def test_the_request_of_the_readme_is_answered_as_it_says(service: Serving, port
     command = re.search(r"curl -s localhost:8000(\S+) .*? -d (\'.*?\')", text, re.S)
     assert command is not None
     (body,) = shlex.split(command[2])
-    answer = httpx.post(f"http://127.0.0.1:{port}{command[1]}", json=json.loads(body))
+    url = f"http://127.0.0.1:{port}{command[1]}"
+    answer = httpx.post(url, json=json.loads(body), timeout=PATIENCE_S)
     assert answer.status_code == 200
     results = answer.json()["results"]
     assert [(r["item"], r.get("response")) for r in results] == [(0, 0), (0, 1), (1, None)]
@@ -116,8 +118,9 @@ def test_a_second_service_on_the_port_is_refused(
     done = run(["serve", "--local", f"--port={port}"], env)
     assert (done.returncode, done.stdout) == (2, "")
     assert f"port {port} of 127.0.0.1 cannot be used" in done.stderr
-    models = {httpx.get(f"http://127.0.0.1:{port}/v1/model").json()["revision"] for _ in range(10)}
-    assert len(models) == 1
+    url = f"http://127.0.0.1:{port}/v1/model"
+    answers = [httpx.get(url, timeout=PATIENCE_S) for _ in range(10)]
+    assert len({answer.json()["revision"] for answer in answers}) == 1
 
 
 def test_sigterm_ends_it_cleanly_and_nothing_finds_it_afterwards(
@@ -128,7 +131,7 @@ def test_sigterm_ends_it_cleanly_and_nothing_finds_it_afterwards(
     assert service.end() == 0
     assert "a second signal ends it at once" in service.log
     assert "Traceback" not in service.log
-    assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert psutil.wait_procs(children, timeout=PATIENCE_S)[1] == []
     assert not list((home / "tmp").glob("reward-cluster-*/*.json"))
 
 

@@ -16,7 +16,8 @@ import httpx
 import psutil
 import pytest
 import yaml
-from support.serve_command import PATIENCE_S, free_port, own_environment, run, serving
+from support.ports import free_port
+from support.serve_command import PATIENCE_S, own_environment, run, serving
 
 from cluster.serving.deployment.serve_config import LOCAL
 

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 import ray
 import yaml
-from support.serve_command import free_port, own_environment, run
+from support.ports import free_port
+from support.serve_command import own_environment, run
 
 from cluster.serving.deployment import serve_run
 from cluster.serving.deployment.serve_run import is_serve_run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +10,8 @@ import pytest
 import ray
 from ray import serve
 from ray.cluster_utils import Cluster
+from support.ports import free_port
+from support.virtual_time import virtual_time
 
 from cluster.config import ClusterConfig, parse_config
 from cluster.serving.http.proxy_errors import set_proxy_errors
@@ -46,12 +47,17 @@ def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
     return folder
 
 
+@pytest.fixture(name="virtual_time")
+def _virtual_time() -> Iterator[None]:
+    """For `usefixtures`: see support/virtual_time.py."""
+    with virtual_time():
+        yield
+
+
 @pytest.fixture(scope="session")
 def http_port() -> int:
     """Of Serve's proxy, on loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    return free_port()
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ import ray
 from ray import serve
 from ray.cluster_utils import Cluster
 from ray.serve.schema import ServeDeploySchema
-from support.load import load
+from support.load import Load, load
 from support.processes import actors, kill, pid
 from support.serving import PATIENCE_S, client_of, sequences, service, until
 
@@ -176,14 +176,16 @@ def test_a_slow_replica_gets_less_work_and_holds_nothing_back(
         service(configure(), "slow", {"num_replicas": 2}, backend) as client,
         load(client, revisions=("r1", "slow")) as running,
     ):
+        until(lambda: items_by_revision(running)["slow"] > 0)
         running.wait_for(20)
-    answered = Counter(
-        item.revision
-        for answer in running.answers.values()
-        for item in answer
-        if isinstance(item, Score)
-    )
+    answered = items_by_revision(running)
     assert 0 < answered["slow"] < answered["r1"]
+
+
+def items_by_revision(running: Load) -> Counter[str]:
+    """How many items each revision has scored so far."""
+    answers = list(running.answers.values())
+    return Counter(source(item) for answer in answers for item in answer)
 
 
 def source(item: Score | RewardError) -> str:

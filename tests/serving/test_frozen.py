@@ -73,8 +73,7 @@ def test_status_names_the_replica_that_does_not_answer_until_it_does(
 ) -> None:
     def struck() -> int:
         queue = snapshot(APP).queue
-        assert queue is not None
-        return len(queue.struck)
+        return -1 if queue is None else len(queue.struck)
 
     with load(client):
         with frozen(victim):

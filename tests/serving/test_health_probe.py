@@ -13,6 +13,8 @@ from cluster.serving.health_probe import ModelProbe, each_answer
 from cluster.serving.protocol import ServedModel
 from cluster.serving.replica.backends import SleepBackend
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 CONFIG = EngineConfig(model="m", revision="r1")
 SERVED = ServedModel(SleepBackend(CONFIG, FakeGpuConfig()).info, CONFIG)
 

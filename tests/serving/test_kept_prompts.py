@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import ray
 from ray.cluster_utils import Cluster
-from support.serving import PATIENCE_S, service
+from support.serving import PATIENCE_S, service, until
 
 from cluster.config import ClusterConfig, EngineConfig
 from cluster.engine.offline import OfflineScorer
 from cluster.serving.status import snapshot
-from cluster.types import Message, Score
+from cluster.types import Message, PromptCacheStats, Score
 
 pytestmark = pytest.mark.ray
 
@@ -35,8 +35,14 @@ def test_idle_replicas_compute_each_prompt_once_and_keep_the_bits(
         found: list[Any] = []
         for item in asked:
             found += ray.get(client.score.remote([item]), timeout=PATIENCE_S)
-        kept = snapshot(APP).prompts
-    assert kept is not None
+        looks: list[PromptCacheStats] = []
+
+        def both_replicas_answer() -> bool:
+            looks.extend(filter(None, [snapshot(APP).prompts]))
+            return bool(looks) and looks[-1].hits + looks[-1].misses == len(asked)
+
+        until(both_replicas_answer)
+    kept = looks[-1]
     assert (kept.misses, kept.hits) == (len(PROMPTS), len(asked) - len(PROMPTS))
     assert kept.prompts == len(PROMPTS)
     assert kept.bytes > 0

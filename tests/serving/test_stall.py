@@ -16,6 +16,8 @@ from cluster.serving.batching import batcher as module
 from cluster.serving.batching.batcher import Batcher
 from cluster.types import EncodedBatch, Encoding
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 
 class Wedged(Replicas):
     """Serve's router never chooses again after `wedged` is set; the replicas are well."""

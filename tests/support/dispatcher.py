@@ -79,7 +79,7 @@ async def until(condition: Callable[[], bool]) -> None:
     """Poll until true."""
     async with asyncio.timeout(30):
         while not condition():
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.0005)
 
 
 def sequence(index: int) -> QueuedSequence:

@@ -10,7 +10,8 @@ import functools
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ray import cloudpickle
@@ -24,18 +25,24 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-u
 
 
 class Gate:
-    """Shut by `shut`, open by `open` and at first; `n_held` counts what has come to it shut."""
+    """Open but within `with gate.shut():`. n_held counts what has come to it shut."""
 
     def __init__(self, folder: Path) -> None:
         """folder: an empty one that is there."""
         self._folder = folder
         self._bar = folder / "shut"
 
-    def shut(self) -> None:
+    @contextmanager
+    def shut(self) -> Iterator[None]:
         self._bar.touch()
+        try:
+            yield
+        finally:
+            self._bar.unlink()
 
-    def open(self) -> None:
-        self._bar.unlink(missing_ok=True)
+    def admit_one(self) -> None:
+        """Lets one through that waits, or the next that comes, though the gate is shut."""
+        self._mark("pass")
 
     @property
     def n_held(self) -> int:
@@ -45,9 +52,19 @@ class Gate:
     def pass_through(self) -> None:
         """Waits while the gate is shut."""
         if self._bar.exists():
-            (self._folder / f"held-{uuid.uuid4().hex}").touch()
-        while self._bar.exists():
+            self._mark("held")
+        while self._bar.exists() and not self._admitted():
             time.sleep(0.01)
+
+    def _mark(self, kind: str) -> None:
+        (self._folder / f"{kind}-{uuid.uuid4().hex}").touch()
+
+    def _admitted(self) -> bool:
+        for each in self._folder.glob("pass-*"):
+            with suppress(FileNotFoundError):  # somebody else took it
+                each.unlink()
+                return True
+        return False
 
 
 class GatedBackend(SleepBackend):

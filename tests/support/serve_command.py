@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,13 +13,6 @@ from pathlib import Path
 
 PATIENCE_S = 120.0
 COMMAND = [sys.executable, "-c", "from cluster.cli import main; main()"]
-
-
-def free_port() -> int:
-    """On loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def own_environment(folder: Path) -> dict[str, str]:

@@ -4,10 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +11,7 @@ from typing import Any
 
 import pytest
 import ray
+from support.dying import killed_in
 
 from cluster.config import ClusterConfig, parse_config
 from cluster.data.rejects import Rejects
@@ -23,6 +20,7 @@ from cluster.rlhf.policy.model import Policy
 from cluster.rlhf.ppo import collector
 from cluster.rlhf.ppo.collector import Collector
 from cluster.rlhf.ppo.config import PpoRun
+from cluster.rlhf.ppo.learner import Learner
 from cluster.rlhf.ppo.rollouts import weights_of
 from cluster.rlhf.ppo.run import train_ppo
 from cluster.rlhf.ppo.step_log import StepRow
@@ -85,8 +83,8 @@ def test_with_futures_and_without_the_same_is_learnt_and_written(
     assert any((value != start[name]).any() for name, value in runs[0][1].items())
 
 
-def test_a_worker_that_dies_loses_no_response(
-    client: Any, tmp_path: Path, small_policy: Path
+def test_workers_that_die_in_the_middle_of_their_calls_lose_no_response(
+    client: Any, tmp_path: Path, small_policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(tmp_path, small_policy).ppo
     weights = weights_of(Policy.load(str(small_policy)))
@@ -94,19 +92,23 @@ def test_a_worker_that_dies_loses_no_response(
     collector = Collector(config, str(small_policy), client, print)
     calm = collector.collect(weights, prompts, 1)  # type: ignore[arg-type]
     pids = ray.get([worker.pid.remote() for worker in collector._workers])
-    killer = threading.Timer(0.05, lambda: list(map(kill, pids)))
-    killer.start()
+    score, left = collector._score, [*pids]
+
+    def score_once_they_are_dead(conversations: Any) -> Any:
+        while left:
+            os.kill(left.pop(), signal.SIGKILL)
+        return score(conversations)
+
+    monkeypatch.setattr(collector, "_score", score_once_they_are_dead)
+    for each in pids:
+        os.kill(each, signal.SIGSTOP)  # they are given their calls, and answer none
     again = collector.collect(weights, prompts, 1)  # type: ignore[arg-type]
-    killer.join()
+    assert set(pids).isdisjoint(ray.get([worker.pid.remote() for worker in collector._workers]))
     assert again.rollouts == calm.rollouts
     assert [r.reward for r in again.results if isinstance(r, Score)] == [
         r.reward for r in calm.results if isinstance(r, Score)
     ]
     assert len(again.results) == 12
-
-
-def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
 
 
 @ray.remote
@@ -214,32 +216,21 @@ def test_transforms_and_groups_are_learnt_from_and_the_raw_reward_is_logged(
         settings(tmp_path, small_policy, transforms=[{"name": "center"}])
 
 
-def test_a_killed_command_goes_on_to_where_an_unbroken_run_ends(
+@pytest.mark.slow
+def test_a_command_killed_while_it_writes_a_checkpoint_ends_where_an_unbroken_run_ends(
     client: Any, tmp_path: Path, small_policy: Path
 ) -> None:
-    loop = {"steps": 15, "prompts": 4, "workers": 1, "checkpoint_every": 1}
+    loop = {"steps": 5, "prompts": 4, "workers": 1, "checkpoint_every": 1}
     whole = settings(tmp_path / "whole", small_policy, **loop)
     broken = settings(tmp_path / "broken", small_policy, **loop)
     config = tmp_path / "broken.yaml"
     config.write_text(json.dumps(asdict(broken)))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cluster", "ppo", str(config)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},  # as here: bits may follow the threads
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    killed_in(Learner.save, 3, ["ppo", config])
     done(whole, client)
-    end = time.monotonic() + 120
-    while not (Path(broken.out) / "checkpoints/step-000002").exists():
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
     with pytest.raises(ConfigError, match="another lr"):
         done(settings(tmp_path / "broken", small_policy, **loop, lr=1e-5), client)
     rows = done(broken, client)
-    assert 0 < len(rows) < 15
+    assert [row.step for row in rows] == [3, 4, 5]
     assert timeless(whole.out) == timeless(broken.out)
     weights = [Path(one.out, "policy/model.safetensors").read_bytes() for one in (whole, broken)]
     assert weights[0] == weights[1]

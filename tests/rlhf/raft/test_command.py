@@ -1,14 +1,14 @@
 """`reward-cluster raft` as a process: a kill costs the stage that was under way, no more."""
 
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
+from support.dying import killed_in
 
 from cluster.cli import main
+from cluster.rlhf.policy.model import Policy
 
 
 def command(tmp_path: Path, name: str, policy: Path, prompts: Path) -> list[str]:
@@ -26,30 +26,24 @@ def command(tmp_path: Path, name: str, policy: Path, prompts: Path) -> list[str]
         },
     }
     config.write_text(json.dumps(values))
-    return [sys.executable, "-m", "cluster", "raft", str(config)]
+    return ["raft", str(config)]
 
 
-def test_a_killed_run_ends_with_the_files_of_a_whole_one(
+@pytest.mark.slow
+def test_a_run_killed_while_it_writes_a_stage_ends_with_the_files_of_a_whole_one(
     tmp_path: Path, small_policy: Path
 ) -> None:
     prompts = tmp_path / "prompts.jsonl"
     rows = [json.dumps({"prompt": f"Say {i}."}) for i in range(12)]
     prompts.write_text("\n".join([*rows, "{broken"]))
-    whole = subprocess.run(
-        command(tmp_path, "whole", small_policy, prompts), capture_output=True, text=True
-    )
-    assert whole.returncode == 1, whole.stderr  # a broken row
-    assert "line 13" in whole.stderr
+    whole = CliRunner().invoke(main, command(tmp_path, "whole", small_policy, prompts))
+    assert whole.exit_code == 1, whole.output  # a broken row
+    assert "line 13" in whole.output
     broken = command(tmp_path, "broken", small_policy, prompts)
-    process = subprocess.Popen(broken, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 120
-    while not (tmp_path / "broken/raft/stage-001").exists():
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.005)
-    process.kill()
-    process.wait()
-    assert subprocess.run(broken, capture_output=True).returncode == 1
+    killed_in(Policy.save, 2, broken)
+    assert (tmp_path / "broken/raft/stage-001").exists()
+    assert not (tmp_path / "broken/raft/stage-002").exists()
+    assert CliRunner().invoke(main, broken).exit_code == 1
     for name in (
         "raft/stage-003/model.safetensors",
         "raft/stage-003/samples.jsonl",

@@ -1,22 +1,22 @@
 """A run that is killed and given again ends with the model of one that never was."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
+from accelerate import Accelerator
+from click.testing import CliRunner
+from support.dying import killed_in
 from support.preferences import write_pairs
 
+from cluster.cli import main
 from cluster.config import parse_config
 from cluster.errors import ConfigError
 from cluster.rlhf.training.config import TrainConfig
 from cluster.rlhf.training.run import train_reward_model
 
-STEPS = 48
+STEPS = 24
 
 
 @pytest.fixture
@@ -40,33 +40,31 @@ def settings(tmp_path: Path, smallest_checkpoint: Path) -> dict[str, object]:
 def command(tmp_path: Path, settings: dict[str, object], out: str) -> list[str]:
     config = tmp_path / f"{out}.yaml"
     config.write_text(yaml.safe_dump(settings | {"out": str(tmp_path / out)}))
-    return [sys.executable, "-m", "cluster", "train", str(config)]
+    return ["train", str(config)]
 
 
-def kill_after_a_checkpoint(started: list[str], checkpoint: Path) -> None:
-    process = subprocess.Popen(started, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 120
-    while not checkpoint.exists():
-        assert process.poll() is None, "the run ended before its checkpoint was seen"
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-
-
-def test_a_killed_run_ends_with_the_bytes_of_an_unbroken_one(
+@pytest.mark.slow
+def test_a_run_killed_while_it_writes_a_checkpoint_ends_with_the_bytes_of_an_unbroken_one(
     tmp_path: Path, settings: dict[str, object]
 ) -> None:
-    subprocess.run(command(tmp_path, settings, "whole"), check=True, capture_output=True)
+    whole = CliRunner().invoke(main, command(tmp_path, settings, "whole"))
+    assert whole.exit_code == 0, whole.output
     broken = command(tmp_path, settings, "broken")
-    kill_after_a_checkpoint(broken, tmp_path / "broken/checkpoints/step-000003")
-    resumed = subprocess.run(broken, check=True, capture_output=True, text=True)
-    assert "resumes after step" in resumed.stdout
+    killed_in(Accelerator.save_state, 3, broken)
+    checkpoints = tmp_path / "broken/checkpoints"
+    assert sorted(path.name for path in checkpoints.iterdir()) == [
+        ".step-000009.tmp",
+        "step-000003",
+        "step-000006",
+    ]
+    resumed = CliRunner().invoke(main, broken)
+    assert resumed.exit_code == 0, resumed.output
+    assert "resumes after step 6" in resumed.output
     for name in ("model.safetensors", "log.jsonl", "config.json"):
-        whole, mended = (tmp_path / out / name for out in ("whole", "broken"))
-        assert whole.read_bytes() == mended.read_bytes(), name
-    kept = sorted(path.name for path in (tmp_path / "broken/checkpoints").iterdir())
-    assert kept == ["step-000045", "step-000048"]
+        one, other = (tmp_path / out / name for out in ("whole", "broken"))
+        assert one.read_bytes() == other.read_bytes(), name
+    kept = sorted(path.name for path in checkpoints.iterdir())
+    assert kept == [f"step-{STEPS - 3:06}", f"step-{STEPS:06}"]
 
 
 def test_a_folder_of_another_run_is_not_gone_on_with(

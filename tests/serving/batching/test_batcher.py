@@ -17,6 +17,8 @@ from cluster.serving.deadline import Deadline
 from cluster.serving.protocol import BatchResult
 from cluster.types import EncodedBatch, Encoding
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 
 def batcher(replicas: Replicas, **scheduler: Any) -> Batcher:
     config = ClusterConfig(

@@ -18,6 +18,8 @@ from cluster.serving.batching.batcher_client import BatcherClient, chunks
 from cluster.serving.protocol import BatchResult, ItemResult, Source
 from cluster.types import EncodedBatch, Encoding, Score
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 SOURCE = Source("m", "r1", "invariant")
 
 

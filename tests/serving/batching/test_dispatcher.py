@@ -13,6 +13,8 @@ from support.replicas import Replicas, answer
 from cluster.errors import NotReady, ScoringFailed
 from cluster.serving.batching.requests import Result
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 
 def test_while_all_replicas_are_full_nothing_is_cut() -> None:
     """Two replicas of two slots: four calls are taken, what comes later waits and is one batch."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from ray.exceptions import ActorDiedError
 from support.dispatcher import Bench, dies_with, rewards
 from support.replicas import Replicas
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 
 def test_poison_kills_replicas_only_the_first_time() -> None:

@@ -12,6 +12,8 @@ from cluster.serving.batching import replica_pool
 from cluster.serving.batching.replica_pool import MAX_BATCHES_PER_REPLICA
 from cluster.serving.batching.requests import Result
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:

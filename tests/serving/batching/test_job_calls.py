@@ -12,6 +12,8 @@ from cluster.serving.batching.job_calls import JobCalls
 from cluster.serving.batching.requests import PendingCall
 from cluster.serving.protocol import ItemResult, Source
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 SCORED = ItemResult(1.0, 0.0, 0.0, Source("m", "r1", "invariant"))
 
 

@@ -14,6 +14,8 @@ from cluster.serving.batching import prefix_affinity
 from cluster.serving.batching.prefix_affinity import PrefixAffinity, prompt_id
 from cluster.types import Encoding
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 
 def response(prompt: int, serial: int = 0, split: int = 5) -> Encoding:
     return Encoding(np.array([*[prompt] * 5, serial], np.int32), split)

@@ -16,6 +16,8 @@ from cluster.serving.batching.requests import (
 from cluster.serving.protocol import ItemResult, Source
 from cluster.types import Encoding
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 OLD, NEW = Source("m", "r1", "invariant"), Source("m", "r2", "invariant")
 
 

@@ -15,6 +15,7 @@ import ray
 from ray import serve
 from ray.cluster_utils import Cluster
 from ray.exceptions import PendingCallsLimitExceeded
+from support.gate import Gate, gated
 from support.serving import PATIENCE_S, sequences, service, until
 
 from cluster.config import ClusterConfig
@@ -32,8 +33,16 @@ APP = "client-calls"
 
 
 @pytest.fixture(scope="module")
-def client(ray_cluster: Cluster, configure: Callable[..., ClusterConfig]) -> Iterator[Any]:
-    with service(configure(), APP, {"num_replicas": 1}) as actor:
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    """Before every forward."""
+    return Gate(tmp_path_factory.mktemp("gate"))
+
+
+@pytest.fixture(scope="module")
+def client(
+    ray_cluster: Cluster, configure: Callable[..., ClusterConfig], gate: Gate
+) -> Iterator[Any]:
+    with service(configure(), APP, {"num_replicas": 1}, gated(gate)) as actor:
         yield actor
 
 
@@ -85,8 +94,12 @@ def test_what_is_there_is_scored_by_the_deadline_though_a_reference_is_pending(
     client: Any,
 ) -> None:
     never = pending_for_ever()
-    items = get(client.score.remote(["there", never], deadline_s=3.0))
-    assert codes(items) == ["", "deadline_exceeded"]
+
+    def found(deadline_s: float) -> list[str]:
+        return codes(get(client.score.remote(["there", never], deadline_s=deadline_s)))
+
+    found_in = (found(deadline_s) for deadline_s in (1.5, 6.0, 30.0))  # as busy as the machine is
+    assert ["", "deadline_exceeded"] in found_in
     ray.cancel(never)
 
 
@@ -173,13 +186,15 @@ def test_the_facade_of_an_app_connects_again(client: Any) -> None:
     disconnect(APP)
 
 
-def test_a_stream_that_is_dropped_cancels_what_is_left(client: Any) -> None:
+def test_a_stream_that_is_dropped_cancels_what_is_left(client: Any, gate: Gate) -> None:
     batcher = serve.get_deployment_handle("Batcher", APP)
-    stream = RewardService(client=client).stream(sequences(3000, np.random.default_rng(7)))
-    next(iter(stream))
-    assert batcher.state.remote().result().queued_items > 0
-    stream.close()  # type: ignore[attr-defined]
-    until(lambda: batcher.state.remote().result().queued_items == 0)
+    with gate.shut():
+        gate.admit_one()
+        stream = RewardService(client=client).stream(sequences(3000, np.random.default_rng(7)))
+        next(iter(stream))
+        assert batcher.state.remote().result().queued_items > 0
+        stream.close()  # type: ignore[attr-defined]
+        until(lambda: batcher.state.remote().result().queued_items == 0)
     assert batcher.totals.remote().result().items < 3000
 
 

@@ -11,7 +11,8 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 from ray.exceptions import TaskCancelledError
-from support.serving import PATIENCE_S, sequences, service
+from support.gate import Gate, gated
+from support.serving import PATIENCE_S, sequences, service, until
 
 from cluster.config import ClusterConfig, EngineConfig
 from cluster.engine.encoding.encoder import ChatEncoder
@@ -28,8 +29,16 @@ PROMPT = [{"role": "user", "content": "What is 2 + 2?"}]
 
 
 @pytest.fixture(scope="module")
-def client(ray_cluster: Cluster, configure: Callable[..., ClusterConfig]) -> Iterator[Any]:
-    with service(configure(), APP, {"num_replicas": 2}) as actor:
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    """Before every forward."""
+    return Gate(tmp_path_factory.mktemp("gate"))
+
+
+@pytest.fixture(scope="module")
+def client(
+    ray_cluster: Cluster, configure: Callable[..., ClusterConfig], gate: Gate
+) -> Iterator[Any]:
+    with service(configure(), APP, {"num_replicas": 2}, gated(gate)) as actor:
         yield actor
 
 
@@ -122,14 +131,19 @@ def test_a_stream_yields_every_item_once(client: Any, encoder: ChatEncoder) -> N
     assert isinstance(found[100], InvalidInput)
 
 
-def test_a_stream_survives_the_death_of_its_client_actor(client: Any, encoder: ChatEncoder) -> None:
+def test_a_stream_survives_the_death_of_its_client_actor(
+    client: Any, encoder: ChatEncoder, gate: Gate
+) -> None:
     ids: list[Any] = sequences(400, np.random.default_rng(2))
     found: dict[int, Any] = {}
-    for i, item in RewardService(client=client).stream(ids):
+    with gate.shut():
+        gate.admit_one()
+        stream = RewardService(client=client).stream(ids)
+        found.update([next(stream)])
+        ray.kill(client, no_restart=False)  # most of the call is still to be scored
+    for i, item in stream:
         assert i not in found, "yielded twice"
         found[i] = item
-        if len(found) == 50:
-            ray.kill(client, no_restart=False)
     assert [found[i].reward for i in range(400)] == expected(encoder, ids)
 
 
@@ -140,11 +154,14 @@ def test_an_expired_call_is_answered_with_the_reason(client: Any) -> None:
     assert item.item == 0
 
 
-def test_a_cancelled_future_ends_and_the_service_goes_on(client: Any) -> None:
-    ref = client.score.remote(sequences(500, np.random.default_rng(4)))
-    ray.cancel(ref)
-    with pytest.raises(TaskCancelledError):
-        get(ref)
+def test_a_cancelled_future_ends_and_the_service_goes_on(client: Any, gate: Gate) -> None:
+    with gate.shut():
+        before = gate.n_held
+        ref = client.score.remote(sequences(500, np.random.default_rng(4)))
+        until(lambda: gate.n_held > before)
+        ray.cancel(ref)
+        with pytest.raises(TaskCancelledError):
+            get(ref)
     assert len(get(client.score.remote(["after"]))) == 1
 
 

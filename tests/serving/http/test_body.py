@@ -19,6 +19,7 @@ from cluster.serving.http.body import UNREAD_BODIES, BodyReader, parse_object
 from cluster.serving.http.request_limit import RequestLimit
 from cluster.serving.http.requests import score_ask
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
 LONG_S = 60.0
 
 

@@ -88,14 +88,11 @@ def test_an_ingress_killed_under_load_answers_503_and_is_replaced(
             items = [{"ids": each.tolist()} for each in ids]
             return http.post("/v1/score", json={"conversations": items})
 
-        gate.shut()
-        try:
+        with gate.shut():
             asked = [pool.submit(score, ids) for ids in bodies]
             until(lambda: gate.n_held > 0)  # one request at least waits within the Ingress
             kill(*actors("Ingress", APP).values())
             until(lambda: any(each.done() for each in asked))
-        finally:
-            gate.open()
         answers = [each.result() for each in asked]
         lost = [answer for answer in answers if answer.status_code != 200]
         assert lost

@@ -6,6 +6,8 @@ import pytest
 
 from cluster.serving.replica.exclusive_access import ExclusiveAccess, HoldLost
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 
 async def used(use: ExclusiveAccess, name: str, log: list[str], gate: asyncio.Event) -> None:
     async with use.shared():

@@ -25,6 +25,8 @@ from cluster.serving.scoring.conversation_scorer import ConversationScorer, outv
 from cluster.serving.scoring.window_scorer import Item
 from cluster.types import Score
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 
 def scorer(service: Service, **encoders: Encoder) -> ConversationScorer:
     """Loads the encoder named by the served model; by default one of the served fingerprint."""

@@ -16,6 +16,8 @@ from cluster.serving.protocol import ServedModel
 from cluster.serving.scoring import served_encoder as module
 from cluster.serving.scoring.served_encoder import ServedEncoder
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 
 class Replicas:
     """Say what they serve; loading gives an encoder of the model's name."""
