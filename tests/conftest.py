@@ -21,6 +21,13 @@ os.environ["RAY_AUTH_MODE"] = "disabled"
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts a Ray is slow: `bash ops/test -m "not slow"` is the inner loop."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _threads_at_start() -> int:
     """torch's threads before any test; 0 where nothing collected needs torch."""

@@ -10,7 +10,9 @@ import pytest
 import ray
 from ray import serve
 from ray.cluster_utils import Cluster
+from support.gate import Gate, gated
 from support.ports import free_port
+from support.serving import client_of, deployed
 from support.virtual_time import virtual_time
 
 from cluster.config import ClusterConfig, parse_config
@@ -98,3 +100,23 @@ def configure(byte_tokenizer: str) -> Configure:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    """Before every forward of `plain_app`."""
+    return Gate(tmp_path_factory.mktemp("gate"))
+
+
+@pytest.fixture(scope="session")
+def plain_app(ray_cluster: Cluster, configure: Configure, gate: Gate) -> Iterator[str]:
+    """The name of an app of two fake GPUs, for all tests that break nothing in it."""
+    with deployed(configure(), "plain", {"num_replicas": 2}, gated(gate)):
+        yield "plain"
+
+
+@pytest.fixture(scope="module")
+def client(plain_app: str) -> Iterator[Any]:
+    """A client actor of `plain_app` for one module, which may kill it."""
+    with client_of(plain_app) as actor:
+        yield actor

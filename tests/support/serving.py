@@ -27,11 +27,28 @@ def service(
     app: str,
     replica_options: dict[str, Any],
     make_backend: BackendFactory | None = None,
+    **more: Any,
+) -> Iterator[Any]:
+    """A deployed app (`more` goes to `deployed`); yields a client actor that is ready."""
+    with (
+        deployed(config, app, replica_options, make_backend, **more),
+        client_of(app) as actor,
+    ):
+        yield actor
+
+
+@contextmanager
+def deployed(
+    config: ClusterConfig,
+    app: str,
+    replica_options: dict[str, Any],
+    make_backend: BackendFactory | None = None,
+    *,
     route_prefix: str | None = None,
     logging_config: dict[str, Any] | None = None,
     batcher_options: dict[str, Any] | None = None,
-) -> Iterator[Any]:
-    """A deployed app, over HTTP too if it has a prefix; yields a client actor that is ready.
+) -> Iterator[None]:
+    """An app, over HTTP too if it has a prefix.
 
     logging_config: of the application, as a config file's would be.
     """
@@ -46,8 +63,7 @@ def service(
     )
     serve.run(application, name=app, route_prefix=route_prefix, logging_config=logging_config)
     try:
-        with client_of(app) as actor:
-            yield actor
+        yield
     finally:
         serve.delete(app)
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import ray
-from ray.cluster_utils import Cluster
 from ray.exceptions import TaskCancelledError
-from support.gate import Gate, gated
-from support.serving import PATIENCE_S, sequences, service, until
+from support.gate import Gate
+from support.serving import PATIENCE_S, sequences, until
 
-from cluster.config import ClusterConfig, EngineConfig
+from cluster.config import EngineConfig
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.errors import DeadlineExceeded, InvalidInput, RewardError
 from cluster.serving.client.connect import RewardService, connect
@@ -24,22 +22,8 @@ from cluster.types import Score
 
 pytestmark = pytest.mark.ray
 
-APP = "client"
+APP = "plain"
 PROMPT = [{"role": "user", "content": "What is 2 + 2?"}]
-
-
-@pytest.fixture(scope="module")
-def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
-    """Before every forward."""
-    return Gate(tmp_path_factory.mktemp("gate"))
-
-
-@pytest.fixture(scope="module")
-def client(
-    ray_cluster: Cluster, configure: Callable[..., ClusterConfig], gate: Gate
-) -> Iterator[Any]:
-    with service(configure(), APP, {"num_replicas": 2}, gated(gate)) as actor:
-        yield actor
 
 
 @pytest.fixture(scope="module")

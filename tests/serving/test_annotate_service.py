@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from ray.cluster_utils import Cluster
 from support.groups import read_lines, write_lines
-from support.serving import service
 
 from cluster.cli import main
-from cluster.config import ClusterConfig, EngineConfig
+from cluster.config import EngineConfig
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.serving.replica.backends import fake_reward
 from cluster.types import Message
@@ -22,18 +19,14 @@ pytestmark = pytest.mark.ray
 
 
 def test_rows_are_scored_by_the_service_in_order(
-    ray_cluster: Cluster,
-    configure: Callable[..., ClusterConfig],
-    byte_tokenizer: str,
-    tmp_path: Path,
+    plain_app: str, byte_tokenizer: str, tmp_path: Path
 ) -> None:
     rows: list[dict[str, Any]] = [
         {"prompt": f"Question {i}?", "responses": [f"answer {j}" for j in range(1 + i % 3)]}
         for i in range(70)
     ]
     source, out = write_lines(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
-    with service(configure(), "annotated", {"num_replicas": 1}):
-        done = CliRunner().invoke(main, ["annotate", str(source), str(out), "--app", "annotated"])
+    done = CliRunner().invoke(main, ["annotate", str(source), str(out), "--app", plain_app])
     assert done.exit_code == 0, done.output
     encoder = ChatEncoder.load(EngineConfig(model=byte_tokenizer))
     for row, found in zip(rows, read_lines(out), strict=True):
