@@ -173,7 +173,7 @@ def test_a_client_that_goes_away_leaves_nothing_waiting(
 ) -> None:
     work = [{"ids": [i] * 3000} for i in range(5)]  # more than two replicas are given at a time
     body = json.dumps({"conversations": work}).encode()
-    head = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
     with gate.shut():
         with socket.create_connection(("127.0.0.1", http_port), timeout=PATIENCE_S) as gone:
             gone.sendall(head + body)
