@@ -17,6 +17,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a network
 # One mode for every Ray that tests start, on loopback: Ray reads it once a process, and by default
 # would write a token into the home folder.
 os.environ["RAY_AUTH_MODE"] = "disabled"
+# Matrices this small only wait for a second thread; tests/engine has all of them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -63,6 +63,7 @@ INGRESS_OPTIONS: dict[str, Any] = {
     "health_check_period_s": 2,
     "health_check_timeout_s": 10,
     "graceful_shutdown_timeout_s": 60,
+    "graceful_shutdown_wait_loop_s": 0.5,
     "ray_actor_options": {"num_cpus": 0},
 }
 DRAIN_S = 10.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,17 @@ _NAMED = {
     7: "end_header_id",
     9: "eot_id",
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _all_threads() -> Iterator[None]:
+    """As many as a user's engine has: bits may follow their number."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

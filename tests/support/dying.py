@@ -24,15 +24,11 @@ PATIENCE_S = 300.0
 
 
 def killed_in(method: Callable[..., Any], call: int, arguments: Sequence[str | Path]) -> None:
-    """`reward-cluster ARGUMENTS`, killed as `method` of a class is called for the `call`-th time.
-
-    One thread, as the tests of training have: bits may depend on how many there are.
-    """
+    """`reward-cluster ARGUMENTS`, killed at the `call`-th call of a class's `method`."""
     where = [method.__module__, method.__qualname__, str(call)]
     done = subprocess.run(
         [sys.executable, "-m", "support.dying", *where, *map(str, arguments)],
-        env=os.environ
-        | {"PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])},
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
