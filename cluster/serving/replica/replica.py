@@ -57,7 +57,8 @@ class Replica:
         self._busy_since: float | None = None
         self._loaded: Loaded | None = None
         self._load_error: str | None = None
-        self._prompts = PromptMetrics(RaySink()) if _inside_serve() else None
+        self._sink = RaySink() if _inside_serve() else None
+        self._prompts = PromptMetrics(self._sink) if self._sink else None
         self._background: set[asyncio.Task[None]] = set()
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
@@ -134,6 +135,7 @@ class Replica:
 
     async def check_health(self) -> None:
         """Called by Serve; raises where the replica should be replaced."""
+        self._show_refusal()  # Ray forgets a gauge that is not set again for some 20 s
         started = self._busy_since
         if started is not None and time.monotonic() - started > self._stuck_after_s:
             raise RuntimeError(f"device stuck: one forward is running for {self._stuck_after_s} s")
@@ -164,8 +166,8 @@ class Replica:
             self._busy_since = None
 
     def _show_refusal(self) -> None:
-        if _inside_serve():
-            RaySink().record(WEIGHTS_REFUSED, float(self._load_error is not None), {})
+        if self._sink is not None:
+            self._sink.record(WEIGHTS_REFUSED, float(self._load_error is not None), {})
 
     def _in_background(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

@@ -13,6 +13,8 @@ import pytest
 from cluster.config import EngineConfig, FakeGpuConfig
 from cluster.engine import memory
 from cluster.errors import ConfigError, NotFinite, NotReady, RewardError
+from cluster.serving.metrics import WEIGHTS_REFUSED, Metric
+from cluster.serving.replica import replica as module
 from cluster.serving.replica.backends import Backend, SleepBackend, backend_factory, fake_reward
 from cluster.serving.replica.replica import Replica
 from cluster.types import EncodedBatch, Encoding, Score
@@ -117,6 +119,34 @@ def test_weights_that_cannot_be_loaded_leave_the_old_ones_serving() -> None:
         assert (await replica.score(BATCH)).sources[0].revision == "r2"
         assert (await replica.info()).load_error is None
 
+    asyncio.run(run())
+
+
+def test_every_health_check_shows_whether_weights_were_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray forgets a gauge that is not set again."""
+    shown: list[tuple[str, float]] = []
+
+    class Sink:
+        def record(self, metric: Metric, value: float, tags: dict[str, str]) -> None:
+            shown.append((metric.name, value))
+
+    def make(config: EngineConfig) -> Backend:
+        if config.revision == "broken":
+            raise OSError("no such revision")
+        return sleeper(config)
+
+    async def run() -> None:
+        replica = await started(make)
+        for revision, refused in (("r1", 0.0), ("broken", 1.0), ("r2", 0.0)):
+            await replica.reconfigure({"revision": revision})
+            shown.clear()
+            await replica.check_health()
+            assert shown == [(WEIGHTS_REFUSED.name, refused)]
+
+    monkeypatch.setattr(module, "_inside_serve", lambda: True)
+    monkeypatch.setattr(module, "RaySink", Sink)
     asyncio.run(run())
 
 
