@@ -21,6 +21,7 @@ from support.processes import frozen
 from support.serve_command import PATIENCE_S, Serving, own_environment, run, serving
 from support.serving import until
 
+from cluster.serving.batching.replica_pool import MAX_BATCHES_PER_REPLICA
 from cluster.serving.deployment.serve_config import LOCAL
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -41,6 +42,7 @@ ray.get(client.score.remote([ids(999)]))
 print("ready", flush=True)
 sys.stdin.readline()
 refs = [client.score.remote([ids(1000 + first)]) for first in range(n_calls)]
+sys.stdin.readline()
 # What is still accepted is not answered now.
 while not isinstance(ray.get(client.score.remote([ids(201)], deadline_s=2.0))[0], NotReady):
     pass
@@ -52,12 +54,41 @@ print("scored", sum(isinstance(item, Score) for item in answers), flush=True)
 """
 
 
+class Trainer:
+    """The script as a process that says and is told lines."""
+
+    def __init__(self, script: Path, env: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(script), str(N_CALLS), str(N_TOKENS)],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        print(line, file=self._process.stdin, flush=True)
+
+    def says(self) -> str:
+        """The next line; empty where it has ended."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def __enter__(self) -> Trainer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
 def quick_config(folder: Path, port: int) -> Path:
     """A fake GPU that takes no time."""
     values = yaml.safe_load(LOCAL.read_text())
     values["http_options"]["port"] = port
     values["applications"][0]["args"] |= {
-        "engine": {"model": "tiny", "device": "cpu", "token_budget": 2 * N_TOKENS},
+        "engine": {"model": "tiny", "device": "cpu", "token_budget": N_TOKENS},
         "replica": {"backend": "sleep", "fake_gpu": {"flops_per_token": 1e-6, "flops": 1.0}},
     }
     path = folder / "config.yaml"
@@ -79,7 +110,6 @@ def test_what_was_accepted_is_answered_and_what_comes_later_refused(tmp_path: Pa
     url = f"http://127.0.0.1:{port}"
     script = tmp_path / "trainer.py"
     script.write_text(TRAINER)
-    calls = [sys.executable, str(script), str(N_CALLS), str(N_TOKENS)]
 
     def score(first: int, timeout_s: float = PATIENCE_S) -> httpx.Response:
         items = [{"ids": [first, *range(N_TOKENS - 1)]}]
@@ -89,8 +119,8 @@ def test_what_was_accepted_is_answered_and_what_comes_later_refused(tmp_path: Pa
         looked = run(["status", "--once", "--json", "--interval=0.1"], env)
         assert looked.returncode == 0, looked.stderr
         queue = json.loads(looked.stdout.splitlines()[-1])["queue"]
-        tokens = queue["queued_tokens"] + queue["running_tokens"] if queue else 0
-        return bool(tokens >= (N_REQUESTS + N_CALLS) * N_TOKENS)
+        waiting = N_REQUESTS + N_CALLS - MAX_BATCHES_PER_REPLICA  # of one each, by the budget
+        return bool(queue and queue["queued_tokens"] == waiting * N_TOKENS)
 
     def refused() -> bool:
         """What is still accepted is not answered now; its caller leaves."""
@@ -107,21 +137,18 @@ def test_what_was_accepted_is_answered_and_what_comes_later_refused(tmp_path: Pa
         ThreadPoolExecutor(N_REQUESTS) as pool,
     ):
         assert score(0).status_code == 200  # a process takes its tokenizer from a replica
-        with subprocess.Popen(
-            calls, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
-        ) as trainer:
-            assert trainer.stdin is not None
-            assert trainer.stdout is not None
-            assert trainer.stdout.readline() == b"ready\n"
+        with Trainer(script, env) as trainer:
+            assert trainer.says() == "ready"
             with frozen(replica_of(service)):
                 asked = [pool.submit(score, first) for first in range(1, N_REQUESTS + 1)]
-                trainer.stdin.write(b"go\n")
+                trainer.tell("go")
                 until(all_accepted)
                 service.process.send_signal(signal.SIGTERM)
+                trainer.tell("the end has begun")
                 until(refused)
-                assert trainer.stdout.readline() == b"refused\n"
+                assert trainer.says() == "refused"
                 assert not any(each.done() for each in asked)
             assert [each.result().status_code for each in asked] == [200] * N_REQUESTS
-            assert trainer.stdout.readline() == f"scored {N_CALLS}\n".encode()
+            assert trainer.says() == f"scored {N_CALLS}"
         assert service.process.wait(PATIENCE_S) == 0
         assert "Traceback" not in service.log
