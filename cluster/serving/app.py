@@ -19,13 +19,13 @@ from ray.serve.exceptions import RayServeException
 from cluster.config import ClusterConfig, parse_config
 from cluster.errors import ConfigError, RewardError
 from cluster.serving.batching.batcher import Batcher
-from cluster.serving.deployment.config_checks import check_config
-from cluster.serving.deployment.serve_run import end_waiting_command
+from cluster.serving.config_checks import check_config
 from cluster.serving.http.api_keys import KeyRing, load_keys
 from cluster.serving.http.ingress import Ingress
 from cluster.serving.names import BATCHER, INGRESS, REPLICA
 from cluster.serving.replica.backends import BackendFactory, backend_factory
 from cluster.serving.replica.replica import Replica
+from cluster.serving.serve_run import end_waiting_command
 
 logger = logging.getLogger("ray.serve.reward_cluster")
 

@@ -21,14 +21,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.serving.batching.queue_state import QueueState
+from cluster.serving.batching.queue_state import FORWARD, RATE, WAITING
 from cluster.serving.names import BATCHER, REPLICA
 
 logger = logging.getLogger("ray.serve.reward_cluster")
-
-WAITING = "waiting_tokens"
-RATE = "replica_tokens_per_s"
-FORWARD = "forward_seconds"
 
 
 class LoadUnknown(Exception):
@@ -47,15 +43,6 @@ class Load:
     waiting_tokens: float
     tokens_per_s: float | None
     busy_replicas: float
-
-
-def autoscaling_stats(state: QueueState, forward_s: float) -> dict[str, float]:
-    """What the batcher reports. forward_s: seconds of all forwards since it started."""
-    return {
-        WAITING: float(state.waiting_tokens + state.queued_tokens + state.running_tokens),
-        RATE: float(state.replica_tokens_per_s),
-        FORWARD: float(forward_s),
-    }
 
 
 def desired_replicas(waiting_tokens: float, target_drain_s: float, tokens_per_s: float) -> int:

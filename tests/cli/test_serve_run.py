@@ -16,8 +16,8 @@ import yaml
 from support.ports import free_port
 from support.serve_command import own_environment, run
 
-from cluster.serving.deployment import serve_run
-from cluster.serving.deployment.serve_run import is_serve_run
+from cluster.serving import serve_run
+from cluster.serving.serve_run import is_serve_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SERVE_RUN = [sys.executable, "-m", "ray.serve.scripts", "run"]

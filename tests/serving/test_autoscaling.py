@@ -12,15 +12,14 @@ from ray.serve._private.common import DeploymentID, ReplicaID, TimeStampedValue
 from ray.serve.config import AutoscalingContext
 
 from cluster.serving import autoscaling
-from cluster.serving.autoscaling import (
+from cluster.serving.autoscaling import TokenPolicy, desired_replicas
+from cluster.serving.batching.queue_state import (
     FORWARD,
     RATE,
     WAITING,
-    TokenPolicy,
+    QueueState,
     autoscaling_stats,
-    desired_replicas,
 )
-from cluster.serving.batching.queue_state import QueueState
 from cluster.serving.names import BATCHER, REPLICA
 
 NOW = 1000.0

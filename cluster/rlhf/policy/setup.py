@@ -10,8 +10,8 @@ from cluster.data.jsonl import whole_folder
 from cluster.data.prompts import Prompt, read_prompts
 from cluster.data.rejects import Rejects
 from cluster.errors import RewardError, TooLong
+from cluster.rlhf.policy import generated
 from cluster.rlhf.policy.model import Policy
-from cluster.rlhf.synthetic import policy as generated
 from cluster.types import Chat
 
 GENERATED = "generated"

@@ -20,6 +20,7 @@ from cluster.data.formats import Scorer
 from cluster.data.jsonl import atomic_writer
 from cluster.data.rejects import Rejects
 from cluster.engine.checkpoint import revision
+from cluster.rlhf.policy import generated
 from cluster.rlhf.policy.model import Policy
 from cluster.rlhf.policy.setup import GENERATED, starting_policy, training_prompts
 from cluster.rlhf.raft import plot as raft_figure
@@ -28,7 +29,6 @@ from cluster.rlhf.raft.stages import RaftStage
 from cluster.rlhf.runs.field_types import Count
 from cluster.rlhf.runs.output_lock import output_lock
 from cluster.rlhf.runs.reward_model_id import scored_by
-from cluster.rlhf.synthetic import policy as generated
 from cluster.types import Chat
 
 OnStage = Callable[[str, RaftStage], object]

@@ -17,13 +17,12 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.config import ClusterConfig
 from cluster.errors import DeadlineExceeded, RewardError
-from cluster.serving.autoscaling import autoscaling_stats
 from cluster.serving.batching.admission import Admission
 from cluster.serving.batching.dispatcher import Dispatcher
 from cluster.serving.batching.job_calls import JobCalls
 from cluster.serving.batching.load_tracker import LoadTracker
 from cluster.serving.batching.prefix_affinity import PrefixAffinity
-from cluster.serving.batching.queue_state import QueueState
+from cluster.serving.batching.queue_state import QueueState, autoscaling_stats
 from cluster.serving.batching.requests import PendingCall, QueuedSequence, RequestTable, Result
 from cluster.serving.batching.scheduler import Scheduler
 from cluster.serving.batching.watchdog import Watchdog

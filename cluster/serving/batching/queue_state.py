@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+WAITING = "waiting_tokens"
+RATE = "replica_tokens_per_s"
+FORWARD = "forward_seconds"
+"""Keys of what a batcher reports to the autoscaling policy."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
@@ -25,6 +30,15 @@ class QueueState:
     since_dispatch_s: float = 0.0
     struck: tuple[str, ...] = ()
     waiting_tokens: int = 0
+
+
+def autoscaling_stats(state: QueueState, forward_s: float) -> dict[str, float]:
+    """What the batcher reports. forward_s: seconds of all forwards since it started."""
+    return {
+        WAITING: float(state.waiting_tokens + state.queued_tokens + state.running_tokens),
+        RATE: float(state.replica_tokens_per_s),
+        FORWARD: float(forward_s),
+    }
 
 
 class ReplicaRate:

@@ -20,8 +20,8 @@ from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
 from cluster.config import ClusterConfig, WeightsConfig, parse_config
 from cluster.errors import ConfigError
+from cluster.serving import config_checks as check
 from cluster.serving.autoscaling import TokenPolicy
-from cluster.serving.deployment import config_checks as check
 from cluster.serving.http.api_keys import KeyRing
 from cluster.serving.names import BATCHER, DEPLOYMENTS, INGRESS, REPLICA
 

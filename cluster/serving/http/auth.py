@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from cluster.errors import Unauthorized
-from cluster.serving.deployment.config_checks import LOOPBACK
+from cluster.serving.config_checks import LOOPBACK
 from cluster.serving.http.api_keys import KeyRing
 
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]

@@ -19,7 +19,7 @@ from cluster.config import ClusterConfig
 from cluster.errors import ConfigError, InvalidInput, NotReady, RevisionChanged, RewardError
 from cluster.serving.batching.batcher_client import BatcherClient
 from cluster.serving.call_options import CallOptions
-from cluster.serving.deployment.config_checks import open_problem
+from cluster.serving.config_checks import open_problem
 from cluster.serving.health_probe import ModelProbe
 from cluster.serving.http.api_keys import KeyDigest, KeyRing
 from cluster.serving.http.app import build_http_app

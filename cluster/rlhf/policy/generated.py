@@ -1,4 +1,4 @@
-"""Synthetic policy: small enough to try recipes with; answers like the generated preferences.
+"""Generated policy: small enough to try recipes with; answers like the generated preferences.
 
 It imitates their responses whatever the grade, good and bad alike, so that a reward has something
 to choose from. The body starts from `tiny`'s, the head is new.
