@@ -18,7 +18,7 @@ from cluster.errors import ConfigError
 from cluster.serving.deployment.serve_config import load_config_file
 from cluster.serving.http.api_keys import VARIABLE
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(__file__).resolve().parents[2]
 SECTIONS = [
     cls for cls in vars(configs).values() if isinstance(cls, type) and dataclasses.is_dataclass(cls)
 ]
