@@ -20,6 +20,7 @@ from cluster.errors import ConfigError
 from cluster.types import BosPolicy, Numerics, Truncation
 
 Dtype = Literal["bfloat16", "float16", "float32"]
+Layers = Literal["auto", "model", "compiled"]
 Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
@@ -69,10 +70,11 @@ class EngineConfig:
     """Memory of the device in which keys and values of prompts are kept between batches, in MiB
     (128 KiB a token for Llama-3-8B); None is 4,096 on a GPU and 256 on a CPU, 0 keeps none.
     `reference` never does."""
-    fuse_layers: bool = False
-    """Compile the layers' norms, rotary, SiLU and residuals into few kernels (torch.compile): less
-    memory traffic, a slow start. On 2 cores with AMX 1.3 times the tokens/s (24M layer parameters,
-    grouped and not); off until it is measured on a GPU. `reference` never does."""
+    layers: Layers = "auto"
+    """Code of the layers outside `reference`. `auto`: on a CPU with bf16 instructions and a C++
+    compiler, native kernels for Llama, Mistral, Qwen2 and Qwen3, made in a second or two the first
+    time on a machine; the model's own elsewhere. `model`: always its own. `compiled`: torch.compile
+    puts norms, rotary, SiLU and residuals into few kernels, at a slow start."""
     trust_remote_code: bool = False
     """Run Python from the checkpoint. Off unless you have read it."""
     verify_at_start: bool = False

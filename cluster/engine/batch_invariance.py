@@ -9,13 +9,14 @@ same bits.
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from cluster.engine.cpu_matmul import agreeing_rows, candidates, linears
@@ -61,18 +62,21 @@ def pad_rows(batch: Batch, sizes: tuple[int, ...]) -> Batch:
     )
 
 
-def batch_invariant_sizes(module: Any, token_budget: int) -> tuple[int, ...]:
+def batch_invariant_sizes(
+    module: Any, token_budget: int, matmuls: Sequence[nn.Linear] | None = None
+) -> tuple[int, ...]:
     """Row counts up to about `token_budget` whose matmuls give a row the same bits anywhere.
 
     Each distinct weight shape of `module` is tried on random rows, every candidate by itself.
     Empty if not even the largest agrees with itself, and for experts that cannot be held to row
     counts: one chat a forward keeps the promise then.
+    matmuls: those that run on a CPU; None is all of `module`.
     """
     on_cpu = module.score.weight.device.type == "cpu"
     if has_experts(module) and not (on_cpu and fix_expert_rows(module, token_budget)):
         return ()
     if on_cpu:
-        sizes = agreeing_rows(module, token_budget)
+        sizes = agreeing_rows(matmuls or linears(module.base_model), token_budget)
         return whole_vectors(sizes, _widths(module), torch.get_num_threads())
     sizes = candidate_sizes("cuda", token_budget)
     found = sizes_that_agree(module, sizes)

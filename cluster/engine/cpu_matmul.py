@@ -11,8 +11,7 @@ Shape legend: R rows.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -53,13 +52,13 @@ def candidates(largest: int) -> list[int]:
 
 
 @torch.inference_mode()
-def agreeing_rows(module: Any, largest: int) -> tuple[int, ...]:
+def agreeing_rows(layers: Sequence[nn.Linear], largest: int) -> tuple[int, ...]:
     """Row counts up to about `largest`, and at least to ANCHOR_ROWS, with the anchor's bits.
 
-    Each distinct weight of `module`'s layers is tried with every row at every place. Empty if the
-    anchor does not agree with itself.
+    Each distinct shape of `layers` is tried with every row at every place. Empty if the anchor does
+    not agree with itself.
     """
-    probes = list(_probes(module))
+    probes = list(_probes(layers))
     if not all(_agrees(*probe, ANCHOR_ROWS) for probe in probes):
         return ()
     found = []
@@ -74,9 +73,9 @@ def agreeing_rows(module: Any, largest: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _probes(module: Any) -> Iterator[tuple[nn.Linear, Tensor, Tensor]]:
+def _probes(layers: Sequence[nn.Linear]) -> Iterator[tuple[nn.Linear, Tensor, Tensor]]:
     """(layer, rows, the anchor's output of them) for one layer of each shape."""
-    kinds = {(tuple(m.weight.shape), m.bias is None): m for m in linears(module.base_model)}
+    kinds = {(tuple(m.weight.shape), m.bias is None): m for m in layers}
     generator = torch.Generator().manual_seed(0)
     for layer in kinds.values():
         rows = torch.randn(_PERIOD, layer.in_features, generator=generator).to(layer.weight.dtype)

@@ -62,10 +62,10 @@ class Engine:
         model = PackedRewardModel.load(config)
         refuse_unsafe_padding(model, encoder)
         settle(model, encoder.max_tokens)
-        tune(model, largest_forward(config, model.device, encoder.max_tokens))
+        tune(model, largest_forward(config, model.device, encoder.max_tokens), config.layers)
         keep_promise(model, encoder.max_tokens)
         engine = cls(model, encoder, config)
-        if config.fuse_layers and model.numerics != "reference":
+        if config.layers == "compiled" and model.numerics != "reference":
             engine._fuse()
         engine.warm_up()
         engine._prove_prompts()
@@ -85,7 +85,7 @@ class Engine:
         """Compile the layers, unless `invariant` would lose its bits by it."""
         module = self.model.module
         if not has_compiler(self.model.device):
-            log.warning("no C++ compiler is found for fuse_layers: the layers are left as they are")
+            log.warning("no C++ compiler is found: layers are not compiled")
             return
         fuse(module)
         if self.model.numerics != "invariant" or self._alone:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers.integrations.moe import ExpertsInterface
 
-from cluster.engine.cpu_matmul import agreeing_rows
+from cluster.engine.cpu_matmul import agreeing_rows, linears
 
 IMPLEMENTATION = "fixed_rows"
 """The name under which transformers knows our experts function."""
@@ -41,7 +41,7 @@ def fix_expert_rows(module: Any, largest: int) -> bool:
     if not experts:
         return False
     probe = _OneOfEach(experts)
-    sizes = agreeing_rows(probe, largest)
+    sizes = agreeing_rows(linears(probe), largest)
     if not sizes:
         return False
     use_fixed_rows(module, sizes)

@@ -24,6 +24,7 @@ from cluster.engine.attention import (
     training_backend,
 )
 from cluster.engine.batch_invariance import pad_rows
+from cluster.engine.llama_layers import LlamaLayers
 from cluster.engine.loading import load_module
 from cluster.engine.packing import Batch
 from cluster.engine.rope import forget_growth
@@ -65,6 +66,7 @@ class PackedRewardModel(nn.Module):
         self.attention = attention
         self.backend = load_backend(attention, self.device)
         self.row_sizes: tuple[int, ...] = ()
+        self.native_layers: LlamaLayers | None = None
         self.own_attention = _own_attention(module)
         own = numerics == "reference"
         module.set_attn_implementation(self.own_attention if own else IMPLEMENTATION)
@@ -87,6 +89,7 @@ class PackedRewardModel(nn.Module):
         """From now on as `reference`: the model's own attention, a sequence at a time."""
         self.numerics = "reference"
         self.row_sizes = ()
+        self.native_layers = None
         self.module.set_attn_implementation(self.own_attention)
 
     @property
@@ -112,25 +115,23 @@ class PackedRewardModel(nn.Module):
         self, batch: Batch, wrap: Callable[[AttentionFn], AttentionFn] | None = None
     ) -> Tensor:
         """hidden_ND at each sequence's last token, from one packed forward."""
-        hidden_TD = self._hidden(pad_rows(batch, self.row_sizes), wrap)
-        last_N = torch.from_numpy(batch.last_token_N).to(self.device)
-        return hidden_TD.index_select(0, last_N)
-
-    def _hidden(
-        self, batch: Batch, wrap: Callable[[AttentionFn], AttentionFn] | None = None
-    ) -> Tensor:
+        batch = pad_rows(batch, self.row_sizes)
         backend = training_backend(self.device) if torch.is_grad_enabled() else self.backend
+        last_N = torch.from_numpy(batch.last_token_N).to(self.device)
         ids_T = torch.from_numpy(batch.input_ids_T).to(self.device, torch.long)
         positions_T = torch.from_numpy(batch.position_ids_T).to(self.device, torch.long)
         attend = backend(batch, self.device, self.numerics == "invariant")
+        attend = wrap(attend) if wrap else attend
+        if self.native_layers is not None and not torch.is_grad_enabled():
+            return self.native_layers.pooled(ids_T, positions_T, attend, last_N, self.row_sizes)
         output = self.module.base_model(
             input_ids=ids_T[None],
             position_ids=positions_T[None],
             use_cache=False,
-            segments=wrap(attend) if wrap else attend,
+            segments=attend,
         )
-        hidden: Tensor = output.last_hidden_state[0]
-        return hidden
+        hidden_TD: Tensor = output.last_hidden_state[0]
+        return hidden_TD.index_select(0, last_N)
 
     def head(self, pooled_ND: Tensor) -> Tensor:
         """The scalar head on the grid of `head_dtype`.

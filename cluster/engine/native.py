@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 COMPILERS = ("g++", "c++", "clang++")
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp")
+HEADERS = Path(__file__).parent
 TIMEOUT_S = 300.0
 
 
@@ -33,8 +34,9 @@ def load_library(source: Path, features: tuple[str, ...]) -> ctypes.CDLL | None:
     if compiler is None:
         log.warning("no C++ compiler is found: %s is not compiled, which costs speed", source.name)
         return None
-    command = [compiler, *FLAGS, *(f"-m{feature}" for feature in features)]
-    made_from = source.read_bytes() + "\0".join(command).encode()
+    command = [compiler, *FLAGS, f"-I{HEADERS}", *(f"-m{feature}" for feature in features)]
+    headers = b"".join(path.read_bytes() for path in sorted(HEADERS.glob("*.h")))
+    made_from = source.read_bytes() + headers + "\0".join(command).encode()
     name = f"{source.stem}-{hashlib.sha256(made_from).hexdigest()[:16]}.so"
     try:
         folder = cache_folder()

@@ -1,17 +1,20 @@
-"""Device tuning after loading: weight layout and row counts."""
+"""Device tuning after loading: layers, weight layout and row counts."""
 
 from __future__ import annotations
 
 import logging
 
+from cluster.config import Layers
 from cluster.engine.batch_invariance import batch_invariant_sizes, candidate_sizes
 from cluster.engine.cpu_matmul import lay_out
+from cluster.engine.layers_proof import layers_agree
+from cluster.engine.llama_layers import LlamaLayers, is_taken, llama_layers
 from cluster.engine.model import PackedRewardModel
 
 log = logging.getLogger(__name__)
 
 
-def tune(model: PackedRewardModel, forward_tokens: int) -> None:
+def tune(model: PackedRewardModel, forward_tokens: int, layers: Layers = "auto") -> None:
     """Fit `model` to its device for forwards of about `forward_tokens` rows.
 
     `reference` is left as it was loaded: its kernels are the pipeline's.
@@ -19,10 +22,13 @@ def tune(model: PackedRewardModel, forward_tokens: int) -> None:
     if model.numerics == "reference":
         return
     on_cpu = model.device.type == "cpu"
-    if on_cpu:
+    if on_cpu and layers == "auto":
+        model.native_layers = _native_layers(model)
+    if on_cpu and model.native_layers is None:
         lay_out(model.module.base_model)
     if model.numerics == "invariant":
-        model.row_sizes = batch_invariant_sizes(model.module, forward_tokens)
+        matmuls = model.native_layers and model.native_layers.matmuls()
+        model.row_sizes = batch_invariant_sizes(model.module, forward_tokens, matmuls)
         if not model.row_sizes:
             log.warning(
                 "%s: the row counts of its matmuls cannot be held fixed on this device, so that a "
@@ -31,3 +37,12 @@ def tune(model: PackedRewardModel, forward_tokens: int) -> None:
             )
     elif on_cpu:  # few row counts: a kernel is made once for each
         model.row_sizes = candidate_sizes("cpu", forward_tokens)
+
+
+def _native_layers(model: PackedRewardModel) -> LlamaLayers | None:
+    if not is_taken(model.module):
+        return None
+    if not layers_agree(model):
+        log.warning("native layers do not compute what the model's own do: these are kept")
+        return None
+    return llama_layers(model.module)

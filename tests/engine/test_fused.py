@@ -71,7 +71,7 @@ def test_layers_that_lose_bits_are_left_as_they_were(
     random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(engine_module, "fuse", lambda module: fuse(module, aot_eager))
-    config = EngineConfig(model=str(random_checkpoint), fuse_layers=True)
+    config = EngineConfig(model=str(random_checkpoint), layers="compiled")
     fused = Engine.load(config)
     assert fused.model.module.base_model.layers[0]._compiled_call_impl is not None
     monkeypatch.setattr(engine_module, "keeps_bits", lambda *_: False)
@@ -86,7 +86,7 @@ def test_without_a_compiler_the_layers_are_left_as_they_are_and_the_log_says_so(
     from torch._inductor import config
 
     monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
-    engine = Engine.load(EngineConfig(model=str(random_checkpoint), fuse_layers=True))
+    engine = Engine.load(EngineConfig(model=str(random_checkpoint), layers="compiled"))
     layer = engine.model.module.base_model.layers[0]
     assert layer._compiled_call_impl is None
     assert sum("no C++ compiler" in record.message for record in caplog.records) == 1

@@ -7,23 +7,20 @@
 //
 // Needs AMX and AVX512-BF16. Shape legend: see tiled.py.
 
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
-namespace {
+#include "simd.h"
 
-using bf16 = uint16_t;
+namespace {
 
 constexpr int ROWS = 32;         // query rows of a block
 constexpr int SPAN = 32;         // keys that are laid out together
 constexpr int KEYS = 128;        // keys of a softmax step
 constexpr int TILE = 16 * 32;    // numbers of a tile of bfloat16 pairs: 16 x 16 pairs
 constexpr int MAX_SIZE = 256;    // of a head
-constexpr float LOG2E = 1.44269504088896340736f;
 
 struct TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -60,19 +57,6 @@ void multiply(const bf16* a, int a_stride, const bf16* b, int b_stride, int step
   _tile_stored(1, c + 16, bytes);
   _tile_stored(2, c + 16 * c_stride, bytes);
   _tile_stored(3, c + 16 * c_stride + 16, bytes);
-}
-
-// 2^x for x <= 0, to 2e-7 of itself.
-inline __m512 exp2(__m512 x) {
-  const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const __m512 part = _mm512_sub_ps(x, whole);
-  __m512 y = _mm512_set1_ps(0.001327647129073739f);
-  y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(0.009675540961325169f));
-  y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(0.05550713092088699f));
-  y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(0.24022120237350464f));
-  y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(0.6931469440460205f));
-  y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(1.0f));
-  return _mm512_scalef_ps(y, whole);
 }
 
 // The first n of the 16 lanes that start at lane `from`.
@@ -229,10 +213,8 @@ void attend(const Shape* shape, const Strided* query, const Strided* key, const 
       const int64_t token = first + (work.row + r) / group;
       bf16* to = out + ((token * n_kv + head) * group + (work.row + r) % group) * size;
       const __m512 factor = _mm512_set1_ps(1.0f / block.total[r]);
-      for (int d = 0; d < size; d += 16) {
-        const __m512 sum = _mm512_mul_ps(_mm512_load_ps(block.out + r * size + d), factor);
-        _mm256_storeu_si256((__m256i*)(to + d), (__m256i)_mm512_cvtneps_pbh(sum));
-      }
+      for (int d = 0; d < size; d += 16)
+        store(to + d, _mm512_mul_ps(_mm512_load_ps(block.out + r * size + d), factor));
     }
   };
 
