@@ -64,7 +64,7 @@ class LlamaLayers:
         """
         body = self._body
         layers = self._layers[: len(body.layers)]  # a proof at load may run the first ones alone
-        last_N, places_N = last_N.unique(return_inverse=True)
+        last_N, places_N = torch.unique(last_N, return_inverse=True)
         x_TD = embedding(ids_T, body.embed_tokens.weight)
         turns = tuple(x[0] for x in body.rotary_emb(x_TD[None], position_ids=positions_T[None]))
         normed = self._add_norm(x_TD, None, layers[0].norm)
@@ -166,12 +166,13 @@ def _side_by_side(*layers: nn.Linear) -> nn.Linear:
     Transposed in memory: see `cpu_matmul`.
     """
     weight = torch.cat([layer.weight.data for layer in layers]).t().contiguous().t()
-    together = nn.Linear(*weight.shape[::-1], bias=False, device="meta")
+    n_out, n_in = weight.shape
+    together = nn.Linear(n_in, n_out, bias=False, device="meta")
     together.weight = nn.Parameter(weight, requires_grad=False)
     biases = [layer.bias for layer in layers if layer.bias is not None]
     if biases:
         together.bias = nn.Parameter(torch.cat([b.data for b in biases]), requires_grad=False)
-    views = weight.split([layer.out_features for layer in layers])
+    views = torch.split(weight, [layer.out_features for layer in layers])
     for layer, view in zip(layers, views, strict=True):
         layer.weight.data = view
     return together

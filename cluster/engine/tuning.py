@@ -27,7 +27,8 @@ def tune(model: PackedRewardModel, forward_tokens: int, layers: Layers = "auto")
     if on_cpu and model.native_layers is None:
         lay_out(model.module.base_model)
     if model.numerics == "invariant":
-        matmuls = model.native_layers and model.native_layers.matmuls()
+        native = model.native_layers
+        matmuls = None if native is None else native.matmuls()
         model.row_sizes = batch_invariant_sizes(model.module, forward_tokens, matmuls)
         if not model.row_sizes:
             log.warning(
