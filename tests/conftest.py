@@ -69,6 +69,14 @@ def smallest_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_random_llama(tmp_path_factory.mktemp("smallest"), width=16, n_layers=1)
 
 
+@pytest.fixture(scope="session")
+def small_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """See `save_small_policy`."""
+    from support.policies import save_small_policy
+
+    return save_small_policy(tmp_path_factory.mktemp("policy"))
+
+
 def save_random_llama(folder: Path, width: int, n_layers: int) -> Path:
     """The same weights every time, for the same arguments."""
     import torch

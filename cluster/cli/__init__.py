@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "annotate": ("cluster.cli.annotate:annotate", "Score a whole data set, on every node."),
     "select": ("cluster.cli.select:select", "Best of n: annotated rows to chats to fine-tune on."),
     "raft": ("cluster.cli.raft:raft", "RAFT: sample, keep the best, fine-tune, repeat."),
+    "dpo": ("cluster.cli.dpo:dpo", "Iterative DPO: sample, pair by reward, train, repeat."),
     "ppo": ("cluster.cli.ppo:ppo", "PPO on Ray, with rewards as futures of the cluster."),
     "pairs": ("cluster.cli.pairs:pairs", "Annotated rows to preference pairs for DPO."),
     "evaluate": ("cluster.cli.evaluate:evaluate", "Reward models side by side on a benchmark."),

@@ -1,8 +1,26 @@
-"""A random one-layer Llama that generates, too small to do it well."""
+"""One-layer Llamas that generate, too small to do it well: a random one, and one that stops."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+
+def save_small_policy(folder: Path) -> Path:
+    """A one-layer Llama that has learnt to end its turn soon, and little else."""
+    from cluster.rlhf.policy.model import Policy
+    from cluster.rlhf.policy.sft import SftConfig, fine_tune
+    from cluster.types import Chat, Message
+
+    made = Policy(*random_causal_lm())
+    chats: list[tuple[Chat, str]] = [
+        ([Message(role="user", content=f"Say {word}.")], " ".join([word] * number))
+        for number in (1, 2, 4, 8)
+        for word in ("one", "this", "yes", "apple", "Paris", "Hello!")
+    ]
+    fine_tune(made, chats, SftConfig(lr=1e-2, epochs=12, batch=8), seed=0)
+    made.save(folder)
+    return folder
 
 
 def random_causal_lm(pad_token: str | None = None) -> tuple[Any, Any]:

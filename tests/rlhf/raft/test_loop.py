@@ -9,9 +9,10 @@ import pytest
 
 from cluster.data.reader import read_rows
 from cluster.errors import ConfigError, NotReady, RewardError, TooLong
+from cluster.rlhf.iteration.loop import Loop
 from cluster.rlhf.policy.model import Policy, Sampling
 from cluster.rlhf.policy.sft import SftConfig
-from cluster.rlhf.raft.loop import Raft, RaftConfig
+from cluster.rlhf.raft.loop import RaftConfig, best_of_n
 from cluster.types import Score
 
 CONFIG = RaftConfig(
@@ -32,10 +33,9 @@ def score(reward: float) -> Score:
     return Score(reward, 1, 1, False, 0.0, 0.0, "test", "1", "invariant")
 
 
-def raft(folder: Path, policy: Path, config: RaftConfig = CONFIG, scorer: Any = None) -> Raft:
-    return Raft(
-        config, folder, str(policy), PROMPTS, EVALUATION, scorer or shorter_is_better, {"m": 1}
-    )
+def raft(folder: Path, policy: Path, config: RaftConfig = CONFIG, scorer: Any = None) -> Loop:
+    learn, score = best_of_n(config), scorer or shorter_is_better
+    return Loop(config, learn, folder, str(policy), PROMPTS, EVALUATION, score, {"m": 1})
 
 
 def weights(policy: Policy) -> bytes:

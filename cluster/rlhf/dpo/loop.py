@@ -1,0 +1,72 @@
+"""Iterative DPO: a preference pair among each prompt's samples, and DPO on the pairs.
+
+Source: RLHFlow/Online-RLHF (Dong et al. 2024, arXiv 2405.07863): a stage draws prompts and n
+responses to each from the present policy, pairs the best with the worst and trains by DPO from the
+present policy. The reference is the start of the run, as the paper argues for and as Online-RLHF
+had it until 2c673b8, or the policy before the stage, as since. DPO itself: Rafailov et al. 2023
+(arXiv 2305.18290), by TRL's DPOTrainer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy, deepcopy
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any, ClassVar, Literal
+
+from cluster.data.groups import ResponseGroup
+from cluster.rlhf.annotation.dpo_pairs import PairMethod, PairRule, Preference, choose_pair, dpo_row
+from cluster.rlhf.dpo.trainer import DpoLossConfig, fit_preferences
+from cluster.rlhf.iteration.loop import Learn, Lesson, LoopConfig
+from cluster.rlhf.policy.model import Policy
+from cluster.rlhf.runs.field_types import NotNegative
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpoConfig(LoopConfig):
+    """The loop of iterative DPO."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    method: PairMethod = "max_min"
+    """How a pair is chosen; see `reward-cluster pairs`."""
+    length_penalty: NotNegative = 0.0
+    """Taken off a reward per character before pairs are chosen."""
+    reference: Literal["start", "previous"] = "start"
+    """Policy that DPO stays near to: the run's start, or the one before the stage."""
+    dpo: DpoLossConfig = field(default_factory=lambda: DpoLossConfig(lr=3e-4))
+
+
+def preferences(config: DpoConfig) -> Learn:
+    """DPO on one pair per prompt, or where `config.random` on pairs whose order is drawn."""
+    rule = PairRule(config.method, config.length_penalty, config.seed)
+
+    def learn(
+        policy: Policy, start: Callable[[], Policy], groups: Sequence[ResponseGroup], stage: int
+    ) -> Lesson:
+        found = [choose_pair(group, rule) for group in groups]
+        pairs = [pair for pair in found if isinstance(pair, Preference)]
+        if not pairs:
+            return Lesson((), ())
+        seed = config.seed + stage
+        if config.random:
+            pairs = [_blind(pair, seed) for pair in pairs]
+        reference = start() if config.reference == "start" else _copy(policy)
+        losses = fit_preferences(policy, reference, list(map(dpo_row, pairs)), config.dpo, seed)
+        return Lesson(losses, [p.chosen for p in pairs], [p.rejected for p in pairs])
+
+    return learn
+
+
+def _blind(pair: Preference, seed: int) -> Preference:
+    """The control: the same two responses, which is preferred drawn by a coin."""
+    if Random(f"{seed} {pair.group.number}").random() < 0.5:
+        return pair
+    return replace(pair, chosen=pair.rejected, rejected=pair.chosen)
+
+
+def _copy(policy: Policy) -> Policy:
+    other = copy(policy)
+    other.module = deepcopy(policy.module)
+    return other

@@ -1,0 +1,30 @@
+"""A run of iterative DPO from its configuration; see `iteration.run`.
+
+The folder: dpo/, control/, dpo.png.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from cluster.data.formats import Scorer
+from cluster.data.rejects import Rejects
+from cluster.rlhf.dpo.loop import DpoConfig, preferences
+from cluster.rlhf.iteration.run import LoopRun, OnStage, Recipe, run_loop
+from cluster.rlhf.policy.model import Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpoRun(LoopRun):
+    """A whole run."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    out: str = "out/dpo"
+    dpo: DpoConfig = field(default_factory=DpoConfig)
+
+
+def train_dpo(config: DpoRun, score: Scorer, on_stage: OnStage, rejects: Rejects) -> Policy:
+    """Make every stage that is not there yet, and the curve; the last policy of the run proper."""
+    return run_loop(config, Recipe("dpo", config.dpo, preferences), score, on_stage, rejects)
