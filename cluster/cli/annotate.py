@@ -14,12 +14,13 @@ from cluster.cli.engine_options import engine_config, engine_options
 from cluster.cli.io_options import OutFile, rejects_path
 from cluster.cli.progress import TokenProgress
 from cluster.cli.scoring_backend import refuse_beside_app
-from cluster.config import EngineConfig
+from cluster.config import EngineConfig, parse_config
 from cluster.data.reader import read_texts
 
 if TYPE_CHECKING:
     from cluster.rlhf.annotation.annotate import Annotated
     from cluster.rlhf.annotation.annotate_file import AnnotationReport
+    from cluster.rlhf.transforms import TransformConfig
 
 
 @click.command()
@@ -54,6 +55,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Rows that a killed run loses at most.",
 )
+@click.option(
+    "--transform",
+    "transforms",
+    multiple=True,
+    metavar="NAME|YAML",
+    help="Recorded beside the raw rewards; `centre`, or `{name: clip, parameters: {low: -5}}`.",
+)
 @engine_options
 def annotate(
     source: str,
@@ -66,6 +74,7 @@ def annotate(
     app: str | None,
     patience_s: float,
     part_rows: int,
+    transforms: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Score every response of every row of IN and write the rows with `rewards` to OUT.
@@ -102,11 +111,22 @@ def annotate(
             engines=engines,
             address=address,
             part_rows=part_rows,
+            transforms=[_transform(text) for text in transforms],
             on_resume=lambda n: click.echo(f"resuming after the {n} rows already done", err=True),
             on_row=on_row,
         )
     _tell(report, histogram)
     sys.exit(2 if report.n_rejected == report.n_rows else bool(report.errors))
+
+
+def _transform(text: str) -> TransformConfig:
+    """A transform's name, or a mapping of its name and parameters. Raises ConfigError."""
+    import yaml
+
+    from cluster.rlhf.transforms import TransformConfig
+
+    found = yaml.safe_load(text)
+    return parse_config(TransformConfig, found if isinstance(found, dict) else {"name": found})
 
 
 def _check_model(config: EngineConfig, app: str | None, options: Mapping[str, Any]) -> None:

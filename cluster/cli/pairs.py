@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import get_args
 
 import click
 
 from cluster.cli.io_options import group_arguments, rejects_path
-from cluster.data.groups import read_groups
-from cluster.data.jsonl import atomic_writer, to_json_line
 from cluster.data.rejects import Rejects
-from cluster.rlhf.annotation.dpo_pairs import (
-    DropReason,
-    PairMethod,
-    PairRule,
-    Preference,
-    choose_pair,
-    dpo_row,
-)
+from cluster.rlhf.annotation.dpo_pairs import PairMethod, PairRule
+from cluster.rlhf.annotation.group_files import dpo_pairs_file
 
 
 @click.command()
@@ -72,25 +63,13 @@ def pairs(
     Equal rewards go to the first response. A row whose pair ties, or that has too few responses,
     is dropped and counted.
 
-    Exit status: 0 done; 1 done, but some rows of IN are broken; 2 nothing written.
+    Exit status: 0 done; 1 done, but some rows of IN are broken; 2 no pair, nothing written.
     """
     if seed is not None and method != "max_uniform":
         raise click.UsageError("--seed is of max_uniform only; no other method draws")
     rule = PairRule(method, length_penalty, seed or 0, min_responses)
-    dropped: Counter[str] = Counter()
-    n_pairs, margins = 0, 0.0
-    with atomic_writer(out) as sink, Rejects(rejects_path(out, rejects), strict) as broken:
-        for group in broken.keep_valid(read_groups(source)):
-            pair = choose_pair(group, rule)
-            if isinstance(pair, Preference):
-                sink.write(to_json_line(dpo_row(pair)))
-                n_pairs, margins = n_pairs + 1, margins + pair.margin
-            else:
-                dropped[pair] += 1
-    n_rows = n_pairs + dropped.total() + broken.n
-    reasons = "".join(f", {dropped[why]} {why}" for why in get_args(DropReason) if dropped[why])
-    mean = f"; mean margin {margins / n_pairs:.4f}" if n_pairs else ""
-    for line in broken.lines():
+    broken = Rejects(rejects_path(out, rejects), strict)
+    report = dpo_pairs_file(source, out, rule, broken)
+    for line in (*broken.lines(), report.line()):
         click.echo(line, err=True)
-    click.echo(f"{n_pairs} pairs of {n_rows} rows{reasons}, {broken.n} broken{mean}", err=True)
-    sys.exit(1 if broken.n else 0)
+    sys.exit(1 if report.n_broken else 0)

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cluster.cli.io_options import group_arguments, rejects_path
-from cluster.data.groups import ResponseGroup, read_groups
-from cluster.data.jsonl import atomic_writer, to_json_line
 from cluster.data.rejects import Rejects
 from cluster.rlhf.annotation.best_of_n import (
     Candidates,
-    Picked,
     Selector,
     Threshold,
     TopFraction,
@@ -24,49 +19,7 @@ from cluster.rlhf.annotation.best_of_n import (
     sft_chat,
     sft_completion,
 )
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counts and sums of rewards: of all candidates, of each row's first, and of the kept."""
-
-    n_rows: int = 0
-    n_empty: int = 0
-    n_all: int = 0
-    n_kept: int = 0
-    all_: float = 0.0
-    first: float = 0.0
-    kept: float = 0.0
-
-    def candidates(
-        self, groups: Iterable[ResponseGroup], allowed: Candidates
-    ) -> Iterator[ResponseGroup]:
-        """The groups with their candidates only, counted on their way."""
-        for group in map(allowed.of, groups):
-            self.n_rows += 1
-            self.n_all += len(group.responses)
-            self.all_ += sum(response.reward for response in group.responses)
-            if group.responses:
-                self.first += group.responses[0].reward
-                yield group
-            else:
-                self.n_empty += 1
-
-    def keep(self, picked: Picked) -> None:
-        """Count a selected response."""
-        self.n_kept += 1
-        self.kept += picked.response.reward
-
-    def lines(self) -> Iterator[str]:
-        """What was kept of how much, and what it did to the mean reward."""
-        empty = f", {self.n_empty} rows without any candidate" if self.n_empty else ""
-        yield f"kept {self.n_kept} of {self.n_all} responses of {self.n_rows} rows{empty}"
-        if self.n_kept:
-            first = self.first / (self.n_rows - self.n_empty)
-            yield (
-                f"mean reward: first of a row {first:.4f}, all {self.all_ / self.n_all:.4f}, "
-                f"kept {self.kept / self.n_kept:.4f}"
-            )
+from cluster.rlhf.annotation.group_files import best_of_n_file
 
 
 @click.command()
@@ -119,20 +72,18 @@ def select(
       reward      the raw reward
       line, index where the response stood in IN
 
-    Exit status: 0 done; 1 done, but some rows of IN are broken; 2 nothing written.
+    Exit status: 0 done; 1 done, but some rows of IN are broken; 2 nothing kept, nothing written.
     """
     selector = _selector(**rule)
     allowed = Candidates(first_n, min_chars, forbid)
     to_row = sft_chat if form == "messages" else sft_completion
-    tally = Tally()
-    with atomic_writer(out) as sink, Rejects(rejects_path(out, rejects), strict) as broken:
-        groups = broken.keep_valid(read_groups(source))
-        for picked in selector.pick(tally.candidates(groups, allowed)):
-            sink.write(to_json_line(to_row(picked)))
-            tally.keep(picked)
-    for line in (*broken.lines(), *tally.lines()):
+    broken = Rejects(rejects_path(out, rejects), strict)
+    report = best_of_n_file(
+        source, out, selector=selector, candidates=allowed, to_row=to_row, rejects=broken
+    )
+    for line in (*broken.lines(), *report.lines()):
         click.echo(line, err=True)
-    sys.exit(1 if broken.n else 0)
+    sys.exit(1 if report.n_broken else 0)
 
 
 def _selector(

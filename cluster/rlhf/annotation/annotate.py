@@ -27,6 +27,7 @@ from cluster.engine.checkpoint import load_config, revision
 from cluster.errors import ConfigError, InvalidInput, RewardError
 from cluster.rlhf.reward_service import PATIENCE_S, service_scorer
 from cluster.rlhf.runs.reward_model_id import identity, scored_by
+from cluster.rlhf.transforms import TransformConfig, record
 from cluster.types import Conversation, Score
 
 ROWS_A_BLOCK = 64
@@ -63,6 +64,8 @@ class Pool:
     app: str | None = None
     patience_s: float = PATIENCE_S
     """Seconds for which a service that does not answer is waited for."""
+    transforms: tuple[TransformConfig, ...] = ()
+    """What is recorded beside the raw rewards."""
 
 
 def annotate(source: str, pool: Pool, skip: int = 0) -> Iterator[Annotated]:
@@ -117,6 +120,7 @@ class _Worker:
     def __init__(self, pool: Pool) -> None:
         self._n_tokens = 0
         self._made_by = pool.made_by
+        self._transforms = pool.transforms
         self._score = _scorer(pool)
 
     def annotate(self, block: Sequence[Text]) -> list[Annotated]:
@@ -125,7 +129,7 @@ class _Worker:
         n_tokens, self._n_tokens = self._n_tokens, 0
         return [
             Annotated(
-                to_json_line(row.value),
+                to_json_line(self._recorded(row.value)),
                 _rewards(row),
                 _told(row),
                 row.error is not None,
@@ -133,6 +137,9 @@ class _Worker:
             )
             for i, row in enumerate(rows)
         ]
+
+    def _recorded(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        return record(row, self._transforms) if self._transforms else row
 
     def _checked(self, conversations: Sequence[Conversation]) -> Sequence[Score | RewardError]:
         results = self._score(conversations)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -26,6 +26,7 @@ from cluster.rlhf.annotation.shards import Shards
 from cluster.rlhf.annotation.summary import RewardSummary
 from cluster.rlhf.reward_service import PATIENCE_S
 from cluster.rlhf.runs.output_lock import output_lock
+from cluster.rlhf.transforms import TransformConfig, check
 
 SHOWN = 20
 """How many failures are listed."""
@@ -59,6 +60,7 @@ def annotate_file(
     engines: int | None = None,
     address: str = "local",
     part_rows: int = 1024,
+    transforms: Sequence[TransformConfig] = (),
     on_resume: Callable[[int], object] = lambda n_done: None,
     on_row: OnRow = lambda row: None,
 ) -> AnnotationReport:
@@ -67,17 +69,19 @@ def annotate_file(
     source: see `find_input`; row formats: see `cluster.data.formats`.  config: of own engines, or
     app: a running Serve application, waited for `patience_s` seconds at most.  rejects: file for
     rows without any reward, None for none.  strict: the first failure raises InvalidInput.
-    address: of the Ray to work in, unless this process has joined one.  on_resume: called with
+    address: of the Ray to work in, unless this process has joined one.  transforms: recorded as
+    `transformed_rewards` beside the raw ones, those of groups within a row.  on_resume: called with
     how many rows an earlier run has done.
 
     Raises ConfigError where `out` is being written already, where its parts are of other data,
     settings or weights, or for a config that cannot work; InvalidInput for a source that cannot be
     read; NotReady where the service stays away. What is done is kept in all cases.
     """
+    check(transforms)
     digest = find_input(source).digest
     with output_lock(out.with_name(f"{out.name}.parts")), _ray(address, engines, app) as (n, gpus):
         pool = Pool(config or EngineConfig(), n=n, gpus=gpus, app=app, patience_s=patience_s)
-        pool = replace(pool, made_by=answering(pool))
+        pool = replace(pool, made_by=answering(pool), transforms=tuple(transforms))
         parts = Shards(out.with_name(f"{out.name}.parts"), _manifest(source, digest, pool))
         if parts.n_done:
             on_resume(parts.n_done)
@@ -130,6 +134,7 @@ def _manifest(source: str, digest: str, pool: Pool) -> dict[str, Any]:
         "app": pool.app,
         "engine": None if pool.app else asdict(pool.config),
         "made_by": dict(pool.made_by),
+        "transforms": [asdict(step) for step in pool.transforms],
     }
 
 

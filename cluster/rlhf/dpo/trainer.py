@@ -7,6 +7,7 @@ nothing of where the pairs come from. Needs the extra `train`.
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -55,7 +56,8 @@ def fit_preferences(
     from transformers import PrinterCallback
 
     library: Any = trl  # exports lazily, unseen by a type checker
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # TRL's own
         trainer = library.DPOTrainer(
             policy.module,
             ref_model=reference.module,

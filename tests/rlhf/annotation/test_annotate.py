@@ -219,3 +219,23 @@ def test_an_error_of_the_row_rejects_it_and_one_that_may_pass_ends_the_run(
     assert "rewards" not in json.loads(row.line)
     with pytest.raises(NotReady):
         worked(NotReady("no replica yet"), monkeypatch)
+
+
+def test_transforms_stand_beside_the_raw_rewards_and_decide_what_parts_go_on(
+    own_ray: None, tmp_path: Path, smallest_checkpoint: Path
+) -> None:
+    source = write_lines(tmp_path / "in.jsonl", ROWS[:6])
+    options = ("--transform", "centre", "--transform", "{name: clip, parameters: {low: -0.1}}")
+    done = run(source, tmp_path / "out.jsonl", smallest_checkpoint, *options)
+    assert done.exit_code == 0, done.stderr
+    run(source, tmp_path / "raw.jsonl", smallest_checkpoint)
+    raws = read_lines(tmp_path / "raw.jsonl")
+    for row, raw in zip(read_lines(tmp_path / "out.jsonl"), raws, strict=True):
+        assert row["rewards"] == raw["rewards"]
+        mean = sum(raw["rewards"]) / len(raw["rewards"])
+        expected = [max(-0.1, reward - mean) for reward in raw["rewards"]]
+        assert row["transformed_rewards"] == pytest.approx(expected)
+        assert [step["name"] for step in row["transforms"]] == ["centre", "clip"]
+    bad = run(source, tmp_path / "out.jsonl", smallest_checkpoint, "--transform", "center")
+    assert bad.exit_code == 2
+    assert "known: affine" in bad.output

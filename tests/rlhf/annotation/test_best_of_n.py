@@ -194,5 +194,6 @@ def test_candidates_of_the_command_and_rows_left_without_any(tmp_path: Path) -> 
     assert done.exit_code == 0
     assert [row["line"] for row in read_lines(out)] == [2]
     assert "1 rows without any candidate" in done.stderr
-    assert run(source, out, "--threshold", "5").exit_code == 0
-    assert out.read_text() == ""
+    before = out.read_text()
+    assert run(source, out, "--threshold", "5").exit_code == 2  # nothing is kept
+    assert out.read_text() == before

@@ -19,10 +19,7 @@ from cluster.rlhf.policy.model import Policy, Sampling
 from cluster.rlhf.transforms import TransformConfig
 from cluster.types import Score
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
-]
+pytestmark = pytest.mark.slow
 CONFIG = DpoConfig(
     stages=2,
     prompts=5,
