@@ -1,9 +1,10 @@
 """Bradley-Terry training configuration; the defaults are the model card's.
 
-Source of the defaults: RLHFlow/RLHF-Reward-Modeling, bradley-terry-rm/llama3_8B_rm.py. Two are
-not the card's on purpose: the evaluation pairs come from a file of their own (the script takes
-the first 500 rows of its training set), and a step's pairs are cut by tokens into forwards
-instead of by count.
+Source of the defaults: RLHFlow/RLHF-Reward-Modeling, bradley-terry-rm/llama3_8B_rm.py. Not the
+card's, on purpose: the evaluation pairs come from a source of their own (the script takes the first
+500 rows of its training set); a step's pairs are cut by tokens into forwards instead of by count;
+the trained weights are float32 and AdamW is torch's (there: bfloat16 and paged_adamw_32bit); weight
+decay is on norms and biases too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from cluster.rlhf.runs.field_types import Count, Discount, NotNegative, Positive, Share
 from cluster.rlhf.runs.trackers import Tracker
-from cluster.types import Numerics, Truncation
+from cluster.types import BosPolicy, Numerics, Truncation
 
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -31,6 +32,9 @@ class LoraSettings:
     dropout: Share = 0.0
     layers: tuple[str, ...] = LINEAR_LAYERS
     """Names of the linear layers of the body that get one."""
+    base_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the weights that are not trained; bfloat16 takes half the memory. The adapters and the
+    head are float32. FSDP wants one dtype: float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +79,8 @@ class TrainConfig:
     """Unique tokens a forward, shared prefixes counted once; more pairs accumulate gradients."""
     numerics: Numerics = "fast"
     """How much the packed forward shares: any common prefix, or (`invariant`) the prompt."""
+    bos: BosPolicy = "tokenizer"
+    """Who puts the BOS, as in the engine."""
     max_tokens: Count | None = 4096
     """Longest conversation in tokens; None is the model's max_position_embeddings."""
     truncate: Truncation = "left"

@@ -35,7 +35,7 @@ class StartingModel:
 
 
 def load_starting_model(config: TrainConfig) -> StartingModel:
-    """float32 weights that take gradients, on the CPU. Raises ModelRefused.
+    """Weights on the CPU; those that take gradients are float32. Raises ModelRefused.
 
     A checkpoint without a scalar head, such as a chat model, gets a new one, drawn from
     `config.seed` as adapters are.
@@ -52,6 +52,7 @@ def _load(config: TrainConfig) -> StartingModel:
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id, *closing):
         _add_pad(module, tokenizer)
     module.config.pad_token_id = tokenizer.pad_token_id
+    module.score.float()
     model = PackedRewardModel(module.requires_grad_(True), config.numerics)
     _prepare(module, config)
     return StartingModel(model, tokenizer, _encoder(module, tokenizer, config))
@@ -60,7 +61,7 @@ def _load(config: TrainConfig) -> StartingModel:
 def _encoder(module: Any, tokenizer: Any, config: TrainConfig) -> ChatEncoder:
     text = module.config.get_text_config()
     limit = longest(text, config.max_tokens)
-    return ChatEncoder(tokenizer, text.vocab_size, limit, truncate=config.truncate)
+    return ChatEncoder(tokenizer, text.vocab_size, limit, bos=config.bos, truncate=config.truncate)
 
 
 def _prepare(module: Any, config: TrainConfig) -> None:
@@ -99,7 +100,7 @@ def _module(config: TrainConfig) -> Any:
         module, told = auto.from_pretrained(
             locate(config.model),
             num_labels=1,
-            dtype=torch.float32,
+            dtype=getattr(torch, config.lora.base_dtype) if config.lora else torch.float32,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
@@ -136,5 +137,11 @@ def _add_lora(module: Any, settings: LoraSettings) -> None:
         lora_dropout=settings.dropout,
         target_modules=rf".*\.({layers})",
     )
-    inject_adapter_in_model(adapters, module)
+    try:
+        inject_adapter_in_model(adapters, module)
+    except ValueError as error:  # no layer has such a name
+        raise ConfigError(f"lora.layers: {error}") from None
     module.score.requires_grad_(True)
+    for weight in module.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, takewhile
+from itertools import groupby, islice, takewhile
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +23,9 @@ from cluster.data.reader import read_rows
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.errors import InvalidInput, RewardError
 from cluster.types import Conversation, Encoding
+
+ROWS_AT_ONCE = 1024
+"""Rows that are encoded together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,24 @@ class Pair:
 
 
 def read_pairs(source: str | Path, encoder: ChatEncoder) -> list[Pair | Reject]:
-    """Every row of a source of `chosen` + `rejected` rows, in order, as a pair or as a reject."""
-    rows = [_asked(row) for row in read_rows(source)]
-    sides = [side for row in rows if isinstance(row, _Asked) for side in row.conversations]
-    encoded = iter(encoder.encode_all(sides))
-    return [
-        _pair(row, next(encoded), next(encoded)) if isinstance(row, _Asked) else row for row in rows
-    ]
+    """As `stream_pairs`, all at once."""
+    return list(stream_pairs(source, encoder))
+
+
+def stream_pairs(source: str | Path, encoder: ChatEncoder) -> Iterator[Pair | Reject]:
+    """Every row of a source of `chosen` + `rejected` rows, in order, as a pair or as a reject.
+
+    Holds `ROWS_AT_ONCE` rows, however many there are.
+    """
+    rows = map(_asked, read_rows(source))
+    while chunk := list(islice(rows, ROWS_AT_ONCE)):
+        sides = [side for row in chunk if isinstance(row, _Asked) for side in row.conversations]
+        encoded = iter(encoder.encode_all(sides))
+        for row in chunk:
+            if isinstance(row, _Asked):
+                yield _pair(row, next(encoded), next(encoded))
+            else:
+                yield row
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +114,9 @@ def _pair(
     assert isinstance(chosen, Encoding)
     assert isinstance(rejected, Encoding)
     if chosen.input_ids.tobytes() == rejected.input_ids.tobytes():
-        same = InvalidInput("chosen and rejected are the same")
+        cut = chosen.truncated or rejected.truncated
+        when = ", once their starts are cut to fit" if cut else ""
+        same = InvalidInput(f"chosen and rejected are the same{when}")
         return Reject(asked.number, asked.row, same)
     kind = str(asked.row.get("subset", ""))
     return Pair(chosen, rejected, asked.margin, kind, _prompt(*asked.conversations))
@@ -126,14 +142,18 @@ def _turns(conversation: Any) -> Sequence[Any]:
 def steps(
     pairs: Sequence[Pair], pairs_per_step: int, epochs: int, seed: int
 ) -> Iterator[list[Pair]]:
-    """The pairs of each optimizer step; the last step of an epoch may hold fewer."""
-    by_prompt = [list(group) for _, group in groupby(pairs, key=lambda pair: pair.prompt_key)]
+    """The pairs of each optimizer step; the last step of an epoch may hold fewer.
+
+    Of a `PairStore` no more than a step's pairs are read at once.
+    """
+    keys = getattr(pairs, "prompt_keys", None) or [pair.prompt_key for pair in pairs]
+    by_prompt = [list(group) for _, group in groupby(range(len(pairs)), key=keys.__getitem__)]
     for epoch in range(epochs):
         order = by_prompt.copy()
         Random(f"{seed} {epoch}").shuffle(order)
-        flat = [pair for group in order for pair in group]
+        flat = [place for group in order for place in group]
         for start in range(0, len(flat), pairs_per_step):
-            yield flat[start : start + pairs_per_step]
+            yield [pairs[place] for place in flat[start : start + pairs_per_step]]
 
 
 def n_steps(n_pairs: int, pairs_per_step: int, epochs: int) -> int:

@@ -8,6 +8,7 @@ checkpoints/, log.jsonl, training.png, rejects.jsonl, made_from.json.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -27,7 +28,7 @@ from cluster.rlhf.runs.step_log import StepLog
 from cluster.rlhf.runs.trackers import Trackers, check_installed
 from cluster.rlhf.training.checkpoints import checkpoints_of, resume, write
 from cluster.rlhf.training.config import TrainConfig
-from cluster.rlhf.training.dataset import PreferenceData, read_data
+from cluster.rlhf.training.dataset import PreferenceData, open_data, write_data
 from cluster.rlhf.training.export import save_model
 from cluster.rlhf.training.loop import new_trainer, train
 from cluster.rlhf.training.metrics import ScoredPairs
@@ -37,6 +38,8 @@ from cluster.rlhf.training.step_log import draw, evaluation_row
 from cluster.rlhf.training.trainer import OnStep, StepReport, Trainer, make_accelerator
 
 Say = Callable[[str], None]
+PAIRS = ".pairs"
+"""Folder of the tokenized pairs, there while the run lasts."""
 FREE = (
     "out",
     "device",
@@ -82,6 +85,9 @@ def _train(
         log = StepLog(folder / "log.jsonl", trackers)
         one = _Run(config, start, data.evaluation, trainer, folder, checkpoints, log)
         one.go(data.training, on_step, say if main else _silent)
+    trainer.accelerator.wait_for_everyone()
+    if main:
+        shutil.rmtree(folder / PAIRS)
     return one.judged
 
 
@@ -168,17 +174,22 @@ def write_model(folder: Path, save: Callable[[Path], None], main: bool = True) -
 def _read(
     config: TrainConfig, start: StartingModel, folder: Path, say: Say, strict: bool
 ) -> PreferenceData:
-    main = make_accelerator(config).is_main_process
-    if main and Path(config.train).is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-    rejects = Rejects(folder / "rejects.jsonl" if main else None, strict)
-    try:
-        with rejects:
-            data = read_data(config, start.encoder, rejects)
-    finally:
-        for line in rejects.lines():
-            say(line)
+    """The run's pairs: tokenized by the main process, mapped by all."""
+    accelerator = make_accelerator(config)
+    if accelerator.is_main_process:
+        rejects = Rejects(folder / "rejects.jsonl", strict)
+        shutil.rmtree(folder / PAIRS, ignore_errors=True)  # of a run that was killed
+        try:
+            with rejects:
+                write_data(config, start.encoder, rejects, folder / PAIRS)
+        finally:
+            for line in rejects.lines():
+                say(line)
+    accelerator.wait_for_everyone()
+    data = open_data(config, folder / PAIRS)
     say(f"{len(data.training)} pairs to train on, {len(data.evaluation)} to evaluate on")
+    if cut := data.training.n_truncated:
+        say(f"{cut} of the pairs to train on are cut to {start.encoder.max_tokens} tokens")
     return data
 
 

@@ -9,6 +9,7 @@ collectives demand it. Knows nothing of where the pairs come from. Shape legend:
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from cluster.engine.model import PackedRewardModel
 from cluster.engine.packing import pack
+from cluster.errors import ConfigError
 from cluster.rlhf.training.config import TrainConfig
 from cluster.rlhf.training.loss import bradley_terry_loss
 from cluster.rlhf.training.metrics import ScoredPairs
@@ -52,11 +54,21 @@ Schedule = Callable[[int], float]
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
-    """This process's; all of one run share one state, which a later run may need otherwise."""
+    """This process's; all of one run share one state, which a later run may need otherwise.
+
+    Raises ConfigError where several processes were launched that accelerate does not join.
+    """
     known = AcceleratorState._shared_state
     if known and AcceleratorState().mixed_precision != config.mixed_precision:
         AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=config.mixed_precision, cpu=config.device == "cpu")
+    made = Accelerator(mixed_precision=config.mixed_precision, cpu=config.device == "cpu")
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched > made.num_processes:
+        raise ConfigError(
+            f"{launched} processes were launched, but each would train alone: there is no GPU for "
+            "them; give `device: cpu` to train on the CPU together"
+        )
+    return made
 
 
 class Trainer:

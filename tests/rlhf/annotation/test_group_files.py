@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -14,7 +15,11 @@ from cluster.errors import InvalidInput
 from cluster.rlhf.annotation.dpo_pairs import PairRule
 from cluster.rlhf.annotation.group_files import best_of_n_file, dpo_pairs_file
 
-TIED = [annotated([1.0, 1.0], ["a", "b"]), annotated([2.0], ["c"]), "{broken"]
+TIED: list[dict[str, Any] | str] = [
+    annotated([1.0, 1.0], ["a", "b"]),
+    annotated([2.0], ["c"]),
+    "{broken",
+]
 
 
 def test_pairs_and_chats_are_made_from_a_notebook(tmp_path: Path) -> None:

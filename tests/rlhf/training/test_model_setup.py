@@ -12,7 +12,7 @@ from support.preferences import write_pairs
 
 from cluster.config import EngineConfig
 from cluster.engine.engine import Engine
-from cluster.errors import ModelRefused
+from cluster.errors import ConfigError, ModelRefused
 from cluster.rlhf.policy.model import Policy
 from cluster.rlhf.training.config import LoraSettings, TrainConfig
 from cluster.rlhf.training.model_setup import StartingModel, load_starting_model
@@ -96,6 +96,33 @@ def test_adapters_train_alone_with_the_head_and_are_merged_when_saved(
     for pair, one in zip(pairs, judged, strict=True):
         logits = loaded(input_ids=torch.from_numpy(pair.chosen.input_ids)[None].long()).logits
         assert logits.item() == pytest.approx(one.chosen, abs=1e-4)
+
+
+def test_a_bfloat16_base_is_half_the_memory_and_its_adapters_learn_in_float32(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    lora = LoraSettings(rank=2, base_dtype="bfloat16")
+    start = load_starting_model(replace(config, lora=lora))
+    dtypes = {p.requires_grad: set() for p in start.model.parameters()}  # type: ignore[var-annotated]
+    for weight in start.model.parameters():
+        dtypes[weight.requires_grad].add(weight.dtype)
+    assert dtypes == {True: {torch.float32}, False: {torch.bfloat16}}
+    pairs = some_pairs(start, tmp_path)
+    trainer = Trainer(start.model, replace(config, lora=lora), 10)
+    losses = [trainer.step(pairs).loss for _ in range(5)]
+    assert losses[-1] < losses[0]
+    save_trained(trainer, start.tokenizer, tmp_path / "out", torch.float32)
+    judged = trainer.judge(pairs)
+    saved = EngineConfig(model=str(tmp_path / "out"), device="cpu", dtype="float32")
+    scores = Engine.load(saved).score([pair.chosen for pair in pairs])
+    assert [score.reward for score in scores] == pytest.approx(  # type: ignore[union-attr]
+        [one.chosen for one in judged], abs=0.05
+    )
+
+
+def test_layers_that_the_model_has_not_are_one_clear_error(config: TrainConfig) -> None:
+    with pytest.raises(ConfigError, match=r"lora\.layers"):
+        load_starting_model(replace(config, lora=LoraSettings(layers=("nowhere",))))
 
 
 def test_checkpointed_activations_give_the_same_gradients(

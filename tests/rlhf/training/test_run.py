@@ -12,7 +12,7 @@ from cluster.data.rejects import Rejects
 from cluster.engine.engine import Engine
 from cluster.errors import ConfigError, InvalidInput
 from cluster.rlhf.training.config import TrainConfig
-from cluster.rlhf.training.dataset import read_data
+from cluster.rlhf.training.dataset import open_data, write_data
 from cluster.rlhf.training.model_setup import load_starting_model
 from cluster.rlhf.training.run import train_reward_model
 from cluster.rlhf.training.trainer import StepReport
@@ -85,15 +85,43 @@ def test_strict_ends_at_the_first_broken_row_with_no_model(config: TrainConfig) 
     assert not list(Path(config.out).glob("*.safetensors"))
 
 
-def test_a_share_of_the_prompts_is_set_apart_whole(config: TrainConfig) -> None:
+def test_a_share_of_the_prompts_is_set_apart_whole(config: TrainConfig, tmp_path: Path) -> None:
     encoder = load_starting_model(config).encoder
+    config = replace(config, evaluation=None)
     with Rejects(None) as rejects:
-        data = read_data(replace(config, evaluation=None, evaluation_share=0.2), encoder, rejects)
-        everything = read_data(replace(config, evaluation=None), encoder, rejects)
+        write_data(config, encoder, rejects, tmp_path / "pairs")
+    data = open_data(replace(config, evaluation_share=0.2), tmp_path / "pairs")
+    everything = open_data(config, tmp_path / "pairs")
     trained, apart = ({p.prompt_key for p in part} for part in (data.training, data.evaluation))
     assert not trained & apart
     assert len(apart) == round(0.2 * (len(trained) + len(apart)))
     assert len(data.training) + len(data.evaluation) == len(everything.training)
+
+
+def test_pairs_that_are_cut_are_counted_and_no_tokenized_pair_is_left_behind(
+    config: TrainConfig,
+) -> None:
+    said: list[str] = []
+    train_reward_model(replace(config, max_tokens=24, max_steps=1), lambda _: None, said.append)
+    assert any("are cut to 24 tokens" in line for line in said)
+    assert not (Path(config.out) / ".pairs").exists()
+
+
+def test_processes_that_would_train_alone_are_refused(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("cluster.rlhf.training.trainer.Accelerator", Alone)
+    with pytest.raises(ConfigError, match="each would train alone"):
+        train_reward_model(config, lambda _: None, lambda _: None)
+
+
+class Alone:
+    """An accelerator that knows of no other process."""
+
+    num_processes = 1
+
+    def __init__(self, **_: object) -> None: ...
 
 
 def test_the_log_has_every_step_and_evaluation_and_is_drawn(config: TrainConfig) -> None:
