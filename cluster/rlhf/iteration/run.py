@@ -22,6 +22,7 @@ from cluster.engine.checkpoint import revision
 from cluster.rlhf.iteration.loop import Learn, Loop, LoopConfig
 from cluster.rlhf.iteration.plot import draw
 from cluster.rlhf.iteration.stages import Stage
+from cluster.rlhf.policy import generated
 from cluster.rlhf.policy.model import Policy
 from cluster.rlhf.policy.setup import GENERATED, starting_policy, training_prompts
 from cluster.rlhf.runs.field_types import Count
@@ -29,7 +30,6 @@ from cluster.rlhf.runs.output_lock import output_lock
 from cluster.rlhf.runs.reward_model_id import scored_by
 from cluster.rlhf.runs.step_log import StepLog
 from cluster.rlhf.runs.trackers import Tracker, Trackers, check_installed
-from cluster.rlhf.policy import generated
 from cluster.rlhf.transforms import check
 from cluster.types import Chat
 

@@ -55,7 +55,7 @@ def write_store(folder: Path, pairs: Iterable[Pair]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PairStore(Sequence[Pair]):
-    """The pairs `places` of a written folder. Their `prompt` is a digest, equal for one prompt's."""
+    """The pairs `places` of a written folder. Their `prompt` is a digest, equal within a prompt."""
 
     ids: npt.NDArray[np.int32]
     table: npt.NDArray[Any]
