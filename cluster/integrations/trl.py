@@ -17,7 +17,7 @@ from cluster.data.formats import Scorer
 from cluster.errors import RewardError
 from cluster.types import Conversation, Message
 
-RewardFunc = Callable[..., list[float]]
+RewardFunc = Callable[..., list[float | None]]
 
 
 def reward_func(score: Scorer, failed: float | None = None) -> RewardFunc:
@@ -28,10 +28,12 @@ def reward_func(score: Scorer, failed: float | None = None) -> RewardFunc:
     raises the RewardError. Errors that may pass, such as NotReady, are raised in any case.
     """
 
-    def reward_cluster(prompts: Sequence[Any], completions: Sequence[Any], **_: Any) -> list[float]:
+    def reward_cluster(
+        prompts: Sequence[Any], completions: Sequence[Any], **_: Any
+    ) -> list[float | None]:
         pairs = zip(prompts, completions, strict=True)
         results = score([_conversation(prompt, completion) for prompt, completion in pairs])
-        rewards: list[float] = []
+        rewards: list[float | None] = []
         for index, result in enumerate(results):
             if not isinstance(result, RewardError):
                 rewards.append(result.reward)

@@ -1,9 +1,9 @@
 """The reward function that TRL's trainers call, and TRL's GRPOTrainer calling it."""
 
-import importlib
+import runpy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -13,6 +13,7 @@ from cluster.errors import NotReady, RewardError, TooLong
 from cluster.integrations.trl import reward_func
 from cluster.types import Score
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "ops" / "examples" / "trl_grpo.py"
 PROMPT = [{"role": "user", "content": "What is 2 + 2?"}]
 ANSWER = [{"role": "assistant", "content": "4"}]
 
@@ -59,42 +60,31 @@ def test_what_may_pass_is_raised_in_any_case() -> None:
         reward_func(Recorder(NotReady("no replica")), failed=-5.0)([PROMPT], [ANSWER])
 
 
+class Recording:
+    """In the place of `RewardService`: an engine of its own, and every reward that it gave."""
+
+    rewards: ClassVar[list[float]] = []
+
+    def __init__(self) -> None:
+        self._engine = OfflineScorer.load(EngineConfig(device="cpu"))
+
+    def score(self, conversations: Sequence[Any]) -> list[Score | RewardError]:
+        results = list(self._engine.score(conversations))
+        self.rewards.extend(result.reward for result in results if isinstance(result, Score))
+        return results
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
-def test_trls_grpo_trainer_learns_from_the_clusters_rewards(
-    tmp_path: Path, small_policy: Path
+def test_trls_grpo_trainer_learns_from_the_clusters_rewards_as_the_example_shows(
+    small_policy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trl = importlib.import_module("trl")
-    datasets = importlib.import_module("datasets")
-    engine = OfflineScorer.load(EngineConfig(device="cpu"))
-    seen: list[float] = []
-
-    def kept(*arguments: Any, **named: Any) -> list[float]:
-        rewards = reward_func(engine.score)(*arguments, **named)
-        seen.extend(rewards)
-        return rewards
-
-    rows = [{"prompt": [{"role": "user", "content": f"Say {i}."}]} for i in range(4)]
-    trainer = trl.GRPOTrainer(
-        str(small_policy),
-        reward_funcs=kept,
-        args=trl.GRPOConfig(
-            output_dir=str(tmp_path),
-            per_device_train_batch_size=4,
-            num_generations=4,
-            max_completion_length=8,
-            max_steps=2,
-            learning_rate=1e-3,
-            logging_steps=1,
-            use_cpu=True,
-            bf16=False,
-            report_to="none",
-            save_strategy="no",
-            disable_tqdm=True,
-        ),
-        train_dataset=datasets.Dataset.from_list(rows),
-    )
-    trainer.train()
-    logged = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
-    assert len(seen) == 8
-    assert logged == pytest.approx([sum(seen[:4]) / 4, sum(seen[4:]) / 4], abs=1e-4)
+    pytest.importorskip("trl")
+    example = runpy.run_path(str(EXAMPLE))
+    monkeypatch.setitem(example["main"].__globals__, "RewardService", Recording)
+    example["main"](str(small_policy))
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    rewards = Recording.rewards
+    means = [sum(rewards[i : i + 8]) / 8 for i in (0, 8)]
+    assert len(rewards) == 16
+    assert told == [f"step {n}: mean reward {mean:+.3f}" for n, mean in enumerate(means, 1)]
