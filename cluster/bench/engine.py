@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -19,11 +20,14 @@ import torch
 
 from cluster.bench import hardware, presets, workloads
 from cluster.bench.baselines import ONE_BY_ONE, Contender, contenders
+from cluster.bench.vllm_baseline import vllm_contender
 from cluster.config import EngineConfig
 from cluster.engine.engine import forward_tokens
 from cluster.engine.packing import pack, plan
 from cluster.types import Encoding
 
+VLLM_TOKENS = 2048
+"""Longest sequence that vLLM makes room for; the workloads' are shorter."""
 STREAMING = "streaming"
 """The grouped workload, each response as a call of its own, as rollouts end one after another."""
 
@@ -53,10 +57,12 @@ def run(
     box_s: float = 8.0,
     only: Sequence[str] = (),
     report: Callable[[str], None] = print,
+    vllm: str | None = None,
 ) -> dict[str, Any]:
     """Measure; the result is ready for JSON.
 
     box_s: seconds per round of a sampled contender.  only: parts of contenders' names; none is all.
+    vllm: a python in which vLLM is a further contender.  Raises ConfigError where it has none.
     """
     module = presets.build(preset, device)
     budget = forward_tokens(EngineConfig(token_budget=token_budget), device)
@@ -69,8 +75,11 @@ def run(
     field_ = [
         c for c in contenders(module, budget) if not only or any(part in c.name for part in only)
     ]
-    pairs = [(Row(c.name, name), c) for name in loads for c in field_ if _takes_part(c, name)]
-    with torch.inference_mode():
+    with ExitStack() as stack:
+        if vllm:
+            field_.append(stack.enter_context(vllm_contender(vllm, preset, VLLM_TOKENS)))
+        pairs = [(Row(c.name, name), c) for name in loads for c in field_ if _takes_part(c, name)]
+        stack.enter_context(torch.inference_mode())
         for turn in range(rounds):
             for row, contender in pairs:
                 if not row.overrun:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.cli.console import table_console
+from cluster.errors import ConfigError
 
 
 @click.group()
@@ -36,6 +37,7 @@ def bench() -> None:
 @click.option(
     "--count", "gpu", type=click.Choice(["h100", "h200"]), help="Count a forward; needs no GPU."
 )
+@click.option("--vllm", metavar="PYTHON", help="A python with vLLM, as a further contender.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="File for the figures.")
 def engine(
     preset: Any,
@@ -45,6 +47,7 @@ def engine(
     box: float,
     only: tuple[str, ...],
     gpu: str | None,
+    vllm: str | None,
     json_file: Path | None,
 ) -> None:
     """The engine against plain transformers, on grouped and ungrouped rollouts.
@@ -62,7 +65,11 @@ def engine(
         print_count(result, table_console())
     else:
         log = Console(stderr=True)
-        result = run(preset, resolve_device(device), token_budget, rounds, box, only, log.print)
+        where = resolve_device(device)
+        try:
+            result = run(preset, where, token_budget, rounds, box, only, log.print, vllm)
+        except ConfigError as error:
+            raise click.ClickException(str(error)) from None
         print_engine(result, table_console())
     if json_file:
         write_json(json_file, result)
