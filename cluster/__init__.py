@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cluster.engine.parity.check import verify
     from cluster.evaluation.run import evaluate
     from cluster.rlhf.annotation.annotate_file import annotate_file
+    from cluster.rlhf.annotation.group_files import best_of_n_file, dpo_pairs_file
+    from cluster.rlhf.dpo.run import train_dpo
     from cluster.rlhf.ppo.run import train_ppo
     from cluster.rlhf.raft.run import train_raft
     from cluster.rlhf.training.run import train_reward_model
@@ -38,9 +40,12 @@ __all__ = [
     "RewardService",
     "Score",
     "annotate_file",
+    "best_of_n_file",
     "connect",
     "disconnect",
+    "dpo_pairs_file",
     "evaluate",
+    "train_dpo",
     "train_ppo",
     "train_raft",
     "train_reward_model",
@@ -53,9 +58,12 @@ _LAZY = {
     "RewardClient": "cluster.serving.client.actor",
     "RewardService": "cluster.serving.client.connect",
     "annotate_file": "cluster.rlhf.annotation.annotate_file",
+    "best_of_n_file": "cluster.rlhf.annotation.group_files",
     "connect": "cluster.serving.client.connect",
     "disconnect": "cluster.serving.client.connect",
+    "dpo_pairs_file": "cluster.rlhf.annotation.group_files",
     "evaluate": "cluster.evaluation.run",
+    "train_dpo": "cluster.rlhf.dpo.run",
     "train_ppo": "cluster.rlhf.ppo.run",
     "train_raft": "cluster.rlhf.raft.run",
     "train_reward_model": "cluster.rlhf.training.run",

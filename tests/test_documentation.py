@@ -47,3 +47,10 @@ def test_the_map_says_what_a_module_is_and_refuses_one_that_does_not_say(
 def test_a_link_to_a_file_leads_to_one(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert [one for one in targets if not (page.parent / one).exists()] == []
+
+
+def test_the_page_on_clients_includes_every_example() -> None:
+    page = (DOCS / "clients.md").read_text()
+    examples = sorted(path.name for path in (ROOT / "ops" / "examples").glob("*.py"))
+    assert examples
+    assert [one for one in examples if f'--8<-- "ops/examples/{one}"' not in page] == []
