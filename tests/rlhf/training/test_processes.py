@@ -20,6 +20,7 @@ def trained(config: Path, *launch: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(tmp_path: Path, smallest_checkpoint: Path) -> None:
     settings = {
         "model": str(smallest_checkpoint),

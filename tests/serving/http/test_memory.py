@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.memory import KINDS
 
+pytestmark = pytest.mark.slow
 TESTS = Path(__file__).resolve().parents[2]
 MIB = 2**20
 
