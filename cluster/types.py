@@ -70,6 +70,7 @@ class ModelInfo:
     hardware: kind of the device, on which bits depend; "" where the backend does not tell.
     numerics: what is kept, as asked for.
     forward: how it is kept; `own` for `reference` and where packing is not proven right.
+    not_packed: what the proof at load found against packing; "" where it found nothing.
     """
 
     model: str
@@ -86,6 +87,7 @@ class ModelInfo:
     load_error: str | None = None
     hardware: str = ""
     forward: ForwardPath = "packed"
+    not_packed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ def verify(**options: Any) -> None:
 
     The pipeline runs one chat at a time, the engine all in one call. Token ids must be equal;
     rewards must be bit-equal with `--numerics reference` on a CPU, else within a bound in units of
-    the weights' spacing at the largest reward. The BOS is the tokenizer's, as in the pipeline.
+    the weights' spacing at the largest reward, and again in float32. The BOS is the tokenizer's, as
+    in the pipeline.
 
     Exit status: 0 they agree; 1 they do not; 2 wrong usage, model or config.
     """
@@ -60,4 +61,4 @@ def _cells(row: VerifyRow) -> tuple[str, ...]:
 def _verdict(report: VerifyReport) -> list[str]:
     skipped = [f"refused by the model's own template: {', '.join(report.skipped)}"]
     verdict = "PASSED" if report.passed else "FAILED"
-    return [report.summary, *(skipped if report.skipped else []), verdict]
+    return [*report.findings, *(skipped if report.skipped else []), verdict]

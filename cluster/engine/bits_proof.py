@@ -21,7 +21,7 @@ from cluster.types import Encoding
 log = logging.getLogger(__name__)
 
 PROMPT_TOKENS = 70
-LENGTHS = (75, 110, 3, 40, 61, 100, 130, 250, 420)
+LENGTHS = (75, 110, 3, 130, 250)
 """Of the chats; the first two share a prompt. Together and alone they take row counts apart."""
 
 

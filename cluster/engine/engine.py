@@ -265,4 +265,5 @@ def _model_info(model: PackedRewardModel, encoder: ChatEncoder, config: EngineCo
         n_parameters=sum(p.numel() for p in model.module.parameters()),
         encoder=encoder.fingerprint,
         forward=_forward_path(model),
+        not_packed=model.not_packed,
     )

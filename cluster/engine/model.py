@@ -28,7 +28,7 @@ from cluster.engine.llama_layers import LlamaLayers
 from cluster.engine.loading import load_module
 from cluster.engine.packing import Batch
 from cluster.engine.rope import forget_growth
-from cluster.errors import ModelRefused
+from cluster.errors import ConfigError, ModelRefused
 from cluster.types import Numerics
 
 HEAD_ROWS = 16
@@ -42,6 +42,7 @@ class PackedRewardModel(nn.Module):
     module: the transformers model itself; train it, save it, read its config.
     numerics: `reference` runs the model's own forward, a sequence at a time; the others run all
     sequences of a batch in one, without padding, each shared prefix once.
+    not_packed: why it runs its own forward though it was not asked to; "" where it does not.
     """
 
     def __init__(
@@ -64,10 +65,11 @@ class PackedRewardModel(nn.Module):
             torch.float32 if head_dtype == "float32" else checkpoint_dtype or self.dtype
         )
         self.attention = attention
-        self.backend = load_backend(attention, self.device)
+        load_backend(attention, self.device, self.dtype)  # a name that is unknown is told here
         self.row_sizes: tuple[int, ...] = ()
         self.native_layers: LlamaLayers | None = None
         self.own_attention = _own_attention(module)
+        self.not_packed = ""
         own = numerics == "reference"
         module.set_attn_implementation(self.own_attention if own else IMPLEMENTATION)
 
@@ -75,18 +77,23 @@ class PackedRewardModel(nn.Module):
     def load(cls, config: EngineConfig) -> PackedRewardModel:
         """Load safetensors weights through accelerate onto `config.device`, ready to score.
 
-        Raises ModelRefused for a checkpoint that is missing or no scalar reward model.
+        Raises ModelRefused for a checkpoint that is missing or no scalar reward model, ConfigError
+        for an attention that does not take its dtype.
         """
         device = resolve_device(config.device)
         dtype: torch.dtype = getattr(torch, config.dtype)
+        widened = compute_dtype(config, device) is torch.float32
+        if config.attention == "varlen" and widened:
+            raise ConfigError("attention varlen takes half precision only; use auto for float32")
         module = load_module(config, dtype, device)
-        if compute_dtype(config, device) is torch.float32:
+        if widened:
             module.float()
         module.eval().requires_grad_(False)
         return cls(module, config.numerics, config.head_dtype, config.attention, dtype)
 
-    def use_own_forward(self) -> None:
+    def use_own_forward(self, reason: str = "") -> None:
         """From now on as `reference`: the model's own attention, a sequence at a time."""
+        self.not_packed = reason
         self.numerics = "reference"
         self.row_sizes = ()
         self.native_layers = None
@@ -99,6 +106,14 @@ class PackedRewardModel(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         return self.module.score.weight.dtype  # type: ignore[no-any-return]
+
+    @property
+    def _states_dtype(self) -> torch.dtype:
+        """Of queries, keys and values: autocast's where it is on."""
+        kind = self.device.type
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            return torch.get_autocast_dtype(kind)
+        return self.dtype
 
     def forward(
         self, batch: Batch, wrap: Callable[[AttentionFn], AttentionFn] | None = None
@@ -116,7 +131,9 @@ class PackedRewardModel(nn.Module):
     ) -> Tensor:
         """hidden_ND at each sequence's last token, from one packed forward."""
         batch = pad_rows(batch, self.row_sizes)
-        backend = training_backend(self.device) if torch.is_grad_enabled() else self.backend
+        # By the device of now: training moves the model after it is made.
+        choose = training_backend if torch.is_grad_enabled() else load_backend
+        backend = choose(self.attention, self.device, self._states_dtype)
         last_N = torch.from_numpy(batch.last_token_N).to(self.device)
         ids_T = torch.from_numpy(batch.input_ids_T).to(self.device, torch.long)
         positions_T = torch.from_numpy(batch.position_ids_T).to(self.device, torch.long)
@@ -143,9 +160,8 @@ class PackedRewardModel(nn.Module):
         if n_rows < HEAD_ROWS and self.numerics == "invariant":
             pooled_ND = torch.cat([pooled_ND, pooled_ND[-1:].expand(HEAD_ROWS - n_rows, -1)])
         weight_D = self.module.score.weight[0]
-        rewards_N: Tensor = (pooled_ND.to(self.head_dtype).float() * weight_D.float()).sum(-1)[
-            :n_rows
-        ]
+        products_ND = pooled_ND.to(self.head_dtype).float() * weight_D.float()
+        rewards_N: Tensor = products_ND.sum(-1)[:n_rows]
         if self.module.score.bias is not None:
             rewards_N = rewards_N + self.module.score.bias.float()
         if torch.is_grad_enabled():
@@ -157,7 +173,8 @@ class PackedRewardModel(nn.Module):
         rewards_N = []
         for last in batch.last_token_N.tolist():
             segment = next(s for s in batch.segments if s.start <= last < s.end)
-            runs = [batch.input_ids_T[a:b] for a, b in ancestry(batch.segments, segment)]
+            context = ancestry(batch.segments, segment)
+            runs = [batch.input_ids_T[a : min(b, last + 1)] for a, b in context]
             ids_T = torch.from_numpy(np.concatenate(runs)).to(self.device)
             forget_growth(self.module)
             hidden = self.module.base_model(input_ids=ids_T[None].long(), use_cache=False)

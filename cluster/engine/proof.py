@@ -55,7 +55,7 @@ def settle(model: PackedRewardModel, max_tokens: int) -> None:
         return
     reason = why_not_packed(model, max_tokens)
     if reason is not None:
-        model.use_own_forward()
+        model.use_own_forward(reason)
         log.warning(
             "%s is scored by its own forward, one chat at a time, as packing is not proven right "
             "for it: %s",
@@ -77,7 +77,7 @@ def why_not_packed(model: PackedRewardModel, max_tokens: int) -> str | None:
     found = _twin(model, chats)
     if found is not None:
         reason = difference(*found, chats)
-        if reason is not None or model.device.type == "cpu":
+        if reason is not None or not _half_only(model):
             return reason
     module.set_attn_implementation(model.own_attention)
     try:
@@ -122,11 +122,19 @@ def own_outputs(module: Any, chats: Sequence[Encoding]) -> Outputs:
 
     Raises ModelRefused where that does more than put the linear head on the last hidden state.
     """
-    hidden, rewards = [], []
-    for chat in chats:
-        ids = torch.from_numpy(chat.input_ids).to(module.score.weight.device).long()[None]
-        hidden.append(module.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, -1])
-        rewards.append(module(input_ids=ids, use_cache=False).logits[0, 0])
+    hidden: list[Tensor] = []
+    rewards = []
+
+    def keep(_: Any, args: Any, output: Any) -> None:
+        hidden.append(output.last_hidden_state[0, -1])
+
+    hook = module.base_model.register_forward_hook(keep)
+    try:
+        for chat in chats:
+            ids = torch.from_numpy(chat.input_ids).to(module.score.weight.device).long()[None]
+            rewards.append(module(input_ids=ids, use_cache=False).logits[0, 0])
+    finally:
+        hook.remove()
     outputs = Outputs(torch.stack(hidden).float(), torch.stack(rewards).float())
     head_N = module.score(torch.stack(hidden))[:, 0].float()
     if _apart(outputs.rewards_N - head_N, outputs, module):
@@ -183,7 +191,7 @@ def _twin(
         twin = float32_twin(model.module)
         twin.set_attn_implementation(model.own_attention)
         truth = own_outputs(twin, chats)
-        attention = model.attention if model.device.type == "cpu" else "eager"
+        attention = "eager" if _half_only(model) else model.attention
         trial = PackedRewardModel(twin, model.numerics, attention=attention)
     except ModelRefused:
         raise
@@ -192,6 +200,11 @@ def _twin(
         return None
     trial.row_sizes = ROWS
     return trial, truth
+
+
+def _half_only(model: PackedRewardModel) -> bool:
+    """Whether the kernels of `model` take no float32, so that its copy runs others."""
+    return model.device.type == "cuda" or model.attention == "varlen"
 
 
 def _line(error: Exception) -> str:

@@ -77,13 +77,17 @@ _BACKENDS = {
 }
 
 
-def load_backend(name: str, device: torch.device) -> Backend:
-    """The backend called `name`; `auto` is `varlen` on CUDA and `tiled` elsewhere.
+HALF = (torch.float16, torch.bfloat16)
 
-    Raises ConfigError for an unknown name.
+
+def load_backend(name: str, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> Backend:
+    """The backend called `name`; `auto` is `tiled` on a CPU and `varlen` on CUDA where it can run.
+
+    dtype: of the states, which the kernel behind `varlen` takes in half precision only, and from
+    Ampere on; `auto` is `eager` elsewhere. Raises ConfigError for an unknown name.
     """
     if name == "auto":
-        name = "varlen" if device.type == "cuda" else "tiled"
+        name = _kernel_of(device, dtype) or ("eager" if device.type == "cuda" else "tiled")
     if name not in _BACKENDS:
         raise ConfigError(f"attention {name!r} is unknown; use one of auto, {', '.join(_BACKENDS)}")
     module, _, attribute = _BACKENDS[name].partition(":")
@@ -91,9 +95,16 @@ def load_backend(name: str, device: torch.device) -> Backend:
     return backend
 
 
-def training_backend(device: torch.device) -> Backend:
-    """A backend through which gradients flow."""
-    return load_backend("varlen" if device.type == "cuda" else "padded", device)
+def training_backend(name: str, device: torch.device, dtype: torch.dtype) -> Backend:
+    """A backend through which gradients flow: `varlen` where it can run or is `name`d."""
+    kernel = name if name == "varlen" else _kernel_of(device, dtype)
+    return load_backend(kernel or "padded", device)
+
+
+def _kernel_of(device: torch.device, dtype: torch.dtype) -> str | None:
+    if device.type != "cuda" or dtype not in HALF:
+        return None
+    return "varlen" if torch.cuda.get_device_capability(device) >= (8, 0) else None
 
 
 _KNOWN_TO_MODELS = frozenset({"position_ids", "cache_position", "position_embeddings", "use_cache"})

@@ -3,6 +3,10 @@
 The pipeline is loaded on its own and freed before the engine loads, so the two share no weights,
 ids or batch; the engine gets all chats in one call. Token ids must be equal, and rewards must
 differ by no more than `bound_ulp`.
+
+The rounding of bfloat16 hides faults of several ulp, so a packed engine is held to a second
+comparison in float32, whose bound is 2^-17 of the largest reward: with the checkpoint's own
+weights, and skipped by name where these do not fit in memory.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import math
 from dataclasses import dataclass, replace
 
 from cluster.config import EngineConfig
+from cluster.engine.memory import free_bytes, weight_bytes
 from cluster.engine.offline import OfflineScorer
 from cluster.engine.parity.chats import CHATS
 from cluster.engine.parity.hf_pipeline import CardPipeline, PipelineReward
@@ -22,6 +27,7 @@ NOISE_ULP = {"bfloat16": 16.0, "float16": 16.0, "float32": 64.0}
 """Allowed where kernels or precision differ, about twice what random Llamas of 4 to 32 layers
 showed: 7.8 ulp from the pipeline (bfloat16 weights, float32 arithmetic) and 21 ulp (float32), and
 11 ulp between bfloat16 and its own float32 number."""
+GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +54,16 @@ class VerifyReport:
     """What the check found.
 
     skipped: chats that the model's own template refuses.  bound_ulp: largest allowed difference,
-    in units of `ulp`.
+    in units of `ulp`.  float32: the same in float32 arithmetic; None where this is exact already,
+    or not done for `no_float32`.
     """
 
     info: ModelInfo
     rows: tuple[VerifyRow, ...]
     skipped: tuple[str, ...]
     bound_ulp: float
+    float32: VerifyReport | None = None
+    no_float32: str = ""
 
     @property
     def ulp(self) -> float:
@@ -71,7 +80,8 @@ class VerifyReport:
         """Every chat scored, from the pipeline's ids, within the bound."""
         complete = bool(self.rows) and all(row.same_ids for row in self.rows)
         close = self.max_difference <= self.bound_ulp * self.ulp
-        return complete and len(self._scored) == len(self.rows) and close
+        finer = self.float32 is None or self.float32.passed
+        return complete and len(self._scored) == len(self.rows) and close and finer
 
     @property
     def summary(self) -> str:
@@ -83,17 +93,41 @@ class VerifyReport:
         )
 
     @property
+    def findings(self) -> list[str]:
+        """`summary`, what float32 shows, and how the forward was chosen, a sentence each."""
+        found = [self.summary]
+        if self.float32 is not None:
+            found.append(f"in float32: {self.float32.summary}")
+        if self.no_float32:
+            found.append(f"not compared in float32: {self.no_float32}")
+        return [*found, _forward_in_words(self.info)]
+
+    @property
     def _scored(self) -> list[VerifyRow]:
         return [row for row in self.rows if row.problem is None]
 
 
 def verify(config: EngineConfig) -> VerifyReport:
-    """Score the fixed chats both ways. Loads the model twice, one after the other.
+    """Score the fixed chats both ways. Loads the model twice, one after the other, and, where the
+    engine is packed, as often in float32.
 
     What the pipeline does not have is set as in the pipeline, whatever `config` says: the
     tokenizer's BOS, the head in the weights' dtype, nothing truncated. Raises as loading does.
     """
     config = replace(config, bos="tokenizer", head_dtype="model", truncate="error")
+    report = _compare(config)
+    if config.numerics == "reference" or config.dtype == "float32":
+        return report
+    attention = "auto" if config.attention == "varlen" else config.attention
+    finer = replace(config, dtype="float32", compute="model", attention=attention)
+    need, free = weight_bytes(finer), free_bytes(report.info.device)
+    if need is not None and need > free:
+        reason = f"its weights need {need / GIB:.1f} GiB and {free / GIB:.1f} GiB are free"
+        return replace(report, no_float32=reason)
+    return replace(report, float32=_compare(finer))
+
+
+def _compare(config: EngineConfig) -> VerifyReport:
     expected = CardPipeline(config).rewards([chat for _, chat in CHATS])
     pairs = [
         (name, chat, answer)
@@ -117,8 +151,9 @@ def require_parity(config: EngineConfig) -> VerifyReport:
     report = verify(config)
     if not report.passed:
         raise ModelRefused(
-            f"{config.model!r} is scored unlike the plain pipeline: {report.summary}. See it "
-            "chat by chat with `reward-cluster verify`, or serve it without verify_at_start"
+            f"{config.model!r} is scored unlike the plain pipeline: "
+            f"{'; '.join(report.findings)}. See it chat by chat with `reward-cluster verify`, or "
+            "serve it without verify_at_start"
         )
     return report
 
@@ -132,6 +167,15 @@ def bound_ulp(info: ModelInfo) -> float:
     """
     exact = info.numerics == "reference" and info.device == "cpu"
     return 0.0 if exact else NOISE_ULP[info.dtype]
+
+
+def _forward_in_words(info: ModelInfo) -> str:
+    if info.not_packed:
+        return f"scored by its own forward, one chat at a time, as {info.not_packed}"
+    if info.forward == "own":
+        return "scored by its own forward, one chat at a time"
+    alone = ", one chat a forward" if info.forward == "alone" else ""
+    return f"packed{alone}: proven at load against the model's own forward"
 
 
 def _row(

@@ -19,6 +19,7 @@ from cluster.engine.checkpoint import locate, longest, pretrained_options
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.loading import refuse_missing
 from cluster.engine.model import PackedRewardModel
+from cluster.engine.proof import settle
 from cluster.errors import ConfigError, ModelRefused
 from cluster.rlhf.training.config import LoraSettings, TrainConfig
 
@@ -54,8 +55,10 @@ def _load(config: TrainConfig) -> StartingModel:
     module.config.pad_token_id = tokenizer.pad_token_id
     module.score.float()
     model = PackedRewardModel(module.requires_grad_(True), config.numerics)
+    encoder = _encoder(module, tokenizer, config)
+    settle(model, encoder.max_tokens)
     _prepare(module, config)
-    return StartingModel(model, tokenizer, _encoder(module, tokenizer, config))
+    return StartingModel(model, tokenizer, encoder)
 
 
 def _encoder(module: Any, tokenizer: Any, config: TrainConfig) -> ChatEncoder:

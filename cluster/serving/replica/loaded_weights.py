@@ -34,7 +34,7 @@ class Loaded:
     def source(self) -> Source:
         """What its rewards name."""
         info = self.backend.info
-        arithmetic = f"{info.hardware} {info.compute_dtype}"
+        arithmetic = f"{info.hardware} {info.compute_dtype} {info.forward}"
         return Source(info.model, info.revision, info.numerics, arithmetic)
 
 

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from torch import Tensor
 
 from cluster.config import EngineConfig, FakeGpuConfig
+from cluster.engine import proof
+from cluster.engine.model import PackedRewardModel
 from cluster.engine.offline import OfflineScorer
+from cluster.engine.parity import check
 from cluster.engine.parity.chats import CHATS
 from cluster.engine.parity.check import VerifyReport, VerifyRow, bound_ulp, verify
 from cluster.engine.parity.hf_pipeline import CardPipeline, PipelineReward
@@ -140,3 +144,44 @@ def test_the_pipeline_answers_a_number_and_its_ids(random_checkpoint: Path) -> N
     assert isinstance(answer, PipelineReward)
     assert math.isfinite(answer.reward)
     assert len(set(answer.input_ids)) > 3
+
+
+def test_a_fault_below_the_noise_of_bfloat16_is_seen_in_float32(
+    random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = EngineConfig(model=str(random_checkpoint), device="cpu", numerics="fast")
+    right = verify(config)
+    assert right.float32 is not None
+    assert right.passed
+    assert "proven at load" in right.findings[-1]
+    head = PackedRewardModel.head
+
+    def off(self: PackedRewardModel, pooled_ND: Tensor) -> Tensor:
+        return head(self, pooled_ND) + 3 * right.ulp
+
+    monkeypatch.setattr(proof, "difference", lambda *_: None)
+    monkeypatch.setattr(PackedRewardModel, "head", off)
+    found = verify(config)
+    assert found.max_difference <= found.bound_ulp * found.ulp
+    assert found.float32 is not None
+    assert not found.float32.passed
+    assert not found.passed
+
+
+def test_what_does_not_fit_is_not_compared_in_float32_and_the_report_says_so(
+    random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "free_bytes", lambda _: 0)
+    found = verify(EngineConfig(model=str(random_checkpoint), device="cpu"))
+    assert found.float32 is None
+    assert any("not compared in float32: its weights need" in line for line in found.findings)
+
+
+def test_the_reason_for_an_own_forward_is_told(
+    random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof, "n_layers", lambda module: 3)
+    found = verify(EngineConfig(model=str(random_checkpoint), device="cpu"))
+    assert found.info.forward == "own"
+    assert found.passed
+    assert "its own forward, one chat at a time, as only 2 of its 3 layers" in found.findings[-1]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.architectures import plain_rewards, save_random
 from support.checkpoints import changed
 from support.policies import random_causal_lm
 from support.preferences import write_pairs
@@ -157,3 +158,22 @@ def test_a_start_whose_body_lacks_a_tensor_is_refused_by_name(
             load_starting_model(replace(config, model=model))
     with pytest.raises(ModelRefused, match=body):
         Policy.load(models["policy"])
+
+
+def test_an_architecture_that_cannot_be_packed_is_trained_by_its_own_forward(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    """Falcon's attention goes past the packed one: packed, chats of a batch would be one."""
+    folder = save_random(tmp_path / "falcon", "FalconConfig", {"max_position_embeddings": 512})
+    start = load_starting_model(replace(config, model=str(folder)))
+    assert start.model.numerics == "reference"
+    assert "Falcon" in start.model.not_packed or "layers" in start.model.not_packed
+    pairs = some_pairs(start, tmp_path)
+    trainer = Trainer(start.model, config, 1)
+    sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
+    judged = trainer.judge(pairs)
+    found = [reward for pair in judged for reward in (pair.chosen, pair.rejected)]
+    assert found == pytest.approx(plain_rewards(folder, sides), abs=1e-5)
+    before = start.model.module.score.weight.clone()
+    trainer.step(pairs)
+    assert not torch.equal(before, start.model.module.score.weight)
