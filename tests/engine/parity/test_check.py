@@ -89,7 +89,7 @@ def test_a_server_that_asks_for_the_check_starts_only_if_it_passes(random_checkp
     config = EngineConfig(model=str(random_checkpoint), device="cpu", verify_at_start=True)
     load = backend_factory("engine", FakeGpuConfig())
     assert load(config).info.model == str(random_checkpoint)
-    with pytest.raises(ModelRefused, match="not scored as by the plain pipeline"):
+    with pytest.raises(ModelRefused, match="scored unlike the plain pipeline"):
         load(replace(config, max_tokens=100))
 
 
