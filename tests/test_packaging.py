@@ -22,6 +22,8 @@ EXTRAS = PROJECT["optional-dependencies"]
 FOR_USERS = sorted(set(EXTRAS) - {"dev", "docs"})
 BY_NAME = {"tensorboard", "wandb"}
 """Trackers, which accelerate imports by their names."""
+ELSEWHERE = {"vllm"}
+"""Imported by a script that `bench engine --vllm PYTHON` gives to another environment's Python."""
 
 
 def canonical(requirement: str) -> str:
@@ -43,7 +45,7 @@ def test_declared_are_the_distributions_that_are_imported_and_no_others() -> Non
     extras = [requirement for name in FOR_USERS for requirement in EXTRAS[name]]
     declared = {canonical(one) for one in (*PROJECT["dependencies"], *extras)}
     found = packages_distributions()
-    foreign = set(imported()) - set(sys.stdlib_module_names) - {"cluster"}
+    foreign = set(imported()) - set(sys.stdlib_module_names) - {"cluster"} - ELSEWHERE
     missing = {name for name in foreign if name not in found}
     assert not missing, f"install the extra `dev`: {missing}"
     needed = {name: {canonical(one) for one in found[name]} for name in foreign}
