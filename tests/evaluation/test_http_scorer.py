@@ -91,7 +91,7 @@ def answering(answer: httpx.Response | Exception, patience_s: float = 0.0) -> Ht
         (httpx.ConnectError("refused"), NotReady, "did not answer for 0 s: refused"),
         (httpx.Response(503, text="<html>"), NotReady, "answered 503, not as a reward service"),
         (httpx.Response(200, json={"results": []}), NotReady, "answered 200, not as"),
-        (httpx.Response(401, json={}), ConfigError, "not authorized; a key is given"),
+        (httpx.Response(401, json={}), ConfigError, "not authorized; give a key"),
         (
             httpx.Response(413, json={"error": {"code": "too_long", "message": "body"}}),
             InvalidInput,
