@@ -28,14 +28,20 @@ Text = Annotated[str, MinLen(1)]
 MAX_PRIORITY = 1000
 """Priorities are whole numbers from -MAX_PRIORITY to MAX_PRIORITY. A level is worth `ageing_s` of
 waiting, so this bounds how long others can starve."""
-_FORBID: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False}
+STRICT: dict[str, Any] = {
+    "extra": "forbid",
+    "allow_inf_nan": False,
+    "use_attribute_docstrings": True,
+}
+"""For `__pydantic_config__` of every configuration class; the last key makes the docstring under a
+field its help text, see `cluster.settings.fields`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
     """One model on one device."""
 
-    __pydantic_config__: ClassVar[Any] = _FORBID
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     model: Text = "tiny"
     """`tiny` (inside the package), a local folder, or a hub id."""
@@ -85,7 +91,7 @@ class EngineConfig:
 class SchedulerConfig:
     """Admission and batching, see `cluster.serving.batching.scheduler`."""
 
-    __pydantic_config__: ClassVar[Any] = _FORBID
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     max_queued_tokens: Count = 4_000_000
     """Tokens waiting before new work is refused with 429."""
@@ -101,7 +107,7 @@ class SchedulerConfig:
 class HttpConfig:
     """The HTTP ingress. Host and port belong to Serve's `http_options`."""
 
-    __pydantic_config__: ClassVar[Any] = _FORBID
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     keys_file: Text | None = None
     """File with one bearer key per line, read by the process that deploys; None reads
@@ -132,7 +138,7 @@ class HttpConfig:
 class FakeGpuConfig:
     """The roofline of the `sleep` backend; the defaults are an 8B model on an H200."""
 
-    __pydantic_config__: ClassVar[Any] = _FORBID
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     flops_per_token: Positive = 1.5e10
     """Of the forward: 2 x the 7.5e9 parameters that a token passes."""
@@ -146,7 +152,7 @@ class FakeGpuConfig:
 class ReplicaConfig:
     """One replica's backend and its watch. GPUs and counts belong to Serve's deployment block."""
 
-    __pydantic_config__: ClassVar[Any] = _FORBID
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     backend: Literal["engine", "sleep"] = "engine"
     """`engine` scores; `sleep` is a fake GPU for tests and for measuring the control plane."""
@@ -162,7 +168,7 @@ class ReplicaConfig:
 class WeightsConfig:
     """The `user_config` of the Replica deployment; a change rolls through the replicas in place."""
 
-    __pydantic_config__: ClassVar[Any] = _FORBID
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     model: Text | None = None
     """As `EngineConfig.model`; None keeps the engine section's."""
@@ -177,7 +183,7 @@ class WeightsConfig:
 class ClusterConfig:
     """The `args` of the Serve application."""
 
-    __pydantic_config__: ClassVar[Any] = _FORBID
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     engine: EngineConfig = field(default_factory=EngineConfig)
     replica: ReplicaConfig = field(default_factory=ReplicaConfig)

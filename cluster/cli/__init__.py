@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("cluster.cli.verify:verify", "Compare the engine with the plain pipeline."),
     "demo": ("cluster.cli.demo:demo", "Run the whole path on this machine and show it."),
     "serve": ("cluster.cli.serve:serve", "Serve a config file, checked first."),
+    "config": ("cluster.cli.config:config", "Print every setting with its default."),
     "status": ("cluster.cli.status:status", "Watch a running service."),
     "annotate": ("cluster.cli.annotate:annotate", "Score a whole data set, on every node."),
     "select": ("cluster.cli.select:select", "Best of n: annotated rows to chats to fine-tune on."),

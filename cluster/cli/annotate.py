@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
+from cluster.cli.config_options import SettingsCommand, given_settings
 from cluster.cli.engine_options import engine_config, engine_options
 from cluster.cli.io_options import OutFile, rejects_path
-from cluster.cli.progress import TokenProgress
+from cluster.cli.progress import TokenProgress, rows_to_show
 from cluster.cli.scoring_backend import refuse_beside_app
 from cluster.config import EngineConfig, parse_config
-from cluster.data.reader import read_texts
 
 if TYPE_CHECKING:
     from cluster.rlhf.annotation.annotate import Annotated
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from cluster.rlhf.transforms import TransformConfig
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @click.argument("source", metavar="IN")
 @click.argument("out", metavar="OUT", type=OutFile())
 @click.option(
@@ -94,7 +93,7 @@ def annotate(
     _check_model(config, app, options)
     from cluster.rlhf.annotation.annotate_file import annotate_file
 
-    with TokenProgress(_count(source)) as progress:
+    with TokenProgress(rows_to_show(source)) as progress:
 
         def on_row(row: Annotated) -> None:
             progress.add_row()
@@ -131,9 +130,7 @@ def _transform(text: str) -> TransformConfig:
 
 def _check_model(config: EngineConfig, app: str | None, options: Mapping[str, Any]) -> None:
     """Refuse here, before Ray is started, a model that cannot be loaded or that nobody asks."""
-    context = click.get_current_context()
-    given = [n for n in options if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
-    refuse_beside_app(app, given)
+    refuse_beside_app(app, given_settings(options))
     if app is None:
         from cluster.engine.encoding.encoder import ChatEncoder
 
@@ -151,10 +148,3 @@ def _tell(report: AnnotationReport, histogram: Path | None) -> None:
         where = f"; they are in {report.rejects}" if report.rejects else ""
         click.echo(f"{report.n_rejected} rows could not be scored{where}", err=True)
     click.echo(report.summary.line(report.n_rows), err=True)
-
-
-def _count(source: str) -> int | None:
-    """Rows of a file of JSON lines; None where nobody looks or counting would mean reading all."""
-    if not sys.stderr.isatty() or not source.endswith(".jsonl") or not Path(source).is_file():
-        return None
-    return sum(1 for _ in read_texts(source))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cluster.cli.config_options import read_yaml
 from cluster.cli.scoring_backend import refuse_beside_app, scorer
-from cluster.cli.yaml_config import read_settings
 
 if TYPE_CHECKING:
     from cluster.rlhf.iteration.stages import Stage
@@ -54,7 +54,7 @@ def run_seeds(
     app: str | None,
 ) -> None:
     """Parse the config as `kind`, call `run` for each seed, print, and exit."""
-    given = read_settings(config)
+    given = read_yaml(config)
     if "reward" in given:
         refuse_beside_app(app, ["reward (of the config)"])
     runs = list(_by_seed(kind, name, given, out, stages, seeds))

@@ -3,137 +3,74 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cluster.cli.config_options import (
+    SettingsCommand,
+    given_settings,
+    merged,
+    read_yaml,
+    setting_options,
+)
 from cluster.cli.scoring_backend import refuse_beside_app
-from cluster.cli.yaml_config import read_settings
+from cluster.config import parse_config
+from cluster.rlhf.ppo.config import PpoRun
 
 if TYPE_CHECKING:
-    from cluster.rlhf.ppo.config import PpoRun
+    from cluster.rlhf.ppo.launch import PpoReport
     from cluster.rlhf.ppo.step_log import StepRow
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @click.argument(
     "config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder instead of `out`."
-)
-@click.option("--steps", type=click.IntRange(min=1), help="Steps instead of `ppo.steps`.")
-@click.option(
     "--seed", "seeds", type=int, multiple=True, help="Instead of `ppo.seed`; may be repeated."
-)
-@click.option(
-    "--futures/--blocking", default=None, help="Score while generating, or afterwards and wait."
 )
 @click.option("--strict", is_flag=True, help="The first broken row of prompts ends the run.")
 @click.option("--app", help="Score by this running Serve application instead of an own one.")
+@setting_options(PpoRun, short={"ppo.steps": "--steps", "ppo.futures": "--futures/--blocking"})
 def ppo(
-    config: Path | None,
-    out: Path | None,
-    steps: int | None,
-    seeds: tuple[int, ...],
-    futures: bool | None,
-    strict: bool,
-    app: str | None,
+    config: Path | None, seeds: tuple[int, ...], strict: bool, app: str | None, **options: Any
 ) -> None:
     """Train a policy by PPO on rewards of the cluster, through the actor client.
 
-    CONFIG is YAML; without it, a tiny policy on generated prompts. Rollout workers are Ray actors;
-    each chunk of responses is scored through `client.score.remote` while the next one is generated.
-    A killed run resumes from its last checkpoint when the command is given again. Several seeds are
-    runs in folders of their own, and ppo.png shows all of them.
+    CONFIG is YAML (`reward-cluster config ppo` prints every key); the settings below stand before
+    it. Without either, a tiny policy on generated prompts. Rollout workers are Ray actors; each
+    chunk of responses is scored through `client.score.remote` while the next one is generated. A
+    killed run resumes from its last checkpoint when the command is given again. With several
+    seeds, each is a run in a folder of its own, and ppo.png shows all.
 
     Exit status: 0 done; 1 done, but some rows of prompts are broken; 2 wrong usage or config.
     """
-    given = read_settings(config)
+    given = merged(read_yaml(config), given_settings(options))
     if "reward" in given:
         refuse_beside_app(app, ["reward (of the config)"])
-    settings = _settings(given, out, steps, futures)
-    n_broken = 0
-    with _client(settings, app) as client:
-        for one in _by_seed(settings, seeds):
-            n_broken += _run(one, client, strict)
-    if len(seeds) > 1:
-        _draw_all(settings, seeds)
-    sys.exit(1 if n_broken else 0)
+    settings = parse_config(PpoRun, given)
+    from cluster.rlhf.ppo.launch import ppo as run
+
+    reports = run(
+        settings,
+        app=app,
+        seeds=seeds,
+        strict=strict,
+        on_step=_show,
+        on_run=_show_run,
+        say=click.echo,
+    )
+    sys.exit(1 if any(report.n_broken for report in reports) else 0)
 
 
-def _run(settings: PpoRun, client: Any, strict: bool) -> int:
-    """One run; the number of broken rows of prompts."""
-    from cluster.data.rejects import Rejects
-    from cluster.rlhf.ppo.run import train_ppo
-    from cluster.rlhf.ppo.step_log import read_rows, waiting_share
-
-    folder = Path(settings.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    broken = Rejects(folder / "rejects.jsonl", strict)
-    train_ppo(settings, client, _show, broken)
-    for line in broken.lines():
+def _show_run(report: PpoReport) -> None:
+    for line in report.broken:
         click.echo(line, err=True)
-    rows = read_rows(folder / "log.jsonl")
-    how = "with futures" if settings.ppo.futures else "blocking"
-    click.echo(f"{how}: {100 * waiting_share(rows):.1f}% of the time waiting for rewards")
-    click.echo(f"the policy is {folder}/policy", err=True)
-    return broken.n
-
-
-def _settings(
-    given: dict[str, Any], out: Path | None, steps: int | None, futures: bool | None
-) -> PpoRun:
-    """The file's values, options of the command line first. Raises ConfigError."""
-    from cluster.config import parse_config
-    from cluster.rlhf.ppo.config import PpoRun
-
-    if out is not None:
-        given = given | {"out": str(out)}
-    inner = {"steps": steps, "futures": futures}
-    loop = dict(given.get("ppo") or {}) | {k: v for k, v in inner.items() if v is not None}
-    return parse_config(PpoRun, given | {"ppo": loop})
-
-
-def _by_seed(settings: PpoRun, seeds: tuple[int, ...]) -> Iterator[PpoRun]:
-    if len(seeds) < 2:
-        seed = seeds[0] if seeds else settings.ppo.seed
-        yield replace(settings, ppo=replace(settings.ppo, seed=seed))
-        return
-    for seed in seeds:
-        loop = replace(settings.ppo, seed=seed)
-        yield replace(settings, out=f"{settings.out}/seed-{seed}", ppo=loop)
-
-
-def _draw_all(settings: PpoRun, seeds: tuple[int, ...]) -> None:
-    from cluster.rlhf.ppo.step_log import draw, read_rows
-
-    folder = Path(settings.out)
-    runs = {f"seed {seed}": read_rows(folder / f"seed-{seed}/log.jsonl") for seed in seeds}
-    draw(runs, folder / "ppo.png")
-
-
-@contextmanager
-def _client(settings: PpoRun, app: str | None) -> Iterator[Any]:
-    """The handle of a client of the running service `app`, or of one of this command's own."""
-    from cluster.config import ClusterConfig
-    from cluster.serving.client.connect import connect
-    from cluster.serving.deployment.local_cluster import local_service
-    from cluster.serving.ray_session import join_service
-
-    if app is not None:
-        join_service(app)
-        yield connect(app)
-        return
-    with local_service(
-        ClusterConfig(engine=settings.reward),
-        replica_options={"ray_actor_options": {"num_cpus": 1}},
-    ) as client:
-        yield client
+    how = "with futures" if report.futures else "blocking"
+    click.echo(f"{how}: {100 * report.waiting_share:.1f}% of the time waiting for rewards")
+    click.echo(f"the policy is {report.folder}/policy", err=True)
 
 
 def _show(row: StepRow) -> None:

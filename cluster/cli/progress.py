@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -14,6 +15,15 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from cluster.data.reader import read_texts
+
+
+def rows_to_show(source: str) -> int | None:
+    """Rows of a file of JSON lines; None where nobody looks or counting would mean reading all."""
+    if not sys.stderr.isatty() or not source.endswith(".jsonl") or not Path(source).is_file():
+        return None
+    return sum(1 for _ in read_texts(source))
 
 
 class TokenProgress:

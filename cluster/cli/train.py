@@ -4,89 +4,68 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cluster.cli.yaml_config import read_settings
+from cluster.cli.config_options import (
+    SettingsCommand,
+    given_settings,
+    read_config,
+    setting_options,
+)
+from cluster.rlhf.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from cluster.rlhf.training.config import TrainConfig
     from cluster.rlhf.training.trainer import OnStep, StepReport
 
 WANTED_ACCURACY = 0.9
+OF_PRESET = {"out", "max_steps"}
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @click.argument(
     "config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--preset", type=click.Choice(["tiny"]), help="Make the built-in model.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder to write; out/tiny for the preset, else the config's `out`.",
-)
 @click.option("--strict", is_flag=True, help="The first broken row ends the run.")
-@click.option("--max-steps", type=click.IntRange(min=1), help="Stop after this many steps.")
-def train(
-    config: Path | None, preset: str | None, out: Path | None, strict: bool, max_steps: int | None
-) -> None:
-    """Train a reward model on preference pairs, as CONFIG (YAML) says.
+@setting_options(TrainConfig)
+def train(config: Path | None, preset: str | None, strict: bool, **options: Any) -> None:
+    """Train a reward model on preference pairs, as CONFIG (YAML) and the settings say.
 
-    CONFIG's keys and their units: `TrainConfig` in cluster.rlhf.training.config. On many GPUs:
-    `accelerate launch --config_file FSDP.yaml --module cluster train CONFIG`. A killed run resumes
-    from its last checkpoint when the command is given again. Broken rows are reported and kept in
-    rejects.jsonl.
+    `reward-cluster config train` prints every key for CONFIG; the settings below stand before it.
+    On many GPUs: `reward-cluster config fsdp > fsdp.yaml`, then `accelerate launch --config_file
+    fsdp.yaml --module cluster train CONFIG`. A run that was killed resumes from its last checkpoint
+    when the command is given again. Broken rows are listed and kept in rejects.jsonl.
 
     --preset tiny makes the model inside the package from nothing: preferences, tokenizer,
-    training, and its accuracy on held-out pairs, kind by kind. The same machine gives the same
-    file.
+    training, and its accuracy on held-out pairs, kind by kind; --out (out/tiny) and --max-steps
+    work with it. The same machine gives the same file.
 
     Exit status: 0 done; 1 the preset's held-out accuracy is below 0.9; 2 wrong usage or config.
     """
-    if (config is None) == (preset is None):
-        raise click.UsageError("give either CONFIG.yaml or --preset tiny")
+    given = given_settings(options)
+    if (config is None and not given.keys() - OF_PRESET) == (preset is None):
+        raise click.UsageError("give either CONFIG.yaml (or its settings) or --preset tiny")
     if preset is not None:
-        sys.exit(0 if _tiny(out or Path("out/tiny"), max_steps) >= WANTED_ACCURACY else 1)
-    assert config is not None
-    _from_config(config, out, strict, max_steps)
+        out = Path(given.get("out", "out/tiny"))
+        sys.exit(0 if _tiny(out, given.get("max_steps")) >= WANTED_ACCURACY else 1)
+    settings = read_config(TrainConfig, config, options)
+    from cluster.rlhf.training.run import train_reward_model
+
+    train_reward_model(settings, _printer(settings.log_every), click.echo, strict)
 
 
 def _tiny(out: Path, max_steps: int | None) -> float:
     """Make `tiny` in `out`; its held-out accuracy."""
-    from dataclasses import replace
-
-    from cluster.rlhf.training.metrics import accuracy, accuracy_by_kind, best_on_top
+    from cluster.rlhf.training.metrics import accuracy, accuracy_table
     from cluster.tiny.recipe import Recipe, make
 
-    recipe = Recipe()
-    recipe = replace(recipe, training=replace(recipe.training, max_steps=max_steps))
+    recipe = Recipe.shortened(max_steps)
     made = make(recipe, out, _printer(recipe.training.log_every), click.echo)
-    click.echo(f"{'held out':<16} pairs right  best on top")
-    tops = best_on_top(made.held_out)
-    for kind, share in accuracy_by_kind(made.held_out).items():
-        click.echo(f"{kind:<16} {share:>11.3f} {tops[kind]:>12.3f}")
-    overall = accuracy(made.held_out)
-    click.echo(f"{'overall':<16} {overall:>11.3f}  ({len(made.held_out)} pairs)")
-    return overall
-
-
-def _from_config(path: Path, out: Path | None, strict: bool, max_steps: int | None) -> None:
-    from cluster.rlhf.training.run import train_reward_model
-
-    config = _read(path, out, max_steps)
-    train_reward_model(config, _printer(config.log_every), click.echo, strict)
-
-
-def _read(path: Path, out: Path | None, max_steps: int | None) -> TrainConfig:
-    """The YAML file as a TrainConfig, options of the command line first. Raises ConfigError."""
-    from cluster.config import parse_config
-    from cluster.rlhf.training.config import TrainConfig
-
-    values = read_settings(path)
-    given = {"out": str(out) if out else None, "max_steps": max_steps}
-    return parse_config(TrainConfig, values | {k: v for k, v in given.items() if v is not None})
+    for line in accuracy_table(made.held_out):
+        click.echo(line)
+    return accuracy(made.held_out)
 
 
 def _printer(every: int) -> OnStep:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from cluster.config import STRICT
 from cluster.errors import ConfigError, InvalidInput
 
 Rewards = npt.NDArray[np.float64]
@@ -168,7 +169,7 @@ class TransformConfig:
     Raises ConfigError for a name that is not known.
     """
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)

@@ -117,6 +117,12 @@ class Recipe:
         )
     )
 
+    @classmethod
+    def shortened(cls, max_steps: int | None) -> Recipe:
+        """The recipe, each stage ended after `max_steps` steps; None is the whole of it."""
+        whole = cls()
+        return replace(whole, training=replace(whole.training, max_steps=max_steps))
+
 
 @dataclass(frozen=True, slots=True)
 class Made:

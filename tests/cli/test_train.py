@@ -90,3 +90,23 @@ def test_a_key_of_an_earlier_version_is_told_its_name_of_now(
     result = CliRunner().invoke(main, [command, str(config)])
     assert result.exit_code == 2
     assert named in result.output
+
+
+def test_a_setting_on_the_command_line_stands_before_the_file(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("train: nowhere.jsonl\n")
+    code, output = run(str(config), "--train", "elsewhere.jsonl")
+    assert code == 2
+    assert "elsewhere.jsonl" in output
+
+
+def test_settings_alone_are_enough(tmp_path: Path) -> None:
+    code, output = run("--train", "nowhere.jsonl", "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert "nowhere.jsonl" in output
+
+
+def test_a_preset_takes_no_setting_of_a_config() -> None:
+    code, output = run("--preset", "tiny", "--lr", "1e-3")
+    assert code == 2
+    assert "either CONFIG" in output

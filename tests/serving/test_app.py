@@ -64,9 +64,11 @@ def test_a_replica_takes_a_gpu_where_the_config_and_the_cluster_have_one(
 
 @pytest.fixture
 def config_path(tmp_path: Path, configure: Callable[..., ClusterConfig]) -> Path:
-    """`ops/serve_config.local.yaml` with fake GPUs in place of the model."""
+    """What `serve --local` serves, with fake GPUs in place of the model."""
     values = yaml.safe_load(
-        (Path(__file__).resolve().parents[2] / "ops/serve_config.local.yaml").read_text()
+        (
+            Path(__file__).resolve().parents[2] / "cluster/assets/configs/serve_local.yaml"
+        ).read_text()
     )
     config = configure()
     (app,) = values["applications"]

@@ -15,7 +15,7 @@ import yaml
 from cluster import config as configs
 from cluster.config import ClusterConfig, parse_config
 from cluster.errors import ConfigError
-from cluster.serving.deployment.serve_config import load_config_file
+from cluster.serving.deployment.serve_config import LOCAL, load_config_file
 from cluster.serving.http.api_keys import VARIABLE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -126,7 +126,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_base_may_be_merged_into_a_mapping(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
-    text = (REPOSITORY / "ops/serve_config.local.yaml").read_text()
+    text = LOCAL.read_text()
     text = text.replace("http_options:", "http_options:\n  <<: {port: 8001}")
     file.write_text(text)
     assert load_config_file(file).http_options.port == 8000

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, ClassVar, Literal
 
+from cluster.config import STRICT
 from cluster.data.groups import ResponseGroup
 from cluster.rlhf.annotation.dpo_pairs import PairMethod, PairRule, Preference, choose_pair, dpo_row
 from cluster.rlhf.dpo.trainer import DpoLossConfig, fit_preferences
@@ -27,7 +28,7 @@ from cluster.rlhf.runs.field_types import NotNegative
 class DpoConfig(LoopConfig):
     """The loop of iterative DPO."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     method: PairMethod = "max_min"
     """How a pair is chosen; see `reward-cluster pairs`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from cluster.config import STRICT
 from cluster.data.formats import Scorer
 from cluster.data.rejects import Rejects
 from cluster.rlhf.dpo.loop import DpoConfig, preferences
@@ -19,7 +20,7 @@ from cluster.rlhf.policy.model import Policy
 class DpoRun(LoopRun):
     """A whole run."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     out: str = "out/dpo"
     dpo: DpoConfig = field(default_factory=DpoConfig)

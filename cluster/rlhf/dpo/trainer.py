@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from cluster.config import STRICT
 from cluster.errors import ConfigError
 from cluster.rlhf.policy.model import Policy
 from cluster.rlhf.runs.field_types import Count, NotNegative, Positive
@@ -21,7 +22,7 @@ from cluster.rlhf.runs.field_types import Count, NotNegative, Positive
 class DpoLossConfig:
     """Of TRL's DPOConfig; a linear learning rate and a new AdamW per iteration."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     beta: Positive = 0.1
     """How dear it is to leave the reference."""

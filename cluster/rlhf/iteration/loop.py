@@ -15,13 +15,15 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Protocol
 
+from cluster.config import STRICT
 from cluster.data.formats import Scorer
 from cluster.data.groups import Response, ResponseGroup
 from cluster.data.prompts import digest
 from cluster.errors import ConfigError, RewardError
 from cluster.rlhf.annotation.best_of_n import Candidates
 from cluster.rlhf.iteration.stages import Stage, Stages
-from cluster.rlhf.policy.model import Policy, Sample, Sampling
+from cluster.rlhf.policy.config import Sampling
+from cluster.rlhf.policy.model import Policy, Sample
 from cluster.rlhf.runs.field_types import Count
 from cluster.rlhf.transforms import TransformConfig, record
 from cluster.types import Chat, Message, Score
@@ -34,7 +36,7 @@ CANDIDATES = Candidates(min_chars=1)
 class LoopConfig:
     """The loop; the sizes are for a policy as small as the generated one."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     stages: Count = 8
     prompts: Count = 96

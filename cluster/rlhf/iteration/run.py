@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from cluster.config import EngineConfig
+from cluster.config import STRICT, EngineConfig
 from cluster.data.formats import Scorer
 from cluster.data.jsonl import atomic_writer
 from cluster.data.rejects import Rejects
@@ -41,7 +41,7 @@ CONTROL = "control"
 class LoopRun:
     """A whole run, but for its loop."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     out: str = "out/loop"
     policy: str = GENERATED

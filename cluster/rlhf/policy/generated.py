@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from cluster.engine.checkpoint import locate
+from cluster.rlhf.policy.config import SftConfig
 from cluster.rlhf.policy.model import Policy
-from cluster.rlhf.policy.sft import Example, SftConfig, fine_tune
+from cluster.rlhf.policy.sft import Example, fine_tune
 from cluster.rlhf.synthetic.preferences import Split, groups, of_each
 from cluster.types import Chat
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,23 +20,10 @@ from cluster.engine.encoding.chat_template import render
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.loading import refuse_missing
 from cluster.errors import InvalidInput, ModelRefused
-from cluster.rlhf.runs.field_types import Count, Positive
+from cluster.rlhf.policy.config import Sampling
 from cluster.types import Chat, Encoding
 
 SEQUENCES_A_BATCH = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """How responses are drawn; top_k and top_p are off."""
-
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
-
-    n: Count = 8
-    """Responses a prompt."""
-    temperature: Positive = 1.0
-    max_new_tokens: Count = 128
-    """A response that has not ended by then is unfinished."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,14 @@ prompt has a loss. Knows nothing of where the chats come from.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from random import Random
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from cluster.errors import ConfigError
+from cluster.rlhf.policy.config import SftConfig
 from cluster.rlhf.policy.model import Policy
-from cluster.rlhf.runs.field_types import Count, Positive
 from cluster.types import Chat, Encoding
 
 Example = tuple[Chat, str]
@@ -25,19 +23,6 @@ SORTED_BATCHES = 8
 """Batches' worth of chats that are sorted by length together."""
 IGNORED = -100
 """The label of a token without a loss, as transformers has it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SftConfig:
-    """A constant learning rate and a new AdamW each time."""
-
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
-
-    lr: Positive = 2e-5
-    epochs: Count = 1
-    batch: Count = 16
-    """Chats a step."""
-    max_grad_norm: Positive = 1.0
 
 
 def fine_tune(

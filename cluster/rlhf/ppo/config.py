@@ -11,22 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from cluster.config import EngineConfig
-from cluster.rlhf.policy.model import Sampling
+from cluster.config import STRICT, EngineConfig
+from cluster.rlhf.policy.config import Sampling
 from cluster.rlhf.runs.field_types import Count, Discount, NotNegative, Positive, Share
 from cluster.rlhf.runs.trackers import Tracker
 from cluster.rlhf.transforms import TransformConfig
 
 Estimator = Literal["k1", "k3"]
 AdvantageEstimator = Literal["gae", "grpo", "rloo"]
-_FORBID = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossConfig:
     """What is optimized."""
 
-    __pydantic_config__: ClassVar[Any] = _FORBID
+    __pydantic_config__: ClassVar[Any] = STRICT
     renamed: ClassVar[Mapping[str, str]] = {
         "kl": "kl_coef",
         "estimator": "kl_estimator",
@@ -47,11 +46,13 @@ class LossConfig:
     kl_estimator: Estimator = "k1"
     """Of the KL in the reward; the KL in GRPO's loss is always k3."""
     gamma: Discount = 1.0
+    """Discount per token."""
     lam: Discount = 0.95
     """Of generalized advantages."""
     cliprange: Positive = 0.2
     """Of the policy's ratio."""
     cliprange_value: Positive = 0.2
+    """Of the value's change."""
     vf_coef: NotNegative = 0.1
     """Weight of the value loss."""
     reward_clip_range: tuple[float, float] | None = (-10.0, 10.0)
@@ -60,6 +61,7 @@ class LossConfig:
     missing_eos_penalty: NotNegative | None = 1.0
     """Taken off the reward of a response that was cut off; null takes nothing."""
     whiten_rewards: bool = False
+    """Divide the shaped rewards of a step by their deviation first."""
     whiten_advantages: bool = True
     """Of `gae` alone; `grpo` and `rloo` have the group's own baseline."""
 
@@ -68,10 +70,11 @@ class LossConfig:
 class PpoConfig:
     """The loop."""
 
-    __pydantic_config__: ClassVar[Any] = _FORBID
+    __pydantic_config__: ClassVar[Any] = STRICT
     renamed: ClassVar[Mapping[str, str]] = {"epochs": "num_ppo_epochs", "batch": "mini_batch_size"}
 
     steps: Count = 60
+    """Steps of the run; each generates, scores and learns."""
     prompts: Count = 64
     """Per step, drawn without repetition within it."""
     chunk: Count = 8
@@ -79,8 +82,11 @@ class PpoConfig:
     workers: Count = 1
     """Ray actors that generate."""
     worker_cpus: NotNegative = 0.0
+    """CPUs that Ray reserves for a rollout worker."""
     worker_gpus: NotNegative = 0.0
+    """GPUs that Ray reserves for a rollout worker."""
     sampling: Sampling = field(default_factory=lambda: Sampling(n=2, max_new_tokens=48))
+    """How responses are drawn."""
     patience_s: Positive = 600.0
     """Seconds without a reward after which the run ends; its checkpoints are kept."""
     max_failed_share: Share = 0.5
@@ -104,21 +110,27 @@ class PpoConfig:
     bf16: bool = False
     """Arithmetic, rollouts and reference in bfloat16; the learner's own weights stay float32."""
     lr: Positive = 2e-4
+    """Learning rate of the policy."""
     value_lr: Positive = 1e-3
+    """Learning rate of the critic."""
     max_grad_norm: Positive = 1.0
+    """Gradients are scaled down to this norm."""
     checkpoint_every: Count | None = 10
     """Steps between checkpoints; the same command resumes from the last one."""
     keep_checkpoints: Count = 2
+    """Older ones are removed."""
     seed: int = 0
+    """Of prompts, sampling and the order of updates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PpoRun:
     """A whole run."""
 
-    __pydantic_config__: ClassVar[Any] = _FORBID
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     out: str = "out/ppo"
+    """Folder for the policy and the run's record."""
     policy: str = "generated"
     """Where to start: a causal language model with a chat template (a folder or a hub id), or
     `generated`: a tiny one, made first by fine-tuning on generated preferences, good and bad."""

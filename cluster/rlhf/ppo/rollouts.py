@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cluster.rlhf.policy.model import Policy, Sampling
+from cluster.rlhf.policy.config import Sampling
+from cluster.rlhf.policy.model import Policy
 from cluster.types import Chat
 
 Weights = Mapping[str, npt.NDArray[Any]]

@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from cluster.config import STRICT
 from cluster.data.groups import ResponseGroup
 from cluster.rlhf.annotation.best_of_n import Picked, TopK
 from cluster.rlhf.iteration.loop import Learn, Lesson, LoopConfig
+from cluster.rlhf.policy.config import SftConfig
 from cluster.rlhf.policy.model import Policy
-from cluster.rlhf.policy.sft import SftConfig, fine_tune
+from cluster.rlhf.policy.sft import fine_tune
 from cluster.rlhf.runs.field_types import Count
 from cluster.types import Chat
 
@@ -25,7 +27,7 @@ from cluster.types import Chat
 class RaftConfig(LoopConfig):
     """The loop of RAFT."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     top_k: Count = 1
     """Responses of a prompt to fine-tune on."""

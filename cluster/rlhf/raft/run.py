@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from cluster.config import STRICT
 from cluster.data.formats import Scorer
 from cluster.data.rejects import Rejects
 from cluster.rlhf.iteration.run import LoopRun, OnStage, Recipe, run_loop
@@ -16,7 +17,7 @@ from cluster.rlhf.raft.loop import RaftConfig, best_of_n
 class RaftRun(LoopRun):
     """A whole run."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     out: str = "out/raft"
     raft: RaftConfig = field(default_factory=RaftConfig)

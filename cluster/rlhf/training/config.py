@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from cluster.config import STRICT
 from cluster.rlhf.runs.field_types import Count, Discount, NotNegative, Positive, Share
 from cluster.rlhf.runs.trackers import Tracker
 from cluster.types import BosPolicy, Numerics, Truncation
@@ -24,12 +25,14 @@ LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
 class LoraSettings:
     """Low-rank adapters (arXiv 2106.09685), merged into the weights that are saved."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     rank: Count = 16
+    """Of each adapter."""
     alpha: Count = 32
     """Scale of the update: alpha / rank."""
     dropout: Share = 0.0
+    """Of what goes into an adapter."""
     layers: tuple[str, ...] = LINEAR_LAYERS
     """Names of the linear layers of the body that get one."""
     base_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -41,7 +44,7 @@ class LoraSettings:
 class TrainConfig:
     """One training run."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = STRICT
     renamed: ClassVar[Mapping[str, str]] = {
         "warmup": "warmup_ratio",
         "final_lr": "min_lr_ratio",

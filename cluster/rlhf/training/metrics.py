@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cluster.rlhf.training.pairs import Pair
@@ -47,6 +47,15 @@ def best_on_top(judged: Sequence[ScoredPairs]) -> dict[str, float]:
             key = result.pair.kind, best
             wins[key] = wins.get(key, True) and result.right
     return _shares((kind, won) for (kind, _), won in wins.items())
+
+
+def accuracy_table(judged: Sequence[ScoredPairs]) -> Iterator[str]:
+    """Lines of a table: accuracy and best on top by kind, then overall."""
+    yield f"{'held out':<16} pairs right  best on top"
+    tops = best_on_top(judged)
+    for kind, share in accuracy_by_kind(judged).items():
+        yield f"{kind:<16} {share:>11.3f} {tops[kind]:>12.3f}"
+    yield f"{'overall':<16} {accuracy(judged):>11.3f}  ({len(judged)} pairs)"
 
 
 def _shares(outcomes: Iterable[tuple[str, bool]]) -> dict[str, float]:

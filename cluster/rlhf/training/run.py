@@ -57,7 +57,10 @@ step is cut into forwards changes rounding only. All others decide what it makes
 
 
 def train_reward_model(
-    config: TrainConfig, on_step: OnStep, say: Say, strict: bool = False
+    config: TrainConfig,
+    on_step: OnStep = lambda report: None,
+    say: Say = lambda line: None,
+    strict: bool = False,
 ) -> list[ScoredPairs]:
     """Train as `config` says; both rewards of every evaluation pair.
 

@@ -24,9 +24,10 @@ from cluster.serving import config_checks as check
 from cluster.serving.autoscaling import TokenPolicy
 from cluster.serving.http.api_keys import KeyRing
 from cluster.serving.names import BATCHER, DEPLOYMENTS, INGRESS, REPLICA
+from cluster.settings.files import packaged
 
-LOCAL = Path(__file__).parents[2] / "assets" / "configs" / "serve_config.local.yaml"
-"""The built-in model on a CPU; part of the package, and also linked from ops/."""
+LOCAL = packaged("serve_local.yaml")
+"""The built-in model on a CPU."""
 BUILDER = "cluster.serving.app:build"
 POLICY = f"{TokenPolicy.__module__}:{TokenPolicy.__name__}"
 FREE_FORM: dict[str, type[BaseModel]] = {

@@ -15,7 +15,8 @@ from cluster.errors import ConfigError, RewardError
 from cluster.rlhf.dpo.loop import DpoConfig, preferences
 from cluster.rlhf.dpo.trainer import DpoLossConfig
 from cluster.rlhf.iteration.loop import Loop
-from cluster.rlhf.policy.model import Policy, Sampling
+from cluster.rlhf.policy.config import Sampling
+from cluster.rlhf.policy.model import Policy
 from cluster.rlhf.transforms import TransformConfig
 from cluster.types import Score
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import ConfigError
-from cluster.rlhf.policy.model import Policy, Sampling
+from cluster.rlhf.policy.config import Sampling
+from cluster.rlhf.policy.model import Policy
 from cluster.rlhf.ppo.advantages import group_targets
 from cluster.rlhf.ppo.config import LossConfig, PpoConfig
 from cluster.rlhf.ppo.learner import Learner

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from cluster.rlhf.policy.model import Policy, Sampling
+from cluster.rlhf.policy.config import Sampling
+from cluster.rlhf.policy.model import Policy
 from cluster.rlhf.ppo.batch import batch_of, response_log_probs
 from cluster.rlhf.ppo.config import LossConfig, PpoConfig
 from cluster.rlhf.ppo.learner import Learner

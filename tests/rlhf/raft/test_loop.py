@@ -10,8 +10,8 @@ import pytest
 from cluster.data.reader import read_rows
 from cluster.errors import ConfigError, NotReady, RewardError, TooLong
 from cluster.rlhf.iteration.loop import Loop
-from cluster.rlhf.policy.model import Policy, Sampling
-from cluster.rlhf.policy.sft import SftConfig
+from cluster.rlhf.policy.config import Sampling, SftConfig
+from cluster.rlhf.policy.model import Policy
 from cluster.rlhf.raft.loop import RaftConfig, best_of_n
 from cluster.types import Score
 

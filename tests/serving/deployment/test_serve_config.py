@@ -12,7 +12,7 @@ from cluster.serving.deployment.serve_config import load_config_file
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
-@pytest.mark.parametrize("name", ["serve_config.yaml", "ops/serve_config.local.yaml"])
+@pytest.mark.parametrize("name", ["serve_config.yaml", "cluster/assets/configs/serve_local.yaml"])
 def test_the_shipped_configs_are_sound(name: str) -> None:
     schema = load_config_file(REPOSITORY / name)
     assert schema.http_options.host == "127.0.0.1"
