@@ -8,9 +8,9 @@ from typing import Any
 
 def save_small_policy(folder: Path) -> Path:
     """A one-layer Llama that has learnt to end its turn soon, and little else."""
-    from cluster.rlhf.policy.model import Policy
     from cluster.rlhf.policy.config import SftConfig
-from cluster.rlhf.policy.sft import fine_tune
+    from cluster.rlhf.policy.model import Policy
+    from cluster.rlhf.policy.sft import fine_tune
     from cluster.types import Chat, Message
 
     made = Policy(*random_causal_lm())
