@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cluster.evaluation.run import evaluate
     from cluster.rlhf.annotation.annotate_file import annotate_file
     from cluster.rlhf.annotation.group_files import best_of_n_file, dpo_pairs_file
+    from cluster.rlhf.annotation.score_file import score_file
     from cluster.rlhf.dpo.run import train_dpo
     from cluster.rlhf.ppo.run import train_ppo
     from cluster.rlhf.raft.run import train_raft
@@ -45,6 +46,7 @@ __all__ = [
     "disconnect",
     "dpo_pairs_file",
     "evaluate",
+    "score_file",
     "train_dpo",
     "train_ppo",
     "train_raft",
@@ -63,6 +65,7 @@ _LAZY = {
     "disconnect": "cluster.serving.client.connect",
     "dpo_pairs_file": "cluster.rlhf.annotation.group_files",
     "evaluate": "cluster.evaluation.run",
+    "score_file": "cluster.rlhf.annotation.score_file",
     "train_dpo": "cluster.rlhf.dpo.run",
     "train_ppo": "cluster.rlhf.ppo.run",
     "train_raft": "cluster.rlhf.raft.run",
