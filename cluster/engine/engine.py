@@ -22,9 +22,9 @@ from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.fused import fuse, has_compiler, unfuse
 from cluster.engine.model import PackedRewardModel, compute_dtype
 from cluster.engine.packing import Batch, pack, plan
+from cluster.engine.packing_proof import settle
 from cluster.engine.prefix_cache import CachedForward, PromptCache
 from cluster.engine.prefix_proof import prove
-from cluster.engine.proof import settle
 from cluster.engine.tuning import tune
 from cluster.errors import ModelRefused, NotFinite, RewardError, ScoringFailed
 from cluster.types import Encoding, ForwardPath, Message, ModelInfo, PromptCacheStats, Score

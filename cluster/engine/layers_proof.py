@@ -15,7 +15,7 @@ from torch import Tensor
 from cluster.engine.llama_layers import llama_layers
 from cluster.engine.model import PackedRewardModel
 from cluster.engine.packing import pack
-from cluster.engine.proof import MIN_SHARED_TOKENS, own_outputs, trial_chats
+from cluster.engine.packing_proof import MIN_SHARED_TOKENS, own_outputs, trial_chats
 from cluster.engine.twin import float32_twin
 
 CHAT_TOKENS = 128

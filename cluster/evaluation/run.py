@@ -15,6 +15,7 @@ from itertools import chain, combinations
 from pathlib import Path
 
 from cluster.config import EngineConfig
+from cluster.data.output_lock import output_lock
 from cluster.errors import ConfigError, InvalidInput
 from cluster.evaluation import bootstrap, contenders, results
 from cluster.evaluation.bootstrap import Comparison, Interval
@@ -27,7 +28,6 @@ from cluster.evaluation.suite import Suite
 from cluster.evaluation.suites import AUTO, make_suite, recognise
 from cluster.evaluation.types import Judged, LeftOut, Refusal, SourcedRow, SuiteReport, Verdict
 from cluster.rlhf.runs.manifest import claim
-from cluster.rlhf.runs.output_lock import output_lock
 from cluster.rlhf.runs.reward_model_id import scored_by
 
 OnWindow = Callable[[str, int], object]

@@ -17,7 +17,7 @@ import ray
 from ray import serve
 
 from cluster.errors import NotReady
-from cluster.serving import ray_services
+from cluster.serving import service_registry as ray_services
 from cluster.serving.names import APP
 
 ANSWER_S = 5.0

@@ -13,11 +13,11 @@ import pytest
 from support.evaluation import Numbers, contender
 from support.groups import read_lines, write_lines
 
+from cluster.data.output_lock import output_lock
 from cluster.errors import ConfigError, InvalidInput, NotReady, RewardError
 from cluster.evaluation.contenders import Contender
 from cluster.evaluation.run import evaluate
 from cluster.evaluation.suites.pairs import Pairs
-from cluster.rlhf.runs.output_lock import output_lock
 from cluster.types import Conversation, Score
 
 

@@ -15,7 +15,7 @@ from support.replicas import Behaviour, Replicas
 from cluster.errors import RewardError
 from cluster.serving.batching.dispatcher import Dispatcher
 from cluster.serving.batching.load_tracker import LoadTracker
-from cluster.serving.batching.requests import PendingCall, QueuedSequence, Result
+from cluster.serving.batching.pending_requests import PendingCall, QueuedSequence, Result
 from cluster.serving.metrics import ServingMetrics
 from cluster.types import Encoding
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from cluster.config import STRICT, EngineConfig
 from cluster.data.formats import Scorer
 from cluster.data.jsonl import atomic_writer
+from cluster.data.output_lock import output_lock
 from cluster.data.rejects import Rejects
 from cluster.engine.checkpoint import revision
 from cluster.rlhf.iteration.loop import Learn, Loop, LoopConfig
@@ -26,7 +27,6 @@ from cluster.rlhf.policy import generated
 from cluster.rlhf.policy.model import Policy
 from cluster.rlhf.policy.setup import GENERATED, starting_policy, training_prompts
 from cluster.rlhf.runs.field_types import Count
-from cluster.rlhf.runs.output_lock import output_lock
 from cluster.rlhf.runs.reward_model_id import scored_by
 from cluster.rlhf.runs.step_log import StepLog
 from cluster.rlhf.runs.trackers import Tracker, Trackers, check_installed

@@ -22,6 +22,7 @@ import ray
 
 from cluster.config import EngineConfig
 from cluster.data.jsonl import whole_folder
+from cluster.data.output_lock import output_lock
 from cluster.data.prompts import digest
 from cluster.data.rejects import Rejects
 from cluster.engine.checkpoint import revision
@@ -35,7 +36,6 @@ from cluster.rlhf.ppo.rollouts import weights_of
 from cluster.rlhf.ppo.step_log import StepRow, draw, read_rows
 from cluster.rlhf.runs.checkpoints import Checkpoints
 from cluster.rlhf.runs.manifest import claim
-from cluster.rlhf.runs.output_lock import output_lock
 from cluster.rlhf.runs.reward_model_id import identity, scored_by
 from cluster.rlhf.runs.step_log import StepLog
 from cluster.rlhf.runs.trackers import Trackers, check_installed

@@ -19,7 +19,7 @@ from cluster.engine.checkpoint import locate, longest, pretrained_options
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.loading import refuse_missing
 from cluster.engine.model import PackedRewardModel
-from cluster.engine.proof import settle
+from cluster.engine.packing_proof import settle
 from cluster.errors import ConfigError, ModelRefused
 from cluster.rlhf.training.config import LoraSettings, TrainConfig
 

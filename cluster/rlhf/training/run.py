@@ -19,11 +19,11 @@ from typing import Any
 import torch
 
 from cluster.config import EngineConfig
+from cluster.data.output_lock import output_lock
 from cluster.data.rejects import Rejects
 from cluster.engine.checkpoint import revision
 from cluster.rlhf.runs.checkpoints import Checkpoints
 from cluster.rlhf.runs.manifest import claim
-from cluster.rlhf.runs.output_lock import output_lock
 from cluster.rlhf.runs.step_log import StepLog
 from cluster.rlhf.runs.trackers import Trackers, check_installed
 from cluster.rlhf.training.checkpoints import checkpoints_of, resume, write

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from cluster.config import SchedulerConfig
 from cluster.errors import InvalidInput, Overloaded
-from cluster.serving.batching.requests import PendingCall, QueuedSequence, RequestTable
+from cluster.serving.batching.pending_requests import PendingCall, QueuedSequence, RequestTable
 from cluster.serving.batching.scheduler import Scheduler
 from cluster.serving.batching.waiting_room import WaitingRoom
 from cluster.types import Encoding

@@ -1,9 +1,9 @@
 """Batcher deployment: an asyncio shell around the pure scheduler.
 
-A call's items get into the queue (`admission`) as sequences (`requests`), the scheduler decides who
-goes next (`scheduler`), the dispatcher carries batches to replicas (`dispatcher`). Every admitted
-item is answered: with its reward, or with the error that says why not. Knows nothing of models,
-tokenizers or HTTP.
+A call's items get into the queue (`admission`) as sequences (`pending_requests`), the scheduler
+decides who goes next (`scheduler`), the dispatcher carries batches to replicas (`dispatcher`).
+Every admitted item is answered: with its reward, or with the error that says why not. Knows nothing
+of models, tokenizers or HTTP.
 """
 
 from __future__ import annotations
@@ -21,9 +21,14 @@ from cluster.serving.batching.admission import Admission
 from cluster.serving.batching.dispatcher import Dispatcher
 from cluster.serving.batching.job_calls import JobCalls
 from cluster.serving.batching.load_tracker import LoadTracker
+from cluster.serving.batching.pending_requests import (
+    PendingCall,
+    QueuedSequence,
+    RequestTable,
+    Result,
+)
 from cluster.serving.batching.prefix_affinity import PrefixAffinity
 from cluster.serving.batching.queue_state import QueueState, autoscaling_stats
-from cluster.serving.batching.requests import PendingCall, QueuedSequence, RequestTable, Result
 from cluster.serving.batching.scheduler import Scheduler
 from cluster.serving.batching.watchdog import Watchdog
 from cluster.serving.call_options import check_call_options

@@ -14,7 +14,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from cluster.errors import RewardError
-from cluster.serving.batching.requests import Key, QueuedSequence
+from cluster.serving.batching.pending_requests import Key, QueuedSequence
 
 POISON_S = 600.0
 """Seconds for which a sequence that killed its replicas is refused at once."""

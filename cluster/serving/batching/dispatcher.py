@@ -30,7 +30,7 @@ from cluster.serving.batching.dispatch_queue import DispatchQueue, DispatchUnit,
 from cluster.serving.batching.failure_attribution import NotBegun, given_up, is_deadly, judge
 from cluster.serving.batching.in_flight import InFlight
 from cluster.serving.batching.load_tracker import LoadTracker
-from cluster.serving.batching.requests import QueuedSequence, Result
+from cluster.serving.batching.pending_requests import QueuedSequence, Result
 from cluster.serving.batching.retry import unwrap_ray_error
 from cluster.serving.protocol import BatchResult, ItemResult
 from cluster.types import EncodedBatch

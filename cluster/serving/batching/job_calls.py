@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cluster.errors import Cancelled
-from cluster.serving.batching.requests import PendingCall
+from cluster.serving.batching.pending_requests import PendingCall
 from cluster.serving.jobs import finished_jobs
 
 logger = logging.getLogger("ray.serve.reward_cluster")

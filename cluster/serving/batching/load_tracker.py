@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from cluster.serving.batching.pending_requests import QueuedSequence
 from cluster.serving.batching.queue_state import ReplicaRate
-from cluster.serving.batching.requests import QueuedSequence
 from cluster.serving.metrics import ServingMetrics
 from cluster.serving.protocol import BatchResult
 

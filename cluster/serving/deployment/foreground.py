@@ -18,7 +18,7 @@ from ray import serve
 from ray.serve.schema import ServeDeploySchema
 
 from cluster.errors import ConfigError
-from cluster.serving import ray_services, ray_session
+from cluster.serving import ray_session, service_registry
 from cluster.serving.deployment.deploy import check_resources, deploy, wait_until_running, with_keys
 from cluster.serving.deployment.draining import drain
 from cluster.serving.http.proxy_errors import set_proxy_errors
@@ -54,7 +54,7 @@ def serve_until_signalled(
         say(f"Serving {_where(schema)}, {access}, Ray at {at}. {_how_it_ends(schema, own)}")
         if own:
             names = [app.name for app in schema.applications]
-            stack.enter_context(ray_services.announced(at, names, _url(schema)))
+            stack.enter_context(service_registry.announced(at, names, _url(schema)))
         with contextlib.suppress(KeyboardInterrupt):
             _wait_for_signal()
         if own:

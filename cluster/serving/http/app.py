@@ -11,7 +11,7 @@ from cluster import __version__
 from cluster.config import HttpConfig
 from cluster.errors import RewardError
 from cluster.serving.http.api_keys import KeyRing, load_keys
-from cluster.serving.http.body import BodyReader
+from cluster.serving.http.body_reader import BodyReader
 from cluster.serving.http.errors import error_response, http_response, request_id_of
 from cluster.serving.http.middleware import RequestMiddleware
 from cluster.serving.http.page import page_routes

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from cluster.errors import Overloaded, RewardError
 from cluster.serving.http.errors import detail, error_response, representative_error, retry_after
-from cluster.serving.http.requests import QueryItem
+from cluster.serving.http.request_parser import QueryItem
 from cluster.types import Score
 
 Result = Score | RewardError

@@ -15,7 +15,7 @@ from cluster.errors import NotReady, RewardError
 from cluster.serving.http import schemas
 from cluster.serving.http.api_keys import KeyRing
 from cluster.serving.http.auth import require_key
-from cluster.serving.http.body import BodyReader, parse_object
+from cluster.serving.http.body_reader import BodyReader, parse_object
 from cluster.serving.http.errors import (
     MEANING,
     error_response,
@@ -23,7 +23,7 @@ from cluster.serving.http.errors import (
     request_id_of,
 )
 from cluster.serving.http.request_limit import RequestLimit
-from cluster.serving.http.requests import ScoreQuery, rank_ask, score_ask
+from cluster.serving.http.request_parser import ScoreQuery, rank_ask, score_ask
 from cluster.serving.http.responses import rank_response, score_response
 from cluster.serving.http.scorer import Scorer
 from cluster.serving.metrics import ServingMetrics

@@ -1,7 +1,7 @@
 """OpenAPI schemas: the contract of bodies and answers in words.
 
-Bodies are read by `requests` and answers written by `responses`, by hand and faster; tests hold
-both to these models. No request is parsed with them.
+Bodies are read by `request_parser` and answers written by `responses`, by hand and faster; tests
+hold both to these models. No request is parsed with them.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import pytest
 from torch import Tensor
 
 from cluster.config import EngineConfig, FakeGpuConfig
-from cluster.engine import proof
+from cluster.engine import packing_proof as proof
 from cluster.engine.model import PackedRewardModel
 from cluster.engine.offline import OfflineScorer
 from cluster.engine.parity import check

@@ -15,11 +15,11 @@ from support.groups import read_lines, write_lines
 
 from cluster.cli import main
 from cluster.config import EngineConfig
+from cluster.data.output_lock import output_lock
 from cluster.engine.offline import OfflineScorer
 from cluster.errors import NotFinite, NotReady, RewardError
 from cluster.rlhf.annotation.annotate import Annotated, Pool, _Worker
 from cluster.rlhf.annotation.shards import Shards
-from cluster.rlhf.runs.output_lock import output_lock
 from cluster.types import Conversation, Message, Score
 
 ROWS: list[dict[str, Any] | str] = [

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from cluster.config import SchedulerConfig
 from cluster.errors import InvalidInput, Overloaded
 from cluster.serving.batching.admission import Admission
-from cluster.serving.batching.requests import PendingCall, QueuedSequence, RequestTable
+from cluster.serving.batching.pending_requests import PendingCall, QueuedSequence, RequestTable
 from cluster.serving.batching.scheduler import Scheduler
 from cluster.serving.protocol import ItemResult, Source
 from cluster.types import Encoding

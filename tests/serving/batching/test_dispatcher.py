@@ -11,7 +11,7 @@ from support.dispatcher import Bench, dies_with, rewards
 from support.replicas import Replicas, answer
 
 from cluster.errors import NotReady, ScoringFailed
-from cluster.serving.batching.requests import Result
+from cluster.serving.batching.pending_requests import Result
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 

@@ -9,8 +9,8 @@ from support.dispatcher import Bench, rewards, until
 from support.replicas import Replicas, answer
 
 from cluster.serving.batching import replica_pool
+from cluster.serving.batching.pending_requests import Result
 from cluster.serving.batching.replica_pool import MAX_BATCHES_PER_REPLICA
-from cluster.serving.batching.requests import Result
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 

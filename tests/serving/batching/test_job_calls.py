@@ -9,7 +9,7 @@ import pytest
 from cluster.errors import Cancelled
 from cluster.serving.batching import job_calls
 from cluster.serving.batching.job_calls import JobCalls
-from cluster.serving.batching.requests import PendingCall
+from cluster.serving.batching.pending_requests import PendingCall
 from cluster.serving.protocol import ItemResult, Source
 
 pytestmark = pytest.mark.usefixtures("virtual_time")

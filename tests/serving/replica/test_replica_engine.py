@@ -10,7 +10,7 @@ import pytest
 
 from cluster.config import EngineConfig, FakeGpuConfig
 from cluster.serving.batching.load_tracker import LoadTracker
-from cluster.serving.batching.requests import QueuedSequence
+from cluster.serving.batching.pending_requests import QueuedSequence
 from cluster.serving.metrics import ServingMetrics
 from cluster.serving.protocol import BatchResult, Source
 from cluster.serving.replica.backends import backend_factory

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cluster.errors import DeadlineExceeded, NotFinite
-from cluster.serving.batching.requests import (
+from cluster.serving.batching.pending_requests import (
     PendingCall,
     QueuedSequence,
     RequestTable,

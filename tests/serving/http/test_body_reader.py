@@ -15,9 +15,9 @@ from support.http import FakeScorer, made_score
 
 from cluster.config import HttpConfig
 from cluster.errors import InvalidInput, NotReady, Overloaded, TooLong, TooSlow
-from cluster.serving.http.body import UNREAD_BODIES, BodyReader, parse_object
+from cluster.serving.http.body_reader import UNREAD_BODIES, BodyReader, parse_object
 from cluster.serving.http.request_limit import RequestLimit
-from cluster.serving.http.requests import score_ask
+from cluster.serving.http.request_parser import score_ask
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 LONG_S = 60.0

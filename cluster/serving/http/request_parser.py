@@ -19,7 +19,7 @@ from cluster.config import HttpConfig
 from cluster.data.validation import check_messages
 from cluster.errors import InvalidInput, TooLong
 from cluster.serving.call_options import check_call_options
-from cluster.serving.http.body import kind
+from cluster.serving.http.body_reader import kind
 from cluster.serving.scoring.token_limit import too_many_tokens
 from cluster.types import Conversation
 

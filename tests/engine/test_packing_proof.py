@@ -15,11 +15,11 @@ import transformers
 from support.architectures import CASES, DYNAMIC, LONGROPE, SMALL, chats, plain_rewards, save_random
 
 from cluster.config import EngineConfig
-from cluster.engine import proof, twin
+from cluster.engine import packing_proof, twin
 from cluster.engine.engine import Engine
 from cluster.engine.model import PackedRewardModel
 from cluster.engine.packing import Batch, pack
-from cluster.engine.proof import PROMPT_TOKENS, why_not_packed
+from cluster.engine.packing_proof import PROMPT_TOKENS, why_not_packed
 from cluster.engine.rope import rope_switch
 from cluster.errors import ModelRefused
 from cluster.types import Score
@@ -38,7 +38,7 @@ def test_an_architecture_is_scored_as_by_transformers(
     for numerics in ("invariant", "fast"):
         caplog.clear()
         config = EngineConfig(model=str(folder), dtype="float32", numerics=numerics)
-        with caplog.at_level(logging.WARNING, "cluster.engine.proof"):
+        with caplog.at_level(logging.WARNING, "cluster.engine.packing_proof"):
             engine = Engine.load(config)
         assert engine.info.forward == forward, caplog.text
         assert engine.info.numerics == numerics
@@ -78,7 +78,7 @@ def test_a_position_off_by_one_is_seen(
         positions_T[PROMPT_TOKENS + 1] += 1
         return replace(batch, position_ids_T=positions_T)
 
-    monkeypatch.setattr(proof, "pack", shifted)
+    monkeypatch.setattr(packing_proof, "pack", shifted)
     assert "hidden states differ" in (why_not_packed(model, 2048) or "")
 
 
@@ -96,14 +96,14 @@ def test_the_last_token_of_a_prompt_unseen_is_seen(
         ]
         return replace(batch, segments=tuple(segments))
 
-    monkeypatch.setattr(proof, "pack", blind)
+    monkeypatch.setattr(packing_proof, "pack", blind)
     assert why_not_packed(model, 2048) is not None
 
 
 def test_a_layer_that_goes_past_the_packed_attention_is_counted(
     model: PackedRewardModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proof, "n_layers", lambda module: 3)
+    monkeypatch.setattr(packing_proof, "n_layers", lambda module: 3)
     assert "2 of its 3 layers" in (why_not_packed(model, 2048) or "")
 
 

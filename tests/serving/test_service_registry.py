@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import NotReady
-from cluster.serving import ray_services, ray_session
-from cluster.serving.ray_services import announced, folder, running
+from cluster.serving import ray_session, service_registry
+from cluster.serving.service_registry import announced, folder, running
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def test_a_service_is_found_while_it_runs() -> None:
 def test_a_service_that_was_killed_is_not_found_and_leaves_nothing(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys, tempfile\n"
-        "from cluster.serving.ray_services import announced\n"
+        "from cluster.serving.service_registry import announced\n"
         f"tempfile.tempdir = {str(tmp_path)!r}\n"
         "with announced('a:1', ['reward'], None):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -66,8 +66,8 @@ def test_an_entry_that_cannot_be_read_is_left_out(text: str) -> None:
 
 
 def entries(monkeypatch: pytest.MonkeyPatch, **apps: str) -> None:
-    made = [ray_services.Entry(at, (app,), None, 1) for app, at in apps.items()]
-    monkeypatch.setattr(ray_services, "running", lambda: made)
+    made = [service_registry.Entry(at, (app,), None, 1) for app, at in apps.items()]
+    monkeypatch.setattr(service_registry, "running", lambda: made)
 
 
 def test_a_named_address_comes_first_then_the_environment_then_a_service(
