@@ -30,6 +30,7 @@ class Message(TypedDict):
 
 
 Chat = Sequence[Message]
+"""A conversation as messages, in order."""
 Conversation = Chat | tuple[Chat | str, str] | str | Sequence[int] | TokenIds
 """What a caller may ask to score: a list of messages; (prompt, response), the prompt as messages
 or as the text of one user message; text that is already templated; or token ids (a list of ints or

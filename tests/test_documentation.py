@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+import cluster
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "ops" / "docs"
 
@@ -47,6 +49,14 @@ def test_the_map_says_what_a_module_is_and_refuses_one_that_does_not_say(
 def test_a_link_to_a_file_leads_to_one(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert [one for one in targets if not (page.parent / one).exists()] == []
+
+
+def test_the_page_on_python_has_every_public_name() -> None:
+    page = (DOCS / "api.md").read_text()
+    shown = set(re.findall(r"^::: cluster\.[\w.]+\.(\w+)$", page, re.M))
+    for members in re.findall(r"members: \[(.*)\]", page):
+        shown |= set(members.split(", "))
+    assert sorted(set(cluster.__all__) - shown) == []
 
 
 def test_the_page_on_clients_includes_every_example() -> None:

@@ -75,8 +75,6 @@ def test_offline_scoring_needs_no_service(tmp_path: Path) -> None:
     assert all(re.search(rf": {NUMBER}$", line) for line in lines[1:])
 
 
-@pytest.mark.parametrize(
-    "name", ["ppo_trainer.py", "async_trainer.py", "http_client.py", "offline_scoring.py"]
-)
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_an_example_fits_on_a_screen(name: str) -> None:
     assert len((EXAMPLES / name).read_text().splitlines()) <= MAX_LINES

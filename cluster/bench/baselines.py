@@ -30,7 +30,7 @@ Units = Callable[[Sequence[Encoding]], Iterator[tuple[Unit, Sequence[Encoding]]]
 
 
 @dataclass(frozen=True)
-class Contender:
+class Baseline:
     """units: callables that together score the workload, each with the encodings it covers.
 
     reset: forgets what earlier rounds left behind. streams: measured on arrivals one by one.
@@ -44,7 +44,7 @@ class Contender:
     calls: bool = True
 
 
-def contenders(module: Any, token_budget: int) -> list[Contender]:
+def contenders(module: Any, token_budget: int) -> list[Baseline]:
     """Every contender on one set of weights; `module` holds them in the checkpoint's dtype.
 
     All but `engine` are plain transformers.
@@ -53,15 +53,15 @@ def contenders(module: Any, token_budget: int) -> list[Contender]:
     config = EngineConfig()
     plain = _twin(module)
     found = [
-        Contender(f"{ONE_BY_ONE} (the card's pipeline)", _padded(plain, 1, False), streams=True)
+        Baseline(f"{ONE_BY_ONE} (the card's pipeline)", _padded(plain, 1, False), streams=True)
     ]
     if compute_dtype(config, device) is not module.dtype:
         wide = _twin(module).float()
-        found.append(Contender(f"{ONE_BY_ONE}, float32", _padded(wide, 1, False), streams=True))
+        found.append(Baseline(f"{ONE_BY_ONE}, float32", _padded(wide, 1, False), streams=True))
     for size in (8, 32):
         for by_length in (False, True):
             name = f"padded batches of {size}{', sorted' if by_length else ''}"
-            found.append(Contender(name, _padded(plain, size, by_length)))
+            found.append(Baseline(name, _padded(plain, size, by_length)))
     for numerics in get_args(Numerics):
         found.append(_packed(f"engine, {numerics}", module, numerics, token_budget))
         if numerics != "reference":
@@ -115,7 +115,7 @@ def _padded_forward(module: Any, batch: Sequence[Encoding]) -> None:
 
 def _packed(
     name: str, module: Any, numerics: Numerics, token_budget: int, **settings: Any
-) -> Contender:
+) -> Baseline:
     """This engine; `reference` in units of one sequence, the others the workload as a whole."""
     config = EngineConfig(numerics=numerics, token_budget=token_budget, **settings)
     model = packed_model(module, numerics, token_budget)
@@ -136,7 +136,7 @@ def _packed(
         for part in parts:
             yield partial(score, part), part
 
-    return Contender(name, units, prompts.clear, streams=numerics != "reference")
+    return Baseline(name, units, prompts.clear, streams=numerics != "reference")
 
 
 def packed_model(module: Any, numerics: Numerics, token_budget: int) -> PackedRewardModel:

@@ -60,7 +60,7 @@ class Workload:
         return replace(one, input_ids=ids)
 
 
-def run(
+def bench_cluster(
     preset: presets.Preset, n_calls: int = 8, rounds: int = 3, log: Log = print
 ) -> dict[str, Any]:
     """Throughput and latency with real forwards, through the actor client and through HTTP."""

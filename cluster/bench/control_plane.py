@@ -16,7 +16,7 @@ from cluster.config import ClusterConfig, EngineConfig, FakeGpuConfig, ReplicaCo
 from cluster.types import Encoding
 
 
-def run(
+def bench_control_plane(
     n_gpus: int,
     n_batchers: int = 1,
     speed: float = 1.0,

@@ -52,7 +52,7 @@ DEVICES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class BatchShape:
     """`n` responses of `response` tokens to each of `prompts` prompts of `prompt` tokens.
 
     kept: the prompts' keys and values are there from an earlier batch (not in `reference`).
@@ -77,21 +77,21 @@ class Shape:
 
 
 SHAPES = (
-    Shape("one chat", 1, 900, 1, 300),
-    Shape("a group of 8", 1, 300, 8, 300),
-    Shape("one of them, prompt kept", 1, 300, 1, 300, kept=True),
-    Shape("a group of 16", 1, 600, 16, 400),
-    Shape("half full", 4, 448, 8, 200),
-    Shape("full", 8, 448, 8, 200),
-    Shape("64 answers to 32k", 1, 32_768, 64, 200),
+    BatchShape("one chat", 1, 900, 1, 300),
+    BatchShape("a group of 8", 1, 300, 8, 300),
+    BatchShape("one of them, prompt kept", 1, 300, 1, 300, kept=True),
+    BatchShape("a group of 16", 1, 600, 16, 400),
+    BatchShape("half full", 4, 448, 8, 200),
+    BatchShape("full", 8, 448, 8, 200),
+    BatchShape("64 answers to 32k", 1, 32_768, 64, 200),
 )
 
 
-def run(
+def count_forward(
     preset: presets.Preset,
     device: str = "h200",
     token_budget: int = 16_384,
-    shapes: Sequence[Shape] = SHAPES,
+    shapes: Sequence[BatchShape] = SHAPES,
 ) -> dict[str, Any]:
     """Count each shape in each of the numerics; ready for JSON."""
     peaks = DEVICES[device]
@@ -111,7 +111,7 @@ def run(
 
 
 def count(
-    module: Any, numerics: Numerics, shape: Shape, token_budget: int, peaks: Peaks
+    module: Any, numerics: Numerics, shape: BatchShape, token_budget: int, peaks: Peaks
 ) -> dict[str, Any]:
     """One row: a batch of `shape` as `numerics` runs it on a GPU."""
     model = PackedRewardModel(module, numerics, attention="varlen")

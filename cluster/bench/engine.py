@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from cluster.bench import hardware, presets, workloads
-from cluster.bench.baselines import ONE_BY_ONE, Contender, contenders
+from cluster.bench.baselines import ONE_BY_ONE, Baseline, contenders
 from cluster.bench.vllm_baseline import vllm_contender
 from cluster.config import EngineConfig
 from cluster.engine.engine import forward_tokens
@@ -33,7 +33,7 @@ STREAMING = "streaming"
 
 
 @dataclass
-class Row:
+class BenchRow:
     """One contender on one workload. Rates in tokens/s as a caller counts tokens."""
 
     contender: str
@@ -49,7 +49,7 @@ class Row:
         return statistics.median(self.rates)
 
 
-def run(
+def bench_engine(
     preset: presets.Preset,
     device: torch.device,
     token_budget: int = 8192,
@@ -78,7 +78,9 @@ def run(
     with ExitStack() as stack:
         if vllm:
             field_.append(stack.enter_context(vllm_contender(vllm, preset, VLLM_TOKENS)))
-        pairs = [(Row(c.name, name), c) for name in loads for c in field_ if _takes_part(c, name)]
+        pairs = [
+            (BenchRow(c.name, name), c) for name in loads for c in field_ if _takes_part(c, name)
+        ]
         stack.enter_context(torch.inference_mode())
         for turn in range(rounds):
             for row, contender in pairs:
@@ -89,12 +91,12 @@ def run(
     return _result(preset, module, device, budget, loads, rows)
 
 
-def _takes_part(contender: Contender, workload: str) -> bool:
+def _takes_part(contender: Baseline, workload: str) -> bool:
     return contender.streams if workload == STREAMING else contender.calls
 
 
 def _measure(
-    row: Row, contender: Contender, load: list[Encoding], device: torch.device, box_s: float
+    row: BenchRow, contender: Baseline, load: list[Encoding], device: torch.device, box_s: float
 ) -> None:
     """One round: units in turn until the workload is done or the box is full."""
     hardware.reset_peak_memory(device)
@@ -117,7 +119,7 @@ def _measure(
     row.peak_mib = max(row.peak_mib or 0.0, hardware.peak_memory(device) or 0.0) or None
 
 
-def _warm_up(contender: Contender, load: Sequence[Encoding]) -> None:
+def _warm_up(contender: Baseline, load: Sequence[Encoding]) -> None:
     for unit, _ in contender.units(load):
         unit()
 
@@ -128,7 +130,7 @@ def _result(
     device: torch.device,
     budget: int,
     loads: dict[str, list[Encoding]],
-    rows: list[Row],
+    rows: list[BenchRow],
 ) -> dict[str, Any]:
     peaks = {
         str(dtype).removeprefix("torch."): hardware.matmul_peak(device, dtype)
@@ -148,7 +150,7 @@ def _result(
 
 
 def _row(
-    row: Row, rows: list[Row], load: list[Encoding], flops: float, peaks: dict[str, float]
+    row: BenchRow, rows: list[BenchRow], load: list[Encoding], flops: float, peaks: dict[str, float]
 ) -> dict[str, Any]:
     """Ratios are to one by one, in the card's arithmetic and, where the engine widens it, in that.
 

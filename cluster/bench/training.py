@@ -30,7 +30,7 @@ PAIRS_A_STEP = 32
 TRL_PAIRS_A_FORWARD = 8
 
 
-def run(
+def bench_training(
     preset: presets.Preset | None = None, n_prompts: int = 16, rounds: int = 3, log: Log = print
 ) -> dict[str, Any]:
     """Measure; the result is ready for JSON. preset: a shape of random weights, None is `tiny`."""

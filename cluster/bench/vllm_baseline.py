@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from cluster.bench import presets
-from cluster.bench.baselines import Contender, Unit
+from cluster.bench.baselines import Baseline, Unit
 from cluster.errors import ConfigError
 from cluster.types import Encoding
 
@@ -21,7 +21,7 @@ STOP_S = 30.0
 
 
 @contextmanager
-def vllm_contender(python: str, preset: presets.Preset, max_tokens: int) -> Iterator[Contender]:
+def vllm_contender(python: str, preset: presets.Preset, max_tokens: int) -> Iterator[Baseline]:
     """A contender that runs until the block ends.
 
     Raises ConfigError, with what it said last, where `python` or its vLLM does not start.
@@ -45,7 +45,7 @@ def _start(python: str, folder: str, max_tokens: int, said: IO[str]) -> subproce
         raise ConfigError(f"--vllm {python}: {error.strerror}") from error
 
 
-def _contender(name: str, process: subprocess.Popen[str], said: IO[str], python: str) -> Contender:
+def _contender(name: str, process: subprocess.Popen[str], said: IO[str], python: str) -> Baseline:
     def score(encodings: Sequence[Encoding]) -> None:
         _send(process, json.dumps([e.input_ids.tolist() for e in encodings]))
         _answer(process, said, python)
@@ -53,7 +53,7 @@ def _contender(name: str, process: subprocess.Popen[str], said: IO[str], python:
     def units(encodings: Sequence[Encoding]) -> Iterator[tuple[Unit, Sequence[Encoding]]]:
         yield partial(score, encodings), encodings
 
-    return Contender(name, units, reset=partial(_send, process, "reset"), streams=True)
+    return Baseline(name, units, reset=partial(_send, process, "reset"), streams=True)
 
 
 def _send(process: subprocess.Popen[str], line: str) -> None:

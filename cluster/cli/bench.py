@@ -55,19 +55,19 @@ def engine(
     With --count nothing is measured: kernels, FLOPs and bytes of batches of several shapes are
     counted, and the time is what the data sheet of the GPU allows.
     """
-    from cluster.bench import count
-    from cluster.bench.engine import run
+    from cluster.bench.count import count_forward
+    from cluster.bench.engine import bench_engine
     from cluster.cli.bench_count import print_count
     from cluster.engine.model import resolve_device
 
     if gpu:
-        result = count.run(preset, gpu)
+        result = count_forward(preset, gpu)
         print_count(result, table_console())
     else:
         log = Console(stderr=True)
         where = resolve_device(device)
         try:
-            result = run(preset, where, token_budget, rounds, box, only, log.print, vllm)
+            result = bench_engine(preset, where, token_budget, rounds, box, only, log.print, vllm)
         except ConfigError as error:
             raise click.ClickException(str(error)) from None
         print_engine(result, table_console())
@@ -94,15 +94,15 @@ def cluster(
 
     A fake GPU sleeps as long as an 8B model would take on an H200 (ReplicaConfig.fake_gpu).
     """
-    from cluster.bench import cluster as served
-    from cluster.bench import control_plane
+    from cluster.bench.cluster import bench_cluster
+    from cluster.bench.control_plane import bench_control_plane
 
     log = Console(stderr=True).print
     if fake_gpu:
-        result = control_plane.run(fake_gpu, batchers, gpu_speed, log=log)
+        result = bench_control_plane(fake_gpu, batchers, gpu_speed, log=log)
         print_fake(result, table_console())
     else:
-        result = served.run("cpu", calls, rounds, log)
+        result = bench_cluster("cpu", calls, rounds, log)
         print_cluster(result, table_console())
     if json_file:
         write_json(json_file, result)
@@ -121,9 +121,9 @@ def training(
     Without --preset the built-in model is trained. Prompts of 100 to 600 tokens, with 4 responses
     each: all 6 pairs of a prompt, and one pair of each alone.
     """
-    from cluster.bench.training import run
+    from cluster.bench.training import bench_training
 
-    result = run(preset, prompts, rounds, Console(stderr=True).print)
+    result = bench_training(preset, prompts, rounds, Console(stderr=True).print)
     print_training(result, table_console())
     if json_file:
         write_json(json_file, result)

@@ -32,9 +32,9 @@ def chaos(minutes: float, seed: int) -> None:
 
     Exit status: 0 nothing was violated, 1 something was.
     """
-    from cluster.bench.chaos.run import run
+    from cluster.bench.chaos.run import run_chaos
 
-    outcome = run(minutes, seed, Console(stderr=True).print)
+    outcome = run_chaos(minutes, seed, Console(stderr=True).print)
     print_outcome(outcome, table_console())
     raise SystemExit(1 if outcome.ledger.n_violations else 0)
 

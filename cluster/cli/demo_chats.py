@@ -28,7 +28,7 @@ Item = Score | RewardError
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class DemoGroup:
     """One prompt and the responses to choose from."""
 
     prompt: Chat
@@ -45,7 +45,7 @@ def run_demo(source: Path | None, engine: EngineConfig, console: Console) -> boo
 
     Returns whether every response has a reward.
     """
-    groups = list(read_groups(source or Path(str(files("cluster") / "assets" / "demo.jsonl"))))
+    groups = list(read_demo_groups(source or Path(str(files("cluster") / "assets" / "demo.jsonl"))))
     console.print("Starting a local Ray with one replica, the batcher and a client actor ...")
     started = time.perf_counter()
     with local_service(ClusterConfig(engine=engine)) as client:
@@ -61,7 +61,7 @@ def run_demo(source: Path | None, engine: EngineConfig, console: Console) -> boo
     return all(isinstance(item, Score) for items in results for item in items)
 
 
-def read_groups(source: Path) -> Iterator[Group]:
+def read_demo_groups(source: Path) -> Iterator[DemoGroup]:
     """Rows of `prompt` (messages or a string) and `responses` (strings).
 
     Raises InvalidInput naming the line.
@@ -73,10 +73,10 @@ def read_groups(source: Path) -> Iterator[Group]:
             raise InvalidInput(f"{source}, line {row.number}: give `prompt` and `responses`")
         if isinstance(prompt, str):
             prompt = [{"role": "user", "content": prompt}]
-        yield Group(prompt, responses)
+        yield DemoGroup(prompt, responses)
 
 
-def reward_table(groups: Sequence[Group], results: Sequence[Sequence[Item]]) -> Table:
+def reward_table(groups: Sequence[DemoGroup], results: Sequence[Sequence[Item]]) -> Table:
     """A row for each response; the best of each prompt is marked."""
     table = Table(title="Rewards", show_lines=False)
     table.add_column("prompt", ratio=1)

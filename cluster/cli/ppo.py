@@ -21,7 +21,7 @@ from cluster.rlhf.ppo.config import PpoRun
 
 if TYPE_CHECKING:
     from cluster.rlhf.ppo.launch import PpoReport
-    from cluster.rlhf.ppo.step_log import StepRow
+    from cluster.rlhf.ppo.step_metrics import StepRow
 
 
 @click.command(cls=SettingsCommand)

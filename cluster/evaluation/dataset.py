@@ -32,7 +32,7 @@ def split_sources(source: str) -> list[str]:
     return [f"{hub.name}:{name}" for name in (["filtered"] if "filtered" in splits else splits)]
 
 
-def digest(sources: Sequence[str]) -> str:
+def data_digest(sources: Sequence[str]) -> str:
     """Of the data's names, sizes and times; another one is other data."""
     parts = [find_input(part).digest for source in sources for part in split_sources(source)]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]

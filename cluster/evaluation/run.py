@@ -20,7 +20,7 @@ from cluster.errors import ConfigError, InvalidInput
 from cluster.evaluation import bootstrap, contenders, results
 from cluster.evaluation.bootstrap import Comparison, Interval
 from cluster.evaluation.contenders import Contender
-from cluster.evaluation.dataset import digest, read
+from cluster.evaluation.dataset import data_digest, read
 from cluster.evaluation.results import ResultLog
 from cluster.evaluation.scoring import WINDOW, items, judge
 from cluster.evaluation.style import StyleReport, style_report
@@ -98,7 +98,7 @@ def evaluate(
     asked = [_contender(one) for one in models]
     _check(asked)
     chosen = _suite(suite, sources)
-    made_from = {"suite": chosen.name, "data": digest(sources)} | chosen.settings()
+    made_from = {"suite": chosen.name, "data": data_digest(sources)} | chosen.settings()
     with ExitStack() as stack:
         if out is not None:
             stack.enter_context(output_lock(out))

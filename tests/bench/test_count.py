@@ -12,14 +12,14 @@ from torch.nn.functional import linear
 from transformers import AttentionInterface
 
 from cluster.bench import presets
-from cluster.bench.count import DEVICES, META, Peaks, Shape, count, forward_s
+from cluster.bench.count import DEVICES, META, BatchShape, Peaks, count, forward_s
 from cluster.bench.op_counter import Kernel, OpCounter
 from cluster.engine.attention import IMPLEMENTATION, varlen
 from cluster.engine.model import PackedRewardModel
 from cluster.engine.packing import pack
 from cluster.types import Numerics
 
-GROUP = Shape("a group", prompts=1, prompt=40, n=4, response=10)
+GROUP = BatchShape("a group", prompts=1, prompt=40, n=4, response=10)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,9 @@ def module() -> Any:
     return presets.build("cpu", META)
 
 
-def row(module: Any, numerics: Numerics, shape: Shape = GROUP, budget: int = 256) -> dict[str, Any]:
+def row(
+    module: Any, numerics: Numerics, shape: BatchShape = GROUP, budget: int = 256
+) -> dict[str, Any]:
     return count(module, numerics, shape, budget, DEVICES["h200"])
 
 
@@ -76,7 +78,7 @@ def test_reference_runs_every_token_and_invariant_its_padding(module: Any) -> No
 
 
 def test_attention_adds_no_kernel_but_its_own_to_a_layer_that_shares_nothing() -> None:
-    encodings = Shape("alone", 1, 0, 1, 30).encodings(100)
+    encodings = BatchShape("alone", 1, 0, 1, 30).encodings(100)
     model = PackedRewardModel(presets.build("cpu", META), "fast", attention="varlen")
     attend = varlen.prepare(pack(encodings), META, False)
     states = [torch.empty(heads, 30, 64, device="meta").bfloat16() for heads in (8, 2, 2)]
@@ -96,7 +98,7 @@ def test_the_host_never_waits_in_a_packed_forward(module: Any, numerics: Numeric
 
 
 def test_a_kept_prompt_costs_no_rows(module: Any) -> None:
-    shape = Shape("kept", 1, 100, 1, 20, kept=True)
+    shape = BatchShape("kept", 1, 100, 1, 20, kept=True)
     found, computed = row(module, "fast", shape), row(module, "fast", replace(shape, kept=False))
     assert (found["rows"], computed["rows"]) == (20, 120)
     assert found["attention_flops"] < computed["attention_flops"]
@@ -121,6 +123,6 @@ def test_the_command_prints_a_row_per_batch_and_numerics() -> None:
 
 
 def test_responses_to_a_long_prompt_do_not_gather_it_each(module: Any) -> None:
-    few, many = (row(module, "fast", Shape("long", 1, 5000, n, 10)) for n in (8, 64))
+    few, many = (row(module, "fast", BatchShape("long", 1, 5000, n, 10)) for n in (8, 64))
     prompt_bytes = 5000 * 2 * 2 * 2 * 64 * 8  # keys and values, bf16, 2 heads of 64, 8 layers
     assert many["bytes"]["gather"] - few["bytes"]["gather"] < 8 * prompt_bytes

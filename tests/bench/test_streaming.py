@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cluster.bench import presets, workloads
-from cluster.bench.baselines import Contender, Unit, contenders
-from cluster.bench.engine import STREAMING, Row, _measure, _takes_part
+from cluster.bench.baselines import Baseline, Unit, contenders
+from cluster.bench.engine import STREAMING, BenchRow, _measure, _takes_part
 from cluster.types import Encoding
 
 CPU = torch.device("cpu")
@@ -25,8 +25,8 @@ def test_responses_stream_one_by_one_and_come_together_elsewhere(
         yield lambda: seen.append(len(encodings)), encodings
 
     load = workloads.uniform(100, 4, 5, seed=0)
-    row = Row("a contender", workload)
-    _measure(row, Contender("a contender", units, lambda: seen.append("reset")), load, CPU, 60.0)
+    row = BenchRow("a contender", workload)
+    _measure(row, Baseline("a contender", units, lambda: seen.append("reset")), load, CPU, 60.0)
     assert seen == [1, "reset", *calls]  # the first one warms up
     assert row.sampled_tokens == 20
 

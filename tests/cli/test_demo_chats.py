@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cluster.cli.demo_chats import best_of, read_groups, reward_table, summary
+from cluster.cli.demo_chats import best_of, read_demo_groups, reward_table, summary
 from cluster.errors import InvalidInput, NotFinite, RewardError
 from cluster.types import Score
 
@@ -17,7 +17,7 @@ def score(reward: float) -> Score:
 
 
 def test_the_packaged_file_holds_groups_to_choose_from() -> None:
-    groups = list(read_groups(Path(str(files("cluster") / "assets" / "demo.jsonl"))))
+    groups = list(read_demo_groups(Path(str(files("cluster") / "assets" / "demo.jsonl"))))
     assert len(groups) == 6
     assert all(len(set(group.responses)) == 4 for group in groups)
 
@@ -29,7 +29,7 @@ def test_the_best_is_the_highest_reward_and_an_error_never_wins() -> None:
 
 
 def test_the_table_shows_every_reward_and_names_every_error() -> None:
-    group = next(read_groups(Path(str(files("cluster") / "assets" / "demo.jsonl"))))
+    group = next(read_demo_groups(Path(str(files("cluster") / "assets" / "demo.jsonl"))))
     results: list[Score | RewardError] = [score(0.25), NotFinite("NaN"), score(-1.5), score(0.125)]
     console = Console(width=200, record=True, file=StringIO())
     console.print(reward_table([group], [results]))
@@ -43,4 +43,4 @@ def test_a_row_without_a_group_is_refused_by_line(tmp_path: Path, line: str) -> 
     file = tmp_path / "rows.jsonl"
     file.write_text(f'{{"prompt": "Hi", "responses": ["Yo"]}}\n{line}\n')
     with pytest.raises(InvalidInput, match="line 2"):
-        list(read_groups(file))
+        list(read_demo_groups(file))

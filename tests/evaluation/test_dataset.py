@@ -11,7 +11,7 @@ from support.groups import write_lines
 
 from cluster.data.jsonl import BrokenRow, Row
 from cluster.errors import InvalidInput
-from cluster.evaluation.dataset import digest, read, split_sources, stem
+from cluster.evaluation.dataset import data_digest, read, split_sources, stem
 from cluster.evaluation.suites.rewardbench import RewardBench
 from cluster.evaluation.types import SourcedRow
 
@@ -44,10 +44,10 @@ def test_parquet_is_read_as_jsonl_is(tmp_path: Path) -> None:
 
 def test_other_data_has_another_digest(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.jsonl", [ROW])
-    before = digest([str(path)])
-    assert digest([str(path)]) == before
+    before = data_digest([str(path)])
+    assert data_digest([str(path)]) == before
     write_lines(path, [ROW, ROW])
-    assert digest([str(path)]) != before
+    assert data_digest([str(path)]) != before
 
 
 def test_a_source_that_is_nowhere_is_refused() -> None:

@@ -10,7 +10,7 @@ from support.groups import write_lines
 
 from cluster.errors import NotReady, RewardError, TooLong
 from cluster.evaluation.contenders import Contender
-from cluster.evaluation.fields import last_text
+from cluster.evaluation.row_fields import last_text
 from cluster.evaluation.run import ModelResult, evaluate
 from cluster.evaluation.suite import Suite
 from cluster.types import Conversation, Score

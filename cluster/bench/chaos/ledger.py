@@ -41,7 +41,7 @@ class Ask:
 
 
 @dataclass
-class Row:
+class LedgerRow:
     """One kind of call: items asked, answered, and of these the errors that were expected."""
 
     calls: int = 0
@@ -54,7 +54,7 @@ class Ledger:
     """truth: by application."""
 
     def __init__(self, truth: Mapping[str, Truth]) -> None:
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, LedgerRow] = {}
         self.violations: list[str] = []
         self.n_violations = 0
         self._truth = truth
@@ -64,7 +64,7 @@ class Ledger:
     def asked(self, ask: Ask) -> None:
         """To be called before the call is made."""
         with self._lock:
-            row = self.rows.setdefault(f"{ask.app}: {ask.kind}", Row())
+            row = self.rows.setdefault(f"{ask.app}: {ask.kind}", LedgerRow())
             row.calls += 1
             row.asked += len(ask.items)
             self._open[id(ask)] = ask

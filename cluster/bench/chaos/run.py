@@ -35,7 +35,7 @@ class Outcome:
     memory: Memory
 
 
-def run(minutes: float, seed: int, log: Callable[[str], None]) -> Outcome:
+def run_chaos(minutes: float, seed: int, log: Callable[[str], None]) -> Outcome:
     """Raises where the service does not even come up; everything else is in the ledger."""
     log("the engine scores every conversation offline; two apps start")
     with world(conversations(seed)) as made:

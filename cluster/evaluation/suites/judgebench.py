@@ -17,7 +17,7 @@ from typing import Any
 
 from cluster.data.jsonl import Row
 from cluster.errors import InvalidInput
-from cluster.evaluation.fields import need, pair_item, replies
+from cluster.evaluation.row_fields import need, pair_item, replies
 from cluster.evaluation.suite import Suite, grouped, mean_right
 from cluster.evaluation.types import Item, Judged, SourcedRow
 

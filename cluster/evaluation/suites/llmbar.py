@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from cluster.data.jsonl import Row
 from cluster.errors import InvalidInput
 from cluster.evaluation.dataset import stem
-from cluster.evaluation.fields import chosen_and_rejected, pair_item
+from cluster.evaluation.row_fields import chosen_and_rejected, pair_item
 from cluster.evaluation.suite import Suite
 from cluster.evaluation.types import Item, Judged, SourcedRow
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from cluster.data.jsonl import Row
 from cluster.evaluation.dataset import stem
-from cluster.evaluation.fields import chosen_and_rejected, pair_item
+from cluster.evaluation.row_fields import chosen_and_rejected, pair_item
 from cluster.evaluation.suite import Suite
 from cluster.evaluation.types import Item, SourcedRow
 

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from cluster.data.jsonl import Row
 from cluster.errors import InvalidInput
 from cluster.evaluation.dataset import stem
-from cluster.evaluation.fields import need, replies
+from cluster.evaluation.row_fields import need, replies
 from cluster.evaluation.suite import Suite, grouped
 from cluster.evaluation.types import Item, Judged, LeftOut, SourcedRow, Table
 

@@ -20,8 +20,8 @@ from typing import Any, ClassVar, Literal
 
 from cluster.data.jsonl import Row
 from cluster.errors import InvalidInput
-from cluster.evaluation.dataset import digest, read, stem
-from cluster.evaluation.fields import chosen_and_rejected, pair_item
+from cluster.evaluation.dataset import data_digest, read, stem
+from cluster.evaluation.row_fields import chosen_and_rejected, pair_item
 from cluster.evaluation.suite import Suite
 from cluster.evaluation.suites.llmbar import llmbar_set
 from cluster.evaluation.suites.rewardbench_subsets import (
@@ -59,7 +59,7 @@ class RewardBench(Suite):
         return chain(data, *map(_prior_rows, self._prior))
 
     def settings(self) -> dict[str, Any]:
-        return {"tie_rule": self.tie_rule, "prior": digest(self._prior)}
+        return {"tie_rule": self.tie_rule, "prior": data_digest(self._prior)}
 
     def recognises(self, row: Mapping[str, Any]) -> bool:
         return {"chosen", "rejected"} <= row.keys() and str(row.get("subset")) in SECTION_OF

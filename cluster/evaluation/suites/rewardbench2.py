@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from cluster.data.jsonl import Row
 from cluster.errors import InvalidInput
-from cluster.evaluation.fields import need, replies
+from cluster.evaluation.row_fields import need, replies
 from cluster.evaluation.suite import Suite, grouped
 from cluster.evaluation.suites.rewardbench2_ties import TIES, ties_key, ties_score, ties_units
 from cluster.evaluation.types import Item, Judged, SourcedRow

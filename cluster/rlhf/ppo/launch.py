@@ -16,7 +16,7 @@ from cluster.config import ClusterConfig
 from cluster.data.rejects import Rejects
 from cluster.rlhf.ppo.config import PpoRun
 from cluster.rlhf.ppo.run import OnStep, train_ppo
-from cluster.rlhf.ppo.step_log import draw, read_rows, waiting_share
+from cluster.rlhf.ppo.step_metrics import draw, read_rows, waiting_share
 from cluster.serving.client.connect import connect
 from cluster.serving.deployment.local_cluster import local_service
 from cluster.serving.ray_session import join_service

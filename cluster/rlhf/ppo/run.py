@@ -33,7 +33,7 @@ from cluster.rlhf.ppo.collector import Collector, Experience
 from cluster.rlhf.ppo.config import PpoConfig, PpoRun
 from cluster.rlhf.ppo.learner import Learner
 from cluster.rlhf.ppo.rollouts import weights_of
-from cluster.rlhf.ppo.step_log import StepRow, draw, read_rows
+from cluster.rlhf.ppo.step_metrics import StepRow, draw, read_rows
 from cluster.rlhf.runs.checkpoints import Checkpoints
 from cluster.rlhf.runs.manifest import claim
 from cluster.rlhf.runs.reward_model_id import identity, scored_by

@@ -34,7 +34,7 @@ from cluster.rlhf.training.loop import new_trainer, train
 from cluster.rlhf.training.metrics import ScoredPairs
 from cluster.rlhf.training.model_setup import StartingModel, load_starting_model
 from cluster.rlhf.training.pairs import Pair
-from cluster.rlhf.training.step_log import draw, evaluation_row
+from cluster.rlhf.training.step_metrics import draw, evaluation_row
 from cluster.rlhf.training.trainer import OnStep, StepReport, Trainer, make_accelerator
 
 Say = Callable[[str], None]

@@ -45,7 +45,7 @@ run. An impatient one goes in one piece: it is let in whole, or refused whole.""
 
 
 @dataclass(frozen=True, slots=True)
-class CallOptions:
+class SubmitOptions:
     """Of one call. deadline: on `time.monotonic`."""
 
     priority: int
@@ -78,7 +78,7 @@ class BatcherClient:
         job that asks; the batcher drops its calls once it has finished.
         """
         results: asyncio.Queue[Indexed] = asyncio.Queue()
-        options = CallOptions(priority, deadline, stream, job)
+        options = SubmitOptions(priority, deadline, stream, job)
         tasks = [
             asyncio.create_task(self._finish(chunk, options, results.put_nowait))
             for chunk in (chunks(encodings, CHUNK_TOKENS) if self._patient else [dict(encodings)])
@@ -99,7 +99,7 @@ class BatcherClient:
         return await self._until(deadline, lambda h: h.served.remote())
 
     async def _finish(
-        self, pending: dict[int, Encoding], options: CallOptions, emit: Callable[[Indexed], None]
+        self, pending: dict[int, Encoding], options: SubmitOptions, emit: Callable[[Indexed], None]
     ) -> None:
         """Every item of `pending` is emitted, whatever ends this task."""
         last = ENDED
@@ -112,7 +112,7 @@ class BatcherClient:
                 emit((i, last.at(i)))
 
     async def _ask_until(
-        self, pending: dict[int, Encoding], options: CallOptions, emit: Callable[[Indexed], None]
+        self, pending: dict[int, Encoding], options: SubmitOptions, emit: Callable[[Indexed], None]
     ) -> RewardError:
         """Ask until nothing is pending or asking is of no use; returns why it is of none."""
         in_vain = 0
@@ -142,7 +142,7 @@ class BatcherClient:
         raise AssertionError("unreachable")
 
     async def _ask(
-        self, pending: Mapping[int, Encoding], options: CallOptions
+        self, pending: Mapping[int, Encoding], options: SubmitOptions
     ) -> AsyncIterator[Indexed]:
         """One call for `pending`; yields what it answers under the same keys."""
         keys, encodings = list(pending), list(pending.values())

@@ -23,7 +23,7 @@ from cluster.rlhf.ppo.config import PpoRun
 from cluster.rlhf.ppo.learner import Learner
 from cluster.rlhf.ppo.rollouts import weights_of
 from cluster.rlhf.ppo.run import train_ppo
-from cluster.rlhf.ppo.step_log import StepRow
+from cluster.rlhf.ppo.step_metrics import StepRow
 from cluster.serving.deployment.local_cluster import local_service
 from cluster.types import Conversation, Score
 

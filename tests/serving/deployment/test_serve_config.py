@@ -18,6 +18,11 @@ def test_the_shipped_configs_are_sound(name: str) -> None:
     assert schema.http_options.host == "127.0.0.1"
 
 
+def test_the_packaged_default_is_the_repositorys() -> None:
+    shipped = (REPOSITORY / "serve_config.yaml").read_bytes()
+    assert (REPOSITORY / "cluster/assets/configs/serve.yaml").read_bytes() == shipped
+
+
 def edit(values: Any, path: str, key: str, value: Any) -> None:
     for part in path.split(".") if path else []:
         values = values[int(part)] if part.isdigit() else values[part]

@@ -1,4 +1,4 @@
-"""Training metrics: steps, evaluations, and a plot of both."""
+"""Training step metrics: rows of steps and evaluations, and a plot of both."""
 
 from __future__ import annotations
 
