@@ -12,8 +12,8 @@ CONFIGS: dict[str, tuple[str | None, str | None]] = {
     "engine": ("cluster.config:EngineConfig", None),
     "train": ("cluster.rlhf.training.config:TrainConfig", "train.yaml"),
     "ppo": ("cluster.rlhf.ppo.config:PpoRun", "ppo.yaml"),
-    "raft": (None, "raft.yaml"),
-    "dpo": (None, "dpo.yaml"),
+    "raft": ("cluster.rlhf.raft.config:RaftRun", "raft.yaml"),
+    "dpo": ("cluster.rlhf.dpo.config:DpoRun", "dpo.yaml"),
     "fake-gpu": (None, "serve_fake_gpu.yaml"),
     "fsdp": (None, "fsdp.yaml"),
 }
@@ -28,9 +28,9 @@ def config(name: str, example: bool) -> None:
 
     The output is a config file for the command NAME: redirect it to a file, change what you want,
     leave out the rest. Every key is a flag of that command too. The keys of `engine` are a section
-    of the others and flags of every command that loads a model. Some names have an example alone:
-    `raft`, `dpo`, `fake-gpu` (a service whose replicas sleep as long as a GPU would compute) and
-    `fsdp` (settings of `accelerate launch` for 8 GPUs).
+    of the others and flags of every command that loads a model. Two names have an example alone:
+    `fake-gpu` (a service whose replicas sleep as long as a GPU would compute) and `fsdp` (settings
+    of `accelerate launch` for 8 GPUs).
     """
     from cluster.settings.files import packaged
     from cluster.settings.text import commented_yaml

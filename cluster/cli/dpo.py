@@ -28,6 +28,7 @@ def dpo(
 
     Exit status: 0 done; 1 done, but some rows of prompts are broken; 2 wrong usage or config.
     """
-    from cluster.rlhf.dpo.run import DpoRun, train_dpo
+    from cluster.rlhf.dpo.config import DpoRun
+    from cluster.rlhf.dpo.run import train_dpo
 
     run_seeds(DpoRun, "dpo", train_dpo, config, out, stages, seeds, strict, app)

@@ -28,6 +28,7 @@ def raft(
 
     Exit status: 0 done; 1 done, but some rows of prompts are broken; 2 wrong usage or config.
     """
-    from cluster.rlhf.raft.run import RaftRun, train_raft
+    from cluster.rlhf.raft.config import RaftRun
+    from cluster.rlhf.raft.run import train_raft
 
     run_seeds(RaftRun, "raft", train_raft, config, out, stages, seeds, strict, app)

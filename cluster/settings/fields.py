@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 Schema = Mapping[str, Any]
@@ -44,12 +44,30 @@ def config_fields(cls: type[Any], default: Any = None) -> list[ConfigField]:
 
     default: the instance whose values are the defaults; None is `cls()`.
     """
-    from pydantic import TypeAdapter
     from pydantic_core import to_jsonable_python
 
-    schema = TypeAdapter(cls).json_schema()
+    schema = _schema(cls)
     values = to_jsonable_python(cls() if default is None else default)
     return list(_fields(schema, schema.get("$defs", {}), values, ()))
+
+
+def _schema(cls: type[Any]) -> Schema:
+    """The JSON schema of `cls`; an inherited field has the text of the class that it comes from,
+    which pydantic leaves out."""
+    from pydantic import TypeAdapter
+    from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+    from pydantic_core import core_schema
+
+    class WithInheritedTexts(GenerateJsonSchema):
+        def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+            found = super().dataclass_schema(schema)
+            for base in filter(is_dataclass, schema["cls"].__mro__[1:]):
+                for name, known in TypeAdapter(base).json_schema()["properties"].items():
+                    if text := known.get("description"):
+                        found["properties"][name].setdefault("description", text)
+            return found
+
+    return TypeAdapter(cls).json_schema(schema_generator=WithInheritedTexts)
 
 
 def _fields(

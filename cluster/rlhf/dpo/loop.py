@@ -11,32 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy, deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from random import Random
-from typing import Any, ClassVar, Literal
 
-from cluster.config import STRICT
 from cluster.data.groups import ResponseGroup
-from cluster.rlhf.annotation.dpo_pairs import PairMethod, PairRule, Preference, choose_pair, dpo_row
-from cluster.rlhf.dpo.trainer import DpoLossConfig, fit_preferences
-from cluster.rlhf.iteration.loop import Learn, Lesson, LoopConfig
+from cluster.rlhf.annotation.dpo_pairs import PairRule, Preference, choose_pair, dpo_row
+from cluster.rlhf.dpo.config import DpoConfig
+from cluster.rlhf.dpo.trainer import fit_preferences
+from cluster.rlhf.iteration.loop import Learn, Lesson
 from cluster.rlhf.policy.model import Policy
-from cluster.rlhf.runs.field_types import NotNegative
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DpoConfig(LoopConfig):
-    """The loop of iterative DPO."""
-
-    __pydantic_config__: ClassVar[Any] = STRICT
-
-    method: PairMethod = "max_min"
-    """How a pair is chosen; see `reward-cluster pairs`."""
-    length_penalty: NotNegative = 0.0
-    """Taken off a reward per character before pairs are chosen."""
-    reference: Literal["start", "previous"] = "start"
-    """Policy that DPO stays near to: the run's start, or the one before the stage."""
-    dpo: DpoLossConfig = field(default_factory=lambda: DpoLossConfig(lr=3e-4))
 
 
 def preferences(config: DpoConfig) -> Learn:

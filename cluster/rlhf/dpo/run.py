@@ -5,25 +5,12 @@ The folder: dpo/, control/, dpo.png.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
-
-from cluster.config import STRICT
 from cluster.data.formats import Scorer
 from cluster.data.rejects import Rejects
-from cluster.rlhf.dpo.loop import DpoConfig, preferences
-from cluster.rlhf.iteration.run import LoopRun, OnStage, Recipe, run_loop
+from cluster.rlhf.dpo.config import DpoRun
+from cluster.rlhf.dpo.loop import preferences
+from cluster.rlhf.iteration.run import OnStage, Recipe, run_loop
 from cluster.rlhf.policy.model import Policy
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DpoRun(LoopRun):
-    """A whole run."""
-
-    __pydantic_config__: ClassVar[Any] = STRICT
-
-    out: str = "out/dpo"
-    dpo: DpoConfig = field(default_factory=DpoConfig)
 
 
 def train_dpo(config: DpoRun, score: Scorer, on_stage: OnStage, rejects: Rejects) -> Policy:

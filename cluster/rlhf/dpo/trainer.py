@@ -9,31 +9,11 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
-from cluster.config import STRICT
 from cluster.errors import ConfigError
+from cluster.rlhf.dpo.config import DpoLossConfig
 from cluster.rlhf.policy.model import Policy
-from cluster.rlhf.runs.field_types import Count, NotNegative, Positive
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DpoLossConfig:
-    """Of TRL's DPOConfig; a linear learning rate and a new AdamW per iteration."""
-
-    __pydantic_config__: ClassVar[Any] = STRICT
-
-    beta: Positive = 0.1
-    """How dear it is to leave the reference."""
-    loss_type: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
-    """TRL's names; sigmoid is the paper's."""
-    lr: Positive = 5e-7
-    epochs: Count = 2
-    batch: Count = 16
-    """Pairs per optimizer step."""
-    weight_decay: NotNegative = 0.0
-    max_grad_norm: Positive = 1.0
 
 
 def fit_preferences(

@@ -10,44 +10,24 @@ scorer and the lesson are passed in.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
-from cluster.config import STRICT
 from cluster.data.formats import Scorer
 from cluster.data.groups import Response, ResponseGroup
 from cluster.data.prompts import digest
 from cluster.errors import ConfigError, RewardError
 from cluster.rlhf.annotation.best_of_n import Candidates
+from cluster.rlhf.iteration.config import LoopConfig
 from cluster.rlhf.iteration.stages import Stage, Stages
-from cluster.rlhf.policy.config import Sampling
 from cluster.rlhf.policy.model import Policy, Sample
-from cluster.rlhf.runs.field_types import Count
-from cluster.rlhf.transforms import TransformConfig, record
+from cluster.rlhf.transforms import record
 from cluster.types import Chat, Message, Score
 
 CANDIDATES = Candidates(min_chars=1)
 """LMFlow discards responses of fewer than 2 characters; "4" is a good answer, so 1 is enough."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopConfig:
-    """The loop; the sizes are for a policy as small as the generated one."""
-
-    __pydantic_config__: ClassVar[Any] = STRICT
-
-    stages: Count = 8
-    prompts: Count = 96
-    """Drawn for each stage, without repetition within it."""
-    random: bool = False
-    """The control: learn from what is drawn blindly instead."""
-    sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=64))
-    transforms: tuple[TransformConfig, ...] = ()
-    """Applied to each prompt's raw rewards in turn before anything is chosen by them; recorded in
-    samples.jsonl beside the raw ones."""
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

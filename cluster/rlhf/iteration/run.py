@@ -9,57 +9,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Any, ClassVar
+from typing import Any
 
-from cluster.config import STRICT, EngineConfig
+from cluster.config import EngineConfig
 from cluster.data.formats import Scorer
 from cluster.data.jsonl import atomic_writer
 from cluster.data.output_lock import output_lock
 from cluster.data.rejects import Rejects
 from cluster.engine.checkpoint import revision
-from cluster.rlhf.iteration.loop import Learn, Loop, LoopConfig
+from cluster.rlhf.iteration.config import LoopConfig, LoopRun
+from cluster.rlhf.iteration.loop import Learn, Loop
 from cluster.rlhf.iteration.plot import draw
 from cluster.rlhf.iteration.stages import Stage
 from cluster.rlhf.policy import generated
 from cluster.rlhf.policy.model import Policy
 from cluster.rlhf.policy.setup import GENERATED, starting_policy, training_prompts
-from cluster.rlhf.runs.field_types import Count
 from cluster.rlhf.runs.reward_model_id import scored_by
 from cluster.rlhf.runs.step_log import StepLog
-from cluster.rlhf.runs.trackers import Tracker, Trackers, check_installed
+from cluster.rlhf.runs.trackers import Trackers, check_installed
 from cluster.rlhf.transforms import check
 from cluster.types import Chat
 
 OnStage = Callable[[str, Stage], object]
 CONTROL = "control"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopRun:
-    """A whole run, but for its loop."""
-
-    __pydantic_config__: ClassVar[Any] = STRICT
-
-    out: str = "out/loop"
-    policy: str = GENERATED
-    """Where to start: a causal language model with a chat template (a folder or a hub id), or
-    `generated`: a tiny one, made first by fine-tuning on generated preferences, good and bad."""
-    prompts: str = GENERATED
-    """Rows with `prompt` (a file, folder, glob, URL or hub data set), or `generated`."""
-    evaluation: str | None = None
-    """Prompts that are never trained on; None sets some of `prompts` apart."""
-    evaluation_prompts: Count = 192
-    control: bool = True
-    """Run the random control too, from the same start."""
-    device: str = "cpu"
-    """Of the policy."""
-    report_to: tuple[Tracker, ...] = ()
-    """Trackers beside log.jsonl: `tensorboard`, `wandb` (offline unless WANDB_MODE says else)."""
-    reward: EngineConfig = field(default_factory=EngineConfig)
-    """The reward model; not used where a service scores."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,29 +9,14 @@ term.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
-from cluster.config import STRICT
 from cluster.data.groups import ResponseGroup
 from cluster.rlhf.annotation.best_of_n import Picked, TopK
-from cluster.rlhf.iteration.loop import Learn, Lesson, LoopConfig
-from cluster.rlhf.policy.config import SftConfig
+from cluster.rlhf.iteration.loop import Learn, Lesson
 from cluster.rlhf.policy.model import Policy
 from cluster.rlhf.policy.sft import fine_tune
-from cluster.rlhf.runs.field_types import Count
+from cluster.rlhf.raft.config import RaftConfig
 from cluster.types import Chat
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RaftConfig(LoopConfig):
-    """The loop of RAFT."""
-
-    __pydantic_config__: ClassVar[Any] = STRICT
-
-    top_k: Count = 1
-    """Responses of a prompt to fine-tune on."""
-    sft: SftConfig = field(default_factory=lambda: SftConfig(lr=3e-4, epochs=2))
 
 
 def best_of_n(config: RaftConfig) -> Learn:

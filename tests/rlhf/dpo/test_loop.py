@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from cluster.cli import main
 from cluster.data.reader import read_rows
 from cluster.errors import ConfigError, RewardError
-from cluster.rlhf.dpo.loop import DpoConfig, preferences
-from cluster.rlhf.dpo.trainer import DpoLossConfig
+from cluster.rlhf.dpo.config import DpoConfig, DpoLossConfig
+from cluster.rlhf.dpo.loop import preferences
 from cluster.rlhf.iteration.loop import Loop
 from cluster.rlhf.policy.config import Sampling
 from cluster.rlhf.policy.model import Policy

@@ -12,7 +12,8 @@ from cluster.errors import ConfigError, NotReady, RewardError, TooLong
 from cluster.rlhf.iteration.loop import Loop
 from cluster.rlhf.policy.config import Sampling, SftConfig
 from cluster.rlhf.policy.model import Policy
-from cluster.rlhf.raft.loop import RaftConfig, best_of_n
+from cluster.rlhf.raft.config import RaftConfig
+from cluster.rlhf.raft.loop import best_of_n
 from cluster.types import Score
 
 CONFIG = RaftConfig(

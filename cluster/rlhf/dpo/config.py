@@ -1,0 +1,61 @@
+"""Settings of iterative DPO. Loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from cluster.config import STRICT
+from cluster.rlhf.annotation.dpo_pairs import PairMethod
+from cluster.rlhf.iteration.config import LoopConfig, LoopRun
+from cluster.rlhf.runs.field_types import Count, NotNegative, Positive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpoLossConfig:
+    """Of TRL's DPOConfig; a linear learning rate and a new AdamW per iteration."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    beta: Positive = 0.1
+    """Strength of the pull towards the reference."""
+    loss_type: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
+    """TRL's names; sigmoid is the paper's."""
+    lr: Positive = 5e-7
+    """Learning rate at the start; it falls linearly to 0."""
+    epochs: Count = 2
+    """Times every pair is seen."""
+    batch: Count = 16
+    """Pairs per optimizer step."""
+    weight_decay: NotNegative = 0.0
+    """AdamW's weight decay."""
+    max_grad_norm: Positive = 1.0
+    """Gradients are scaled down to this norm."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpoConfig(LoopConfig):
+    """The loop of iterative DPO."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    method: PairMethod = "max_min"
+    """How a pair is chosen; see `reward-cluster pairs`."""
+    length_penalty: NotNegative = 0.0
+    """Taken off a reward per character before pairs are chosen."""
+    reference: Literal["start", "previous"] = "start"
+    """Policy that DPO stays near to: the run's start, or the one before the stage."""
+    dpo: DpoLossConfig = field(default_factory=lambda: DpoLossConfig(lr=3e-4))
+    """Training on the pairs, by TRL's DPOTrainer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpoRun(LoopRun):
+    """A whole run."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    out: str = "out/dpo"
+    """Folder for the stages and the run's record."""
+    dpo: DpoConfig = field(default_factory=DpoConfig)
+    """The loop of iterative DPO."""
