@@ -77,6 +77,8 @@ def batch_invariant_sizes(
         return ()
     if on_cpu:
         sizes = agreeing_rows(matmuls or linears(module.base_model), token_budget)
+        if matmuls is not None:  # native layers split their work by rows
+            return sizes
         return whole_vectors(sizes, _widths(module), torch.get_num_threads())
     sizes = candidate_sizes("cuda", token_budget)
     found = sizes_that_agree(module, sizes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -25,7 +25,7 @@ from cluster.engine.packing import Batch, pack, plan
 from cluster.engine.packing_proof import settle
 from cluster.engine.prefix_cache import CachedForward, PromptCache
 from cluster.engine.prefix_proof import prove
-from cluster.engine.tuning import tune
+from cluster.engine.tuning import hardware, tune
 from cluster.errors import ModelRefused, NotFinite, RewardError, ScoringFailed
 from cluster.types import Encoding, ForwardPath, Message, ModelInfo, PromptCacheStats, Score
 
@@ -109,6 +109,8 @@ class Engine:
         results: dict[int, Score | RewardError] = {}
         config = self.config
         budget = 0 if self._alone else forward_tokens(config, self.model.device)
+        if self.model.numerics == "invariant" and self.model.row_sizes:
+            budget = min(budget, self.model.row_sizes[-1])
         known = self.prompts.lengths(encodings) if self.prompts.max_bytes else None
         planned = plan(encodings, self.model.numerics, budget, config.min_shared_tokens, known)
         todo = [part for indices in planned for part in self._provable(encodings, indices)]
@@ -128,11 +130,15 @@ class Engine:
 
     def _provable(self, encodings: Sequence[Encoding], indices: list[int]) -> list[list[int]]:
         """Beyond the row counts that were tried, `invariant` runs one chat a forward."""
+        tried = self._are_tried(encodings[i] for i in indices)
+        return [indices] if tried else [[i] for i in indices]
+
+    def _are_tried(self, encodings: Iterable[Encoding]) -> bool:
+        """Whether the row counts of these chats are among those whose bits were tried."""
         sizes = self.model.row_sizes
         if self.model.numerics != "invariant" or not sizes:
-            return [indices]
-        longest = max(encodings[i].n_tokens for i in indices)
-        return [indices] if longest <= sizes[-1] else [[i] for i in indices]
+            return True
+        return max(encoding.n_tokens for encoding in encodings) <= sizes[-1]
 
     @property
     def prompt_stats(self) -> PromptCacheStats:
@@ -140,12 +146,14 @@ class Engine:
         return self.prompts.stats
 
     def _score_batch(self, encodings: list[Encoding]) -> list[Score | RewardError]:
-        known = self.prompts.lengths(encodings)
+        keeps = self._are_tried(encodings)  # what is kept has the bits of every row count tried
+        known = self.prompts.lengths(encodings) if keeps else {}
         batch = pack(encodings, self.model.numerics, self.config.min_shared_tokens, known)
-        forward = self.prompts.begin(batch, encodings)
+        forward = self.prompts.begin(batch, encodings) if keeps else None
         started = time.perf_counter()
         rewards = self.rewards(batch, forward)
-        self.prompts.end(forward)
+        if forward is not None:
+            self.prompts.end(forward)
         forward_s = time.perf_counter() - started
         return [
             self._answer(encoding, reward, forward_s)
@@ -180,13 +188,6 @@ class Engine:
             revision=self.info.revision,
             numerics=self.info.numerics,
         )
-
-
-def hardware(device: torch.device) -> str:
-    """Kind of `device`, as far as the bits of a reward depend on it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def forward_tokens(config: EngineConfig, device: torch.device) -> int:
@@ -258,7 +259,7 @@ def _model_info(model: PackedRewardModel, encoder: ChatEncoder, config: EngineCo
         dtype=config.dtype,
         compute_dtype=str(compute_dtype(config, model.device)).removeprefix("torch."),
         device=str(model.device),
-        hardware=hardware(model.device),
+        hardware=hardware(model),
         numerics=config.numerics,
         vocab_size=encoder.vocab_size,
         max_tokens=encoder.max_tokens,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 
+import torch
+
 from cluster.config import Layers
+from cluster.engine.attention import tiled
 from cluster.engine.batch_invariance import batch_invariant_sizes, candidate_sizes
 from cluster.engine.cpu_matmul import lay_out
 from cluster.engine.layers_proof import layers_agree
@@ -32,12 +35,23 @@ def tune(model: PackedRewardModel, forward_tokens: int, layers: Layers = "auto")
         model.row_sizes = batch_invariant_sizes(model.module, forward_tokens, matmuls)
         if not model.row_sizes:
             log.warning(
-                "%s: the row counts of its matmuls cannot be held fixed on this device, so that a "
-                "chat's bits would follow its batch: one chat a forward",
+                "%s: no row count gives a row the same bits in every batch on this device with %d "
+                "threads: one chat a forward; a power of two of threads (OMP_NUM_THREADS) may help",
                 type(model.module).__name__,
+                torch.get_num_threads(),
             )
     elif on_cpu:  # few row counts: a kernel is made once for each
         model.row_sizes = candidate_sizes("cpu", forward_tokens)
+
+
+def hardware(model: PackedRewardModel) -> str:
+    """The device, its kernels and its threads: what the bits of a reward depend on."""
+    if model.device.type == "cuda":
+        return torch.cuda.get_device_name(model.device)
+    parts = [f"{model.device.type} {torch.backends.cpu.get_cpu_capability()}"]
+    parts += ["tiled attention"] if tiled.is_available() else []
+    parts += ["native layers"] if model.native_layers is not None else []
+    return ", ".join([*parts, f"{torch.get_num_threads()} threads"])
 
 
 def _native_layers(model: PackedRewardModel) -> LlamaLayers | None:

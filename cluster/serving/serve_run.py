@@ -32,11 +32,14 @@ TOLD_S = 2.0
 
 def end_waiting_command(reason: str) -> None:
     """Within the task that builds the application: show `reason` and end `serve run`, if it waits
-    on this node and nothing serves."""
+    alone on this node and nothing serves."""
     context: Any = ray.get_runtime_context()
     if context.worker.mode != ray.WORKER_MODE or _anything_serves():
         return
-    for command in _waiting_commands():
+    commands = list(_waiting_commands())
+    if len(commands) > 1:  # whose application this one is cannot be told
+        return
+    for command in commands:
         logger.error("%s", reason)
         time.sleep(TOLD_S)
         # Not SIGINT, at which it would shut down Serve on a Ray that others started.

@@ -74,6 +74,55 @@ def test_a_cache_that_cannot_be_written_is_told(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(native, "find_compiler", lambda: "c++")
+    monkeypatch.setattr(native, "find_compiler", lambda: ["c++"])
     assert load_library(source, ()) is None
     assert "not compiled" in caplog.text
+
+
+@pytest.mark.skipif(find_compiler() is None, reason="needs a C++ compiler")
+def test_a_library_that_cannot_be_loaded_is_compiled_again(source: Path) -> None:
+    assert load_library(source, ()) is not None
+    (library,) = native.cache_folder().iterdir()
+    library.unlink()  # not written in place: the old file may be mapped
+    library.touch()
+    load_library.cache_clear()
+    again = load_library(source, ())
+    assert again is not None
+    assert again.answer() == 42
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707])
+def test_a_folder_that_others_can_write_to_is_not_used(
+    source: Path, mode: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    native.cache_folder().chmod(mode)
+    monkeypatch.setattr(native, "find_compiler", lambda: ["c++"])
+    assert load_library(source, ()) is None
+    assert "set XDG_CACHE_HOME" in caplog.text
+
+
+def test_a_user_without_a_home_does_without(
+    source: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr(native, "find_compiler", lambda: ["c++"])
+    assert load_library(source, ()) is None
+    assert "home directory" in caplog.text
+
+
+def test_a_compiler_may_be_named_with_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "env -u LANG c++")
+    found = find_compiler()
+    assert found is not None
+    assert found[1:] == ["-u", "LANG", "c++"]
+
+
+def test_a_cpu_without_a_feature_compiles_nothing(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("compiled"))
+    assert load_library(source, ("no-such-feature",)) is None

@@ -153,6 +153,11 @@ def _run(
 _pointer = ctypes.c_void_p
 
 
+def is_available() -> bool:
+    """Whether this machine runs the kernel, and not `cascade` in its place."""
+    return _library() is not None
+
+
 @functools.cache
 def _library() -> ctypes.CDLL | None:
     """The kernel, compiled and tried; None where it cannot be or is not right."""

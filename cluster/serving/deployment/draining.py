@@ -1,8 +1,8 @@
 """Draining: what was accepted is answered before the applications end.
 
-The doors shut first: an Ingress answers 503 to what is new (`http.request_limit`), a client actor
-NotReady. Then what is inside ends: requests and calls at both doors, what waits and runs in the
-batchers.
+Where anything is under way the doors shut: an Ingress answers 503 to what is new
+(`http.request_limit`), a client actor NotReady. Then what is inside ends: requests and calls at
+both doors, what waits and runs in the batchers. Other applications in the file are not asked.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from cluster.serving.client.connect import client_actors
 from cluster.serving.deployment.deploy import deploy, draining
+from cluster.serving.deployment.serve_config import own_apps
 from cluster.serving.health_probe import each_answer
 from cluster.serving.names import INGRESS
 from cluster.serving.status import snapshot
@@ -36,7 +37,7 @@ COLLECT_S = 1.0
 def drain(schema: ServeDeploySchema, drain_s: float) -> None:
     """Shut the doors, wait at most `drain_s` until nothing is under way, then delete the apps."""
     end = time.monotonic() + drain_s
-    names = [app.name for app in schema.applications]
+    names = [app.name for app, _ in own_apps(schema)]
     calls = _shut_clients(names)
     if calls or any(_is_busy(name) for name in names):
         deploy(draining(schema))
@@ -46,7 +47,7 @@ def drain(schema: ServeDeploySchema, drain_s: float) -> None:
             time.sleep(LOOK_S)
     if calls:
         time.sleep(max(0.0, min(COLLECT_S, end - time.monotonic())))
-    for name in names:
+    for name in [app.name for app in schema.applications]:
         serve.delete(name, _blocking=time.monotonic() < end)
 
 

@@ -62,7 +62,7 @@ class WindowScorer:
         stream: bool,
         tokens: CallTokens,
     ) -> None:
-        encoder = await self.encoder.get(terms.deadline)
+        encoder, counted = await self.encoder.get(terms.deadline), False
         for attempt in itertools.count():
             encoded = await _encoded(encoder, pending, terms.deadline)
             bad = {i: e for i, e in encoded.items() if isinstance(e, RewardError)}
@@ -72,8 +72,9 @@ class WindowScorer:
             for i, error in bad.items():
                 emit(i, error)
             sound = {i: e for i, e in encoded.items() if isinstance(e, Encoding)}
-            if attempt == 0:
+            if not counted:
                 tokens.add(sum(encoding.n_tokens for encoding in sound.values()))
+                counted = True
             stale: dict[int, EncoderChanged] = {}
             results = self._submitter.results(
                 sound, terms.priority, terms.deadline, stream, terms.job

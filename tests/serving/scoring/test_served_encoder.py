@@ -101,7 +101,7 @@ def test_other_files_under_the_same_name_are_loaded_again() -> None:
 
 def test_files_that_encode_otherwise_here_than_on_the_replicas_are_refused() -> None:
     async def scenario(replicas: Replicas, encoder: ServedEncoder) -> None:
-        with pytest.raises(ModelRefused, match="other ids here"):
+        with pytest.raises(ModelRefused, match="different ids here"):
             await encoder.get(None)
 
     run(scenario, served("elsewhere", model="a"))
