@@ -15,7 +15,7 @@ from typing import Any, get_args
 import torch
 
 from cluster.config import EngineConfig
-from cluster.engine.engine import prompt_cache_bytes
+from cluster.engine.device_limits import prompt_cache_bytes
 from cluster.engine.model import PackedRewardModel, compute_dtype
 from cluster.engine.packing import pack, plan
 from cluster.engine.prefix_cache import PromptCache

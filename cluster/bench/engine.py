@@ -22,7 +22,7 @@ from cluster.bench import hardware, presets, workloads
 from cluster.bench.baselines import ONE_BY_ONE, Baseline, contenders
 from cluster.bench.vllm_baseline import vllm_contender
 from cluster.config import EngineConfig
-from cluster.engine.engine import forward_tokens
+from cluster.engine.device_limits import forward_tokens
 from cluster.engine.packing import pack, plan
 from cluster.types import Encoding
 

@@ -18,6 +18,7 @@ from cluster.config import EngineConfig
 from cluster.engine.bits_proof import keep_promise, keeps_bits
 from cluster.engine.checkpoint import revision
 from cluster.engine.cublas import forbid_split_k
+from cluster.engine.device_limits import forward_tokens, largest_forward, prompt_cache_bytes
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.fused import fuse, has_compiler, unfuse
 from cluster.engine.model import PackedRewardModel, compute_dtype
@@ -30,10 +31,6 @@ from cluster.errors import ModelRefused, NotFinite, RewardError, ScoringFailed
 from cluster.types import Encoding, ForwardPath, Message, ModelInfo, PromptCacheStats, Score
 
 log = logging.getLogger(__name__)
-
-CPU_FORWARD_TOKENS = 2048
-"""Beyond this, the activations of a forward leave a CPU's cache: larger forwards were a fifth
-slower."""
 
 
 class Engine:
@@ -188,29 +185,6 @@ class Engine:
             revision=self.info.revision,
             numerics=self.info.numerics,
         )
-
-
-def forward_tokens(config: EngineConfig, device: torch.device) -> int:
-    """Most unique tokens of a forward on `device`."""
-    if device.type == "cpu":
-        return min(config.token_budget, CPU_FORWARD_TOKENS)
-    return config.token_budget
-
-
-def largest_forward(config: EngineConfig, device: torch.device, max_tokens: int) -> int:
-    """Most rows of a forward on `device`, of a chat that is longer than others may be together."""
-    tokens = forward_tokens(config, device)
-    return max(tokens, max_tokens) if device.type == "cpu" else tokens
-
-
-def prompt_cache_bytes(config: EngineConfig, device: torch.device) -> int:
-    """Most bytes of prompts kept between batches on `device`."""
-    mib = config.prompt_cache_mib
-    if config.numerics == "reference":
-        return 0
-    if mib is None:
-        mib = 4096 if device.type == "cuda" else 256
-    return mib * 2**20
 
 
 def refuse_unsafe_padding(model: PackedRewardModel, encoder: ChatEncoder) -> None:

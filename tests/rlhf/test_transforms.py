@@ -11,21 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import ConfigError, InvalidInput
-from cluster.rlhf.transforms import (
+from cluster.rlhf.transform_functions import (
     TRANSFORMS,
     RunningMoments,
-    TransformConfig,
     affine,
-    apply,
-    apply_by_group,
     centre,
     clip,
     leave_one_out,
     normalise,
-    record,
     subtract_reference,
     whiten,
 )
+from cluster.rlhf.transforms import TransformConfig, apply, apply_by_group, record
 
 reward = st.floats(-50, 50, allow_nan=False, width=32)
 rewards = st.lists(reward, min_size=1, max_size=12)

@@ -9,7 +9,7 @@ Knows nothing of torch or of models beyond their tokenizer and config.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from cluster.engine.encoding.chat_template import TemplatedIds
 from cluster.engine.encoding.fingerprint import PROBES, encoder_fingerprint
 from cluster.engine.encoding.template_choice import choose_template
 from cluster.engine.encoding.text_limit import refuse_endless
+from cluster.engine.encoding.token_total import bounded_count
 from cluster.engine.encoding.tokenizer import (
     added_ids,
     load_tokenizer,
@@ -105,7 +106,7 @@ class ChatEncoder:
         A prompt shared by several chats is tokenized once. Raises TooLong as soon as the
         conversations have more than `max_total_tokens` in all, before their ids are built.
         """
-        count = _bounded(max_total_tokens)
+        count = bounded_count(max_total_tokens)
         results: list[Encoding | RewardError | None] = [None] * len(conversations)
         chats: dict[int, list[Message]] = {}
         read = check.Reader(self.vocab_size)
@@ -231,22 +232,6 @@ class ChatEncoder:
             ids.append(np.concatenate([*found.parts, self._suffix])[::-1])
         closing = ids[0][: common_prefix(*ids)][::-1].tolist()
         return closing or [int(ids[0][0])]
-
-
-def _bounded(max_total_tokens: int | None) -> Callable[[int], None]:
-    """Counts tokens. Raises TooLong beyond the bound."""
-    total = 0
-
-    def count(n_tokens: int) -> None:
-        nonlocal total
-        total += n_tokens
-        if max_total_tokens is not None and total > max_total_tokens:
-            raise TooLong(
-                f"the conversations have more than {max_total_tokens} tokens in all, a shared "
-                "prompt counted for each of its responses; split the call"
-            )
-
-    return count
 
 
 def _known(result: Encoding | RewardError | None) -> Encoding | RewardError:
