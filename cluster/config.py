@@ -50,7 +50,7 @@ class EngineConfig:
     device: Text = "auto"
     """`auto` (first GPU, else CPU), `cpu`, `cuda`, `cuda:N`."""
     dtype: Dtype = "bfloat16"
-    """Of the weights; the model card's number is bfloat16."""
+    """Dtype of the weights; the model card's number is bfloat16."""
     compute: Literal["auto", "model", "float32"] = "auto"
     """Dtype of the arithmetic outside `reference`: `model` is the weights' own, `float32` the same
     weights widened once at load; `auto` takes float32 only on a CPU without bf16 instructions."""
@@ -58,11 +58,11 @@ class EngineConfig:
     """`reference` bit-equal to the card's pipeline, `invariant` a chat's bits depend on the chat
     alone, `fast` shares any common prefix."""
     head_dtype: Literal["model", "float32"] = "model"
-    """Of the scalar head: `model` is the card's grid, `float32` is finer and ties less."""
+    """Dtype of the scalar head: `model` is the card's grid, `float32` is finer and ties less."""
     attention: str = "auto"
     """Name in the attention registry; `auto` picks by device."""
     bos: BosPolicy = "tokenizer"
-    """`tokenizer`: what the card's pipeline yields for this tokenizer; `one`; `none`."""
+    """How the BOS token is added: `tokenizer` as the card's pipeline does; `one`; `none`."""
     truncate: Truncation = "error"
     """`error` refuses a conversation over `max_tokens`; `left` keeps BOS and the end, flagged."""
     max_tokens: Count | None = None
@@ -119,7 +119,7 @@ class HttpConfig:
     body_timeout_s: Positive = 30.0
     """Seconds in which a request's body must have arrived; then 408."""
     max_slow_bodies: Count = 128
-    """Bodies on their way for more than a second, at once; for another one the oldest gets 408."""
+    """Concurrent uploads slower than 1 s; one more drops the oldest with 408."""
     max_requests: Count = 1000
     """Requests scored at once; another one gets 429. Probes are never refused."""
     max_items: Count = 4096
@@ -214,7 +214,7 @@ def _explain(cls: type[Any], problems: list[Any]) -> str:
         *path, key = problem["loc"] or ("",)
         known = _section(cls, path)
         name = getattr(known, "renamed", {}).get(key)
-        why = f"is called {name} now" if name else problem["msg"]
+        why = f"was renamed to {name}" if name else problem["msg"]
         where = ".".join(map(str, problem["loc"]))
         lines.append(f"  {where}: {why} (got {problem['input']!r})")
     lines.append(f"  known keys: {', '.join(f.name for f in dataclasses.fields(known))}")

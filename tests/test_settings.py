@@ -13,7 +13,13 @@ from click.testing import CliRunner
 
 from cluster.cli import main
 from cluster.cli.config import CONFIGS, config_class
-from cluster.cli.config_options import given_settings, merged, read_config, setting_options
+from cluster.cli.config_options import (
+    SEPARATOR,
+    given_settings,
+    merged,
+    read_config,
+    setting_options,
+)
 from cluster.config import STRICT, ClusterConfig, EngineConfig, parse_config
 from cluster.errors import ConfigError
 from cluster.rlhf.training.config import LoraSettings, TrainConfig
@@ -70,7 +76,7 @@ def test_every_packaged_config_file_is_printed_by_a_name() -> None:
 def test_there_is_no_example_of_the_engine_alone() -> None:
     done = CliRunner().invoke(main, ["config", "engine", "--example"])
     assert done.exit_code == 2
-    assert "no example of engine" in done.output
+    assert "`engine` has no example" in done.output
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -188,3 +194,13 @@ def test_every_key_of_the_engine_is_a_flag_of_a_command_that_loads_a_model(name:
     for field in config_fields(EngineConfig):
         flag = f"--{field.key.replace('_', '-')}"
         assert (flag in text) is (field.key != "verify_at_start"), flag
+
+
+@pytest.mark.parametrize("name", ["train", "ppo"])
+def test_every_key_of_train_and_ppo_is_a_flag_of_that_command(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    flags = {param.name for param in command.params}
+    fields = [f for f in config_fields(config_class(name)) if f.type != "section" or f.nullable]
+    assert fields
+    assert not [field.key for field in fields if SEPARATOR.join(field.path) not in flags]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     type=OutFile(),
     help="File for rows that cannot be scored. Default: OUT with .rejects.jsonl at its end.",
 )
-@click.option("--strict", is_flag=True, help="The first such row ends the run.")
+@click.option("--strict", is_flag=True, help="Stop at the first row that cannot be scored.")
 @click.option("--histogram", type=OutFile(), help="Histogram of the rewards: .png, .svg or .pdf.")
 @click.option("--engines", type=click.IntRange(min=1), help="Engines. [one per GPU, else one]")
 @click.option(
@@ -45,14 +45,14 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0, min_open=True),
     default=600.0,
     show_default=True,
-    help="Seconds for which a service that does not answer is waited for.",
+    help="Seconds to wait for an unresponsive service.",
 )
 @click.option(
     "--part-rows",
     type=click.IntRange(min=1),
     default=1024,
     show_default=True,
-    help="Rows that a killed run loses at most.",
+    help="Most rows lost if the run is killed.",
 )
 @click.option(
     "--transform",

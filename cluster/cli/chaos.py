@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of callers and faults.")
 def chaos(minutes: float, seed: int) -> None:
-    """Kill, freeze, roll and flood a service of its own, and check every answer.
+    """Kill, freeze, roll and flood a service that it starts itself, and check every answer.
 
-    Two apps on a Ray of their own. Every reward is compared, bit for bit, with the engine's offline
+    Two apps on a private Ray. Every reward is compared, bit for bit, with the engine's offline
     one for the revision that it names; every call must end; between two rolls only the current
     revision may answer; afterwards the queues are empty and, from three minutes on, memory is flat.
 
@@ -53,7 +53,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
 
 
 def _calls(outcome: Outcome) -> Table:
-    table = _table(f"{outcome.seconds:.0f} s of calls", "submitted", "answered", "errors, as due")
+    table = _table(f"{outcome.seconds:.0f} s of calls", "submitted", "answered", "expected errors")
     for name, row in sorted(outcome.ledger.rows.items()):
         errors = ", ".join(f"{n:,} {code}" for code, n in row.errors.items())
         table.add_row(name, f"{row.asked:,}", f"{row.answered:,}", errors or "none")

@@ -27,17 +27,19 @@ def config(name: str, example: bool) -> None:
     """Print the settings of NAME as commented YAML: every key, its default, what it means.
 
     The output is a config file for the command NAME: redirect it to a file, change what you want,
-    leave out the rest. Every key is a flag of that command too. The keys of `engine` are a section
-    of the others and flags of every command that loads a model. Two names have an example alone:
-    `fake-gpu` (a service whose replicas sleep as long as a GPU would compute) and `fsdp` (settings
-    of `accelerate launch` for 8 GPUs).
+    leave out the rest. Every key of `train` and `ppo` is a flag of that command too; those of
+    `serve`, `raft` and `dpo` are set in the file (but for --port, --out, --stages and --seed). The
+    keys of `engine` are a section of `serve`, the section `reward` of `ppo`, `raft` and `dpo`, and
+    flags of every command that loads a model. Two names have an example alone: `fake-gpu` (a
+    service whose replicas sleep as long as a GPU would compute) and `fsdp` (settings of `accelerate
+    launch` for 8 GPUs).
     """
     from cluster.settings.files import packaged
     from cluster.settings.text import commented_yaml
 
     cls, file = CONFIGS[name]
     if example and file is None:
-        raise click.UsageError(f"there is no example of {name}; those of serve and ppo have it")
+        raise click.UsageError(f"`{name}` has no example; see serve or ppo")
     if file is not None and (example or cls is None):
         click.echo(packaged(file).read_text(), nl=False)
     elif name == "serve":

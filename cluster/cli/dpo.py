@@ -21,10 +21,10 @@ def dpo(
 ) -> None:
     """Sample from a policy, pair by reward, train by DPO, repeat (iterative DPO, Online-RLHF).
 
-    CONFIG is YAML; without it, a tiny policy on generated prompts. A stage is a folder that appears
-    whole: a killed run resumes when the command is given again, and ends with the same policy.
-    dpo.png shows the rewards beside those of a control whose preferences are drawn by a coin. With
-    several seeds, each is a run in a folder of its own, and dpo.png shows all.
+    CONFIG is YAML. Without a config, trains a tiny policy on generated prompts. A stage is a folder
+    that appears whole: a killed run resumes when the command is given again, and ends with the same
+    policy. dpo.png shows the rewards beside those of a control whose preferences are drawn by a
+    coin. With several seeds, each is a run in a folder of its own, and dpo.png shows all.
 
     Exit status: 0 done; 1 done, but some rows of prompts are broken; 2 wrong usage or config.
     """

@@ -57,7 +57,7 @@ SHOWN = 20
     help="Folder for report.json, report.png and each model's results.jsonl; a run resumes there.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
-@click.option("--strict", is_flag=True, help="The first row that cannot be judged ends the run.")
+@click.option("--strict", is_flag=True, help="Stop at the first row that cannot be judged.")
 @engine_options_beside("model", "revision")
 def evaluate(
     suite: str,
@@ -74,7 +74,7 @@ def evaluate(
     strict: bool,
     **options: Any,
 ) -> None:
-    """How often reward models prefer the right response: SUITE on DATA, model beside model.
+    """Measure how often reward models prefer the right response on SUITE, side by side.
 
     SUITE: `auto` recognises it from the columns; `pairs` is any file of chosen and rejected.
     DATA: files (JSON lines, JSON arrays, Parquet, gzipped or not), folders, globs, URLs, or hub

@@ -39,7 +39,7 @@ def group_arguments(command: F) -> F:
                 type=OutFile(),
                 help="File for broken rows. Default: OUT with .rejects.jsonl at its end.",
             ),
-            click.option("--strict", is_flag=True, help="The first broken row ends the run."),
+            click.option("--strict", is_flag=True, help="Stop at the first broken row."),
         )
     ):
         command = decorate(command)

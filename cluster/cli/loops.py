@@ -34,7 +34,7 @@ def loop_options(command: F) -> F:
                 multiple=True,
                 help="Instead of CONFIG's; may be repeated.",
             ),
-            click.option("--strict", is_flag=True, help="The first broken prompt ends the run."),
+            click.option("--strict", is_flag=True, help="Stop at the first broken row."),
             click.option("--app", help="Score by this running Serve application."),
         )
     ):

@@ -66,7 +66,7 @@ def pairs(
     Exit status: 0 done; 1 done, but some rows of IN are broken; 2 no pair, nothing written.
     """
     if seed is not None and method != "max_uniform":
-        raise click.UsageError("--seed is of max_uniform only; no other method draws")
+        raise click.UsageError("--seed applies only to --method max_uniform")
     rule = PairRule(method, length_penalty, seed or 0, min_responses)
     broken = Rejects(rejects_path(out, rejects), strict)
     report = dpo_pairs_file(source, out, rule, broken)

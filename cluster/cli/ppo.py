@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", "seeds", type=int, multiple=True, help="Instead of `ppo.seed`; may be repeated."
 )
-@click.option("--strict", is_flag=True, help="The first broken row of prompts ends the run.")
+@click.option("--strict", is_flag=True, help="Stop at the first broken row.")
 @click.option("--app", help="Score by this running Serve application instead of an own one.")
 @setting_options(PpoRun, short={"ppo.steps": "--steps", "ppo.futures": "--futures/--blocking"})
 def ppo(
@@ -39,10 +39,10 @@ def ppo(
 ) -> None:
     """Train a policy by PPO on rewards of the cluster, through the actor client.
 
-    CONFIG is YAML (`reward-cluster config ppo` prints every key); the settings below stand before
-    it. Without either, a tiny policy on generated prompts. Rollout workers are Ray actors; each
-    chunk of responses is scored through `client.score.remote` while the next one is generated. A
-    killed run resumes from its last checkpoint when the command is given again. With several
+    CONFIG is YAML (`reward-cluster config ppo` prints every key); the options below override it.
+    Without a config, trains a tiny policy on generated prompts. Rollout workers are Ray actors;
+    each chunk of responses is scored through `client.score.remote` while the next one is generated.
+    A killed run resumes from its last checkpoint when the command is given again. With several
     seeds, each is a run in a folder of its own, and ppo.png shows all.
 
     Exit status: 0 done; 1 done, but some rows of prompts are broken; 2 wrong usage or config.

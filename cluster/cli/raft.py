@@ -21,8 +21,8 @@ def raft(
 ) -> None:
     """Sample from a policy, keep the best of n by reward, fine-tune on it, repeat (RAFT).
 
-    CONFIG is YAML; without it, a tiny policy on generated prompts. A stage is a folder that
-    appears whole: a killed run resumes when the command is given again, and ends with the same
+    CONFIG is YAML. Without a config, trains a tiny policy on generated prompts. A stage is a folder
+    that appears whole: a killed run resumes when the command is given again, and ends with the same
     policy. raft.png shows the rewards beside those of a control that draws at random. With several
     seeds, each is a run in a folder of its own, and raft.png shows all.
 

@@ -42,9 +42,9 @@ def serve(
 ) -> None:
     """Serve the applications of CONFIG, a Serve YAML file, until interrupted.
 
-    Unlike `serve run`, every unknown key is an error, a port that is in use is refused, keys of
-    this process's environment (REWARD_CLUSTER_KEYS) lock the service wherever it runs, and a
-    deployment that can never start (no GPU, refused model) ends the command with the reason.
+    Unlike `serve run`, every unknown key is an error, a port that is in use is refused, API
+    keys in REWARD_CLUSTER_KEYS protect the service wherever it runs, and a deployment that can
+    never start (no GPU, refused model) ends the command with the reason.
     SIGTERM and Ctrl-C let accepted work end. Trainers and `status` on this machine find the
     service by themselves.
 
@@ -63,7 +63,7 @@ def serve(
         from cluster.serving.deployment.deploy import with_keys
 
         _, access = with_keys(schema)
-        click.echo(f"{path}: every key is known and every value fits; {access}")
+        click.echo(f"{path}: valid; {access}")
         return
     from cluster.serving.deployment.foreground import serve_until_signalled
 

@@ -88,7 +88,7 @@ def _deployments(now: Snapshot) -> Table:
 def _models(now: Snapshot) -> Table:
     names = ["model", "revision", "device", "dtype", "numerics", "replicas"]
     if refused := any(model.load_error for model in now.models):
-        names.append("asked for others, which cannot be loaded")
+        names.append("requested weights failed to load")
     table = _table(*names)
     for model, count in Counter(now.models).items():
         row = [model.model, model.revision, model.device, model.dtype, model.numerics, str(count)]
@@ -105,7 +105,7 @@ def _numbers(now: Snapshot, done: Throughput | None) -> Table:
         table.add_row("oldest item", f"{queue.oldest_s:.1f} s")
         table.add_row("last batch sent", f"{queue.since_dispatch_s:.1f} s ago")
         if queue.struck:
-            table.add_row("replicas that do not answer", ", ".join(queue.struck))
+            table.add_row("unresponsive replicas", ", ".join(queue.struck))
     if done is not None:
         speed = f"{done.items_per_s:,.1f} chats/s, {done.tokens_per_s:,.0f} tokens/s"
         table.add_row(f"last {done.seconds:.1f} s", speed)
@@ -114,12 +114,12 @@ def _numbers(now: Snapshot, done: Throughput | None) -> Table:
         table.add_row("replicas busy", f"{done.busy_replicas:.2f}")
     if (kept := now.prompts) is not None and kept.max_bytes:
         held = f"{kept.prompts:,}, {kept.bytes / 2**20:,.0f} of {kept.max_bytes / 2**20:,.0f} MiB"
-        table.add_row("prompts kept", held)
+        table.add_row("cached prompts", held)
         table.add_row("prompt hits", f"{kept.hits:,} of {kept.hits + kept.misses:,}")
         table.add_row("tokens saved by hits", f"{kept.hit_tokens:,}")
     if totals is not None:
         table.add_row("since start", f"{totals.items:,} chats, {totals.tokens:,} tokens")
-        table.add_row("batches tried again", f"{totals.retries:,}")
+        table.add_row("batches retried", f"{totals.retries:,}")
         errors = ", ".join(f"{n:,} {code}" for code, n in totals.errors.most_common())
         table.add_row("errors", errors or "none")
         if (shape := totals.rewards) is not None:

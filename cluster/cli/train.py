@@ -28,12 +28,12 @@ OF_PRESET = {"out", "max_steps"}
     "config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--preset", type=click.Choice(["tiny"]), help="Make the built-in model.")
-@click.option("--strict", is_flag=True, help="The first broken row ends the run.")
+@click.option("--strict", is_flag=True, help="Stop at the first broken row.")
 @setting_options(TrainConfig)
 def train(config: Path | None, preset: str | None, strict: bool, **options: Any) -> None:
     """Train a reward model on preference pairs, as CONFIG (YAML) and the settings say.
 
-    `reward-cluster config train` prints every key for CONFIG; the settings below stand before it.
+    `reward-cluster config train` prints every key for CONFIG; the options below override it.
     On many GPUs: `reward-cluster config fsdp > fsdp.yaml`, then `accelerate launch --config_file
     fsdp.yaml --module cluster train CONFIG`. A run that was killed resumes from its last checkpoint
     when the command is given again. Broken rows are listed and kept in rejects.jsonl.

@@ -75,10 +75,10 @@ def test_a_number_that_cannot_be_is_named(
 @pytest.mark.parametrize(
     ("command", "line", "named"),
     [
-        ("train", "warmup: 0.1", "warmup: is called warmup_ratio now"),
-        ("train", "centring: 0.1", "centring: is called center_rewards_coefficient now"),
-        ("ppo", "ppo: {loss: {clip: 0.1}}", "ppo.loss.clip: is called cliprange now"),
-        ("ppo", "ppo: {batch: 8}", "ppo.batch: is called mini_batch_size now"),
+        ("train", "warmup: 0.1", "warmup: was renamed to warmup_ratio"),
+        ("train", "centring: 0.1", "centring: was renamed to center_rewards_coefficient"),
+        ("ppo", "ppo: {loss: {clip: 0.1}}", "ppo.loss.clip: was renamed to cliprange"),
+        ("ppo", "ppo: {batch: 8}", "ppo.batch: was renamed to mini_batch_size"),
         ("ppo", "ppo: {loss: {klip: 1}}", "known keys: kl_coef, kl_target"),
     ],
 )

@@ -85,8 +85,8 @@ def test_bad_rows_are_told_and_the_exit_status_says_so(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("llmbar", "--by", "topic"), "by: of the suite pairs, not of llmbar"),
-        (("auto", "--tie-rule", "ai2"), "of the suite rewardbench, not of auto"),
+        (("llmbar", "--by", "topic"), "--by applies only to suite pairs, not llmbar"),
+        (("auto", "--tie-rule", "ai2"), "--tie-rule applies only to suite rewardbench, not auto"),
         (("pairs", "--app", "rewards", "--dtype", "float16"), "leave out dtype"),
         (("pairs", "--model", "tiny", "--model", "tiny"), "tiny is given twice"),
     ],

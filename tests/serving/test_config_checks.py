@@ -120,7 +120,7 @@ def test_an_open_service_is_served_where_it_is_asked_for(
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(text)
-    with pytest.raises(ConfigError, match="stands twice"):
+    with pytest.raises(ConfigError, match="duplicate key"):
         load_config_file(file)
 
 

@@ -56,17 +56,17 @@ def with_options(
     Raises ConfigError where an option is given that is another suite's.
     """
     if by is not None:
-        _of_suite("pairs", name, "by")
+        _of_suite("pairs", name, "--by")
         return Pairs(by)
     if tie_rule is not None or prior:
-        _of_suite("rewardbench", name, "tie-rule and prior")
+        _of_suite("rewardbench", name, "--prior" if tie_rule is None else "--tie-rule")
         return RewardBench(tie_rule or "ai2", prior)
     return name
 
 
 def _of_suite(owner: str, name: str, option: str) -> None:
     if name != owner:
-        raise ConfigError(f"{option}: of the suite {owner}, not of {name}")
+        raise ConfigError(f"{option} applies only to suite {owner}, not {name}")
 
 
 def recognise(rows: Iterable[SourcedRow]) -> Suite:

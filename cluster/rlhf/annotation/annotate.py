@@ -154,7 +154,8 @@ class _Worker:
     def _check(self, answered: Mapping[str, str]) -> None:
         if self._made_by and answered != self._made_by:
             raise ConfigError(
-                f"the rewards are of {dict(answered)} now; the run began with {dict(self._made_by)}"
+                f"the service now serves {dict(answered)} but this run began with "
+                f"{dict(self._made_by)}; serve that model again or use a new output"
             )
 
 

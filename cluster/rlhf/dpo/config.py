@@ -28,7 +28,7 @@ class DpoLossConfig:
     batch: Count = 16
     """Pairs per optimizer step."""
     weight_decay: NotNegative = 0.0
-    """AdamW's weight decay."""
+    """Weight decay of AdamW."""
     max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this norm."""
 

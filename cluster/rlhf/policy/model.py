@@ -99,8 +99,8 @@ class Policy:
         head = self._generation_prompt(prompt, whole)
         if whole.input_ids[: len(head)].tolist() != head:
             raise InvalidInput(
-                "the policy's chat template begins an answer otherwise than it asks for one; "
-                "fix what it adds for add_generation_prompt"
+                "the policy's chat template renders an answer differently from its generation "
+                "prompt; fix add_generation_prompt in the template"
             )
         return replace(whole, prompt_len=len(head))
 

@@ -44,15 +44,15 @@ class LossConfig:
     kl_horizon: Count = 10_000
     """Responses over which `kl_coef` follows its target."""
     kl_estimator: Estimator = "k1"
-    """Of the KL in the reward; the KL in GRPO's loss is always k3."""
+    """Estimator of the KL in the reward; the KL in GRPO's loss is always k3."""
     gamma: Discount = 1.0
     """Discount per token."""
     lam: Discount = 0.95
-    """Of generalized advantages."""
+    """Lambda of the generalized advantages."""
     cliprange: Positive = 0.2
-    """Of the policy's ratio."""
+    """Clip range of the policy ratio."""
     cliprange_value: Positive = 0.2
-    """Of the value's change."""
+    """Clip range of the change of the value."""
     vf_coef: NotNegative = 0.1
     """Weight of the value loss."""
     reward_clip_range: tuple[float, float] | None = (-10.0, 10.0)
@@ -63,7 +63,7 @@ class LossConfig:
     whiten_rewards: bool = False
     """Divide the shaped rewards of a step by their deviation first."""
     whiten_advantages: bool = True
-    """Of `gae` alone; `grpo` and `rloo` have the group's own baseline."""
+    """Whiten the advantages of `gae`; `grpo` and `rloo` have the group's own baseline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ class PpoConfig:
     keep_checkpoints: Count = 2
     """Older ones are removed."""
     seed: int = 0
-    """Of prompts, sampling and the order of updates."""
+    """Seed of prompts, sampling and the order of updates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ class PpoRun:
     prompts: str = "generated"
     """File of rows with `prompt`, or `generated`."""
     device: str = "cpu"
-    """Of the learner."""
+    """Device of the learner."""
     report_to: tuple[Tracker, ...] = ()
     """Trackers beside log.jsonl: `tensorboard`, `wandb` (offline unless WANDB_MODE says else)."""
     reward: EngineConfig = field(default_factory=EngineConfig)

@@ -164,7 +164,8 @@ class _Run:
         for _, score in scored:
             if identity(score) != self.made_by:
                 raise ConfigError(
-                    f"the rewards are of {identity(score)} now; the run began with {self.made_by}"
+                    f"the service now serves {identity(score)} but this run began with "
+                    f"{self.made_by}; serve that model again or use a new output"
                 )
         return scored
 

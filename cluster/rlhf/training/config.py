@@ -28,16 +28,16 @@ class LoraSettings:
     __pydantic_config__: ClassVar[Any] = STRICT
 
     rank: Count = 16
-    """Of each adapter."""
+    """Adapter rank."""
     alpha: Count = 32
     """Scale of the update: alpha / rank."""
     dropout: Share = 0.0
-    """Of what goes into an adapter."""
+    """Dropout of an adapter's input."""
     layers: tuple[str, ...] = LINEAR_LAYERS
     """Names of the linear layers of the body that get one."""
     base_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the weights that are not trained; bfloat16 takes half the memory. The adapters and the
-    head are float32. FSDP wants one dtype: float32."""
+    """Dtype of the weights that are not trained; bfloat16 takes half the memory. The adapters and
+    the head are float32. FSDP wants one dtype: float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +67,11 @@ class TrainConfig:
     device: str = "auto"
     """`auto` (every GPU that `accelerate launch` gives, else CPU) or `cpu`."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Of the saved weights."""
+    """Dtype of the saved weights."""
     mixed_precision: Literal["no", "bf16"] = "bf16"
     """Arithmetic of the forward; the weights being trained are float32."""
     seed: int = 42
-    """Decides the order of the pairs."""
+    """Seed of the order of the pairs."""
     epochs: Count = 1
     """Times every pair is seen."""
     max_steps: Count | None = None
@@ -83,7 +83,7 @@ class TrainConfig:
     numerics: Numerics = "fast"
     """How much the packed forward shares: any common prefix, or (`invariant`) the prompt."""
     bos: BosPolicy = "tokenizer"
-    """Who puts the BOS, as in the engine."""
+    """How the BOS token is added, as in the engine."""
     max_tokens: Count | None = 4096
     """Longest conversation in tokens; None is the model's max_position_embeddings."""
     truncate: Truncation = "left"
@@ -95,9 +95,9 @@ class TrainConfig:
     warmup_ratio: Share = 0.03
     """Share of the steps during which the learning rate rises."""
     weight_decay: NotNegative = 0.001
-    """AdamW's."""
+    """Weight decay of AdamW."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's."""
+    """AdamW betas."""
     max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this norm."""
     margin: bool = False

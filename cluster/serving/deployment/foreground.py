@@ -58,7 +58,8 @@ def serve_until_signalled(
         with contextlib.suppress(KeyboardInterrupt):
             _wait_for_signal()
         if own:
-            say(f"Accepted work may end for {drain_s:g} s; a second signal ends it at once.")
+            limit = f"up to {drain_s:g} s"
+            say(f"Finishing accepted requests ({limit}); press Ctrl-C again to stop now.")
             with contextlib.suppress(KeyboardInterrupt):
                 drain(schema, drain_s)
 
@@ -141,4 +142,4 @@ def _where(schema: ServeDeploySchema) -> str:
 def _how_it_ends(schema: ServeDeploySchema, own: bool) -> str:
     if own:
         return "Ctrl-C ends it."
-    return "It stays when this command ends; `serve shutdown` ends it."
+    return "It keeps running after this command exits; stop it with `serve shutdown`."

@@ -63,7 +63,7 @@ def own_apps(schema: ServeDeploySchema) -> Iterator[tuple[ServeApplicationSchema
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping."""
+    """Refuses a duplicate key in one mapping."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -75,7 +75,7 @@ class _UniqueKeys(yaml.SafeLoader):
                 continue
             if key in seen:
                 where = f"line {key_node.start_mark.line + 1}"
-                raise yaml.constructor.ConstructorError(problem=f"{where}: {key!r} stands twice")
+                raise yaml.constructor.ConstructorError(problem=f"{where}: duplicate key {key!r}")
             seen.add(key)
         return super().construct_mapping(node, deep)
 

@@ -36,13 +36,13 @@ def require_key(keys: KeyRing, open_to_network: bool) -> Callable[..., Awaitable
         origin, host = request.headers.get("origin"), request.headers.get("host")
         if origin is not None and not _is_here(origin):
             raise Unauthorized(
-                "a web page of another host may not use a service that has no keys; "
-                "give it keys, see http.keys_file"
+                "a service without keys answers no web page of another host; "
+                "configure http.keys_file"
             )
         if not (open_to_network or host is None or _is_here(f"//{host}")):
             raise Unauthorized(
-                "a service without keys is asked for as localhost and not under another name; "
-                "give it keys, see http.keys_file, or say http.open_to_network"
+                "a service without keys answers only requests to localhost; "
+                "configure http.keys_file or set http.open_to_network"
             )
 
     return check

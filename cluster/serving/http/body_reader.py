@@ -54,8 +54,8 @@ class BodyReader:
         except TimeoutError:
             seconds = self._config.body_timeout_s
             raise TooSlow(
-                f"the body did not arrive within {seconds:g} s, or before as many as "
-                f"{self._config.max_slow_bodies} later ones were as slow; send it at once"
+                f"the body did not arrive within {seconds:g} s, or {self._config.max_slow_bodies} "
+                "later uploads were also slow; send the body without pauses"
             ) from None
         finally:
             self._held_bytes -= len(body)

@@ -37,7 +37,9 @@ class RequestLimit:
                 retry_after_s=1.0,
             )
         if self.n_inside and self._tokens + least_tokens > self._max_tokens:
-            raise Overloaded("other requests hold as much as one may", retry_after_s=1.0)
+            raise Overloaded(
+                "too much data is in flight in other requests; retry", retry_after_s=1.0
+            )
         self.n_inside += 1
         self._tokens += least_tokens
         try:

@@ -75,7 +75,7 @@ def test_the_body_that_was_slow_longest_makes_room_and_quick_ones_need_none() ->
         first, *slow = [Sender() for _ in range(3)]
         given_up = await started(reading, first)
         tasks = [await started(reading, sender) for sender in slow]
-        with pytest.raises(TooSlow, match="later ones were as slow"):
+        with pytest.raises(TooSlow, match="later uploads were also slow"):
             await given_up
         quick = Sender()
         quick.send(b"all", more=False)
