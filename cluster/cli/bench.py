@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from cluster.cli.console import table_console
 from cluster.errors import ConfigError
@@ -56,8 +55,9 @@ def engine(
     counted, and the time is what the data sheet of the GPU allows.
     """
     from cluster.bench.count import count_forward
+    from cluster.bench.count_table import print_count
     from cluster.bench.engine import bench_engine
-    from cluster.cli.bench_count import print_count
+    from cluster.bench.tables import print_engine
     from cluster.engine.model import resolve_device
 
     if gpu:
@@ -96,6 +96,7 @@ def cluster(
     """
     from cluster.bench.cluster import bench_cluster
     from cluster.bench.control_plane import bench_control_plane
+    from cluster.bench.tables import print_cluster, print_fake
 
     log = Console(stderr=True).print
     if fake_gpu:
@@ -121,6 +122,7 @@ def training(
     Without --preset the built-in model is trained. Prompts of 100 to 600 tokens, with 4 responses
     each: all 6 pairs of a prompt, and one pair of each alone.
     """
+    from cluster.bench.tables import print_training
     from cluster.bench.training import bench_training
 
     result = bench_training(preset, prompts, rounds, Console(stderr=True).print)
@@ -129,109 +131,9 @@ def training(
         write_json(json_file, result)
 
 
-def print_training(result: dict[str, Any], console: Console) -> None:
-    """One row a workload."""
-    table = Table(title=f"{result['preset']}, {result['machine']['device']}")
-    table.add_column("workload", no_wrap=True)
-    for title in ("pairs", "tokens", "TRL pairs/s", "here pairs/s", "ratio"):
-        table.add_column(title, justify="right")
-    for row in result["rows"]:
-        rates = row["pairs_per_s"]
-        cells = f"{row['pairs']}", f"{row['tokens']:,}", f"{rates['trl']:.2f}"
-        table.add_row(row["workload"], *cells, f"{rates['here']:.2f}", f"{row['ratio']:.2f}")
-    console.print(table)
-
-
-def print_cluster(result: dict[str, Any], console: Console) -> None:
-    """One row a way in, held against the engine alone."""
-    console.print(
-        f"engine alone: {result['engine_alone_tokens_per_s']:,.0f} tokens/s, "
-        f"{result['machine']['threads']} torch threads on both sides"
-    )
-    table = Table(title="calls of 2 prompts x 8 responses")
-    table.add_column("through")
-    for title in (
-        "tokens/s",
-        "ratio",
-        "call p50/p95/p99 ms",
-        "open loop p50/p95/p99 ms",
-        "idle +ms",
-    ):
-        table.add_column(title, justify="right")
-    for name, found in result["served"].items():
-        table.add_row(
-            name,
-            f"{found['closed']['tokens_per_s']:,.0f}",
-            f"{result['ratios'][name]:.2f}",
-            _latency(found["closed"]["call_ms"]),
-            _latency(found["open"]["call_ms"]),
-            f"{found['idle_added_ms']:.1f}",
-        )
-    console.print(table)
-
-
-def print_fake(result: dict[str, Any], console: Console) -> None:
-    """Throughput by load; the knee is where more calls under way help no more."""
-    table = Table(
-        title=f"{result['gpus']} fake GPUs ({result['gpu_floor_sequences_per_s']:,.0f} "
-        f"sequences/s at most), {result['batchers']} batchers"
-    )
-    for title in ("calls under way", "sequences/s", "call p50/p95/p99 ms", "errors"):
-        table.add_column(title, justify="right")
-    for step in result["steps"]:
-        table.add_row(
-            str(step["under_way"]),
-            f"{step['sequences_per_s']:,.0f}",
-            _latency(step["call_ms"]),
-            str(step["errors"]),
-        )
-    console.print(table)
-
-
-def _latency(milliseconds: dict[str, float]) -> str:
-    return " / ".join(f"{value:,.0f}" for value in milliseconds.values())
-
-
 def write_json(path: Path, result: dict[str, Any]) -> None:
     """The figures, written whole or not at all."""
     from cluster.data.jsonl import atomic_writer
 
     with atomic_writer(path) as file:
         file.write(json.dumps(result, indent=2) + "\n")
-
-
-def print_engine(result: dict[str, Any], console: Console) -> None:
-    """A table a workload; the baseline is the card's pipeline."""
-    head, peaks = result["machine"], result["matmul_peak_flops"]
-    console.print(
-        f"{head['device']}, {head['threads']} threads, torch {head['torch']}, "
-        f"transformers {head['transformers']}, {head['date']}"
-    )
-    console.print(
-        "matmul peak: " + ", ".join(f"{k} {v / 1e9:,.0f} GFLOP/s" for k, v in peaks.items())
-    )
-    for name, load in result["workloads"].items():
-        console.print(_engine_table(name, load, result, list(peaks)))
-
-
-def _engine_table(
-    name: str, load: dict[str, Any], result: dict[str, Any], dtypes: list[str]
-) -> Table:
-    table = Table(
-        title=f"{name}: {load['sequences']} sequences, {load['tokens']:,} tokens, "
-        f"{load['unique_tokens']:,} unique; packing {1e3 * load['packing_s']:.1f} ms"
-    )
-    table.add_column("contender", no_wrap=True)
-    ratios = ("ratio", "to float32")[: len(result["rows"][0]["ratios"])]
-    for title in ("tokens/s", *ratios, *(f"{d} peak" for d in dtypes), "MiB"):
-        table.add_column(title, justify="right")
-    for row in result["rows"]:
-        if row["workload"] == name:
-            table.add_row(
-                row["contender"],
-                f"{row['tokens_per_s']:,.0f}",
-                *(f"{ratio:.2f}" for ratio in row["ratios"]),
-                *(f"{row['fraction_of_peak'][d]:.0%}" for d in dtypes),
-                f"{row['peak_mib']:,.0f}" if row["peak_mib"] else "-",
-            )
-    return table

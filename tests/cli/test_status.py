@@ -12,10 +12,11 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from cluster.cli import main
-from cluster.cli.status import as_record, status_view
+from cluster.cli.status import as_record
 from cluster.serving.batching.queue_state import QueueState
 from cluster.serving.metrics import ServingMetrics, Totals
 from cluster.serving.status import Deployment, Snapshot, throughput
+from cluster.serving.status_table import status_view
 from cluster.types import ModelInfo, PromptCacheStats
 
 MODEL = ModelInfo(
