@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cluster.rlhf.annotation.group_files import best_of_n_file, dpo_pairs_file
     from cluster.rlhf.annotation.score_file import score_file
     from cluster.rlhf.dpo.run import train_dpo
-    from cluster.rlhf.ppo.run import train_ppo
+    from cluster.rlhf.ppo.launch import train_ppo
     from cluster.rlhf.raft.run import train_raft
     from cluster.rlhf.training.run import train_reward_model
     from cluster.serving.client.actor import RewardClient
@@ -67,7 +67,7 @@ _LAZY = {
     "evaluate": "cluster.evaluation.run",
     "score_file": "cluster.rlhf.annotation.score_file",
     "train_dpo": "cluster.rlhf.dpo.run",
-    "train_ppo": "cluster.rlhf.ppo.run",
+    "train_ppo": "cluster.rlhf.ppo.launch",
     "train_raft": "cluster.rlhf.raft.run",
     "train_reward_model": "cluster.rlhf.training.run",
     "verify": "cluster.engine.parity.check",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,14 @@ def test_a_section_is_merged_key_by_key() -> None:
         "a": {"b": 1, "c": 3},
         "d": 1,
     }
+
+
+@pytest.mark.parametrize("name", ["ppo", "raft", "dpo"])
+def test_every_key_of_a_loop_is_a_flag_of_its_command(name: str) -> None:
+    text = CliRunner().invoke(main, [name, "--help"]).output
+    fields = [field for field in config_fields(config_class(name)) if field.type != "section"]
+    flags = [f"--{field.key.replace('_', '-')}" for field in fields]
+    assert not [flag for flag in flags if not re.search(rf"{re.escape(flag)}[ ,]", text)]
 
 
 @pytest.mark.parametrize("name", ["score", "verify", "demo", "annotate"])

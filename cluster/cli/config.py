@@ -27,12 +27,11 @@ def config(name: str, example: bool) -> None:
     """Print the settings of NAME as commented YAML: every key, its default, what it means.
 
     The output is a config file for the command NAME: redirect it to a file, change what you want,
-    leave out the rest. Every key of `train` and `ppo` is a flag of that command too; those of
-    `serve`, `raft` and `dpo` are set in the file (but for --port, --out, --stages and --seed). The
-    keys of `engine` are a section of `serve`, the section `reward` of `ppo`, `raft` and `dpo`, and
-    flags of every command that loads a model. Two names have an example alone: `fake-gpu` (a
-    service whose replicas sleep as long as a GPU would compute) and `fsdp` (settings of `accelerate
-    launch` for 8 GPUs).
+    leave out the rest. Every key is a flag of `train`, `ppo`, `raft` and `dpo` too. The keys of
+    `engine` are a section of `serve`, `reward` of `ppo`, `raft` and `dpo`, and flags of every
+    command that loads a model. Two names have an example alone: `fake-gpu` (a service whose
+    replicas sleep as long as a GPU would compute) and `fsdp` (settings of `accelerate launch` for 8
+    GPUs).
     """
     from cluster.settings.files import packaged
     from cluster.settings.text import commented_yaml

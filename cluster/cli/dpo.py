@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from cluster.cli.loops import loop_options, run_seeds
+from cluster.cli.config_options import SettingsCommand
+from cluster.cli.loops import exit_status, loop_options, parse_loop, show_run, show_stage
+from cluster.rlhf.dpo.config import DpoRun
 
 
-@click.command()
-@loop_options
+@click.command(cls=SettingsCommand)
+@loop_options(DpoRun, "dpo")
 def dpo(
-    config: Path | None,
-    out: Path | None,
-    stages: int | None,
-    seeds: tuple[int, ...],
-    strict: bool,
-    app: str | None,
+    config: Path | None, seeds: tuple[int, ...], strict: bool, app: str | None, **options: Any
 ) -> None:
     """Sample from a policy, pair by reward, train by DPO, repeat (iterative DPO, Online-RLHF).
 
-    CONFIG is YAML. Without a config, trains a tiny policy on generated prompts. A stage is a folder
-    that appears whole: a killed run resumes when the command is given again, and ends with the same
-    policy. dpo.png shows the rewards beside those of a control whose preferences are drawn by a
-    coin. With several seeds, each is a run in a folder of its own, and dpo.png shows all.
+    CONFIG is YAML (`reward-cluster config dpo` prints every key); the options below override it.
+    Without a config, trains a tiny policy on generated prompts. A stage is a folder that appears
+    whole: a killed run resumes when the command is given again, and ends with the same policy.
+    dpo.png shows the rewards beside those of a control whose preferences are drawn by a coin. With
+    several seeds, each is a run in a folder of its own, and dpo.png shows all.
 
     Exit status: 0 done; 1 done, but some rows of prompts are broken; 2 wrong usage or config.
     """
-    from cluster.rlhf.dpo.config import DpoRun
+    settings = parse_loop(DpoRun, config, options, app)
     from cluster.rlhf.dpo.run import train_dpo
 
-    run_seeds(DpoRun, "dpo", train_dpo, config, out, stages, seeds, strict, app)
+    exit_status(
+        train_dpo(
+            settings, app=app, seeds=seeds, strict=strict, on_stage=show_stage, on_run=show_run
+        )
+    )

@@ -3,108 +3,74 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cluster.cli.config_options import read_yaml
-from cluster.cli.scoring_backend import refuse_beside_app, scorer
+from cluster.cli.config_options import given_settings, merged, read_yaml, setting_options
+from cluster.cli.scoring_backend import refuse_beside_app
+from cluster.config import parse_config
 
 if TYPE_CHECKING:
+    from cluster.rlhf.iteration.config import LoopRun
+    from cluster.rlhf.iteration.launch import LoopReport
     from cluster.rlhf.iteration.stages import Stage
 
 F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound="LoopRun")
 
 
-def loop_options(command: F) -> F:
-    """Add CONFIG and the options; the command takes config, out, stages, seeds, strict and app."""
+def loop_options(cls: type[LoopRun], name: str) -> Callable[[F], F]:
+    """Add CONFIG, the options and a flag per key; the command takes config, seeds, strict and app,
+    and the flags as keywords for `parse_loop`."""
     yaml = click.Path(exists=True, dir_okay=False, path_type=Path)
-    folder = click.Path(file_okay=False, path_type=Path)
-    for decorate in reversed(
-        (
-            click.argument("config", required=False, type=yaml),
-            click.option("--out", type=folder, help="Folder instead of `out`."),
-            click.option("--stages", type=click.IntRange(min=1), help="Stages to make."),
-            click.option(
-                "--seed",
-                "seeds",
-                type=int,
-                multiple=True,
-                help="Instead of CONFIG's; may be repeated.",
-            ),
-            click.option("--strict", is_flag=True, help="Stop at the first broken row."),
-            click.option("--app", help="Score by this running Serve application."),
-        )
-    ):
-        command = decorate(command)
-    return command
+    decorators: tuple[Callable[[F], F], ...] = (
+        click.argument("config", required=False, type=yaml),
+        click.option(
+            "--seed",
+            "seeds",
+            type=int,
+            multiple=True,
+            help=f"Instead of `{name}.seed`; may be repeated.",
+        ),
+        click.option("--strict", is_flag=True, help="Stop at the first broken row."),
+        click.option("--app", help="Score by this running Serve application."),
+        setting_options(cls, short={f"{name}.stages": "--stages"}),
+    )
+
+    def add(command: F) -> F:
+        for decorate in reversed(decorators):
+            command = decorate(command)
+        return command
+
+    return add
 
 
-def run_seeds(
-    kind: type[Any],
-    name: str,
-    run: Callable[..., object],
-    config: Path | None,
-    out: Path | None,
-    stages: int | None,
-    seeds: tuple[int, ...],
-    strict: bool,
-    app: str | None,
-) -> None:
-    """Parse the config as `kind`, call `run` for each seed, print, and exit."""
-    given = read_yaml(config)
+def parse_loop(cls: type[C], config: Path | None, options: Mapping[str, Any], app: str | None) -> C:
+    """The file with the flags in front. Raises ConfigError, and UsageError for a model beside
+    `--app`."""
+    given = merged(read_yaml(config), given_settings(options))
     if "reward" in given:
         refuse_beside_app(app, ["reward (of the config)"])
-    runs = list(_by_seed(kind, name, given, out, stages, seeds))
-    score = scorer(runs[0].reward, app)
-    n_broken = sum(_run(one, name, run, score, strict) for one in runs)
-    if len(runs) > 1:
-        from cluster.rlhf.iteration.run import draw_seeds
-
-        folders = [Path(one.out) for one in runs]
-        draw_seeds(folders, folders[0].parent / f"{name}.png")
-    sys.exit(1 if n_broken else 0)
+    return parse_config(cls, given)
 
 
-def _run(config: Any, name: str, run: Callable[..., object], score: Any, strict: bool) -> int:
-    """One run; the number of broken rows of prompts."""
-    from cluster.data.rejects import Rejects
-
-    folder = Path(config.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    broken = Rejects(folder / "rejects.jsonl", strict)
-    run(config, score, _show, broken)
-    for line in broken.lines():
+def show_run(report: LoopReport) -> None:
+    """The broken rows and the place of the policy."""
+    for line in report.broken:
         click.echo(line, err=True)
-    last = getattr(config, name).stages
-    click.echo(f"the policy is {config.out}/{name}/stage-{last:03}", err=True)
-    return broken.n
+    click.echo(f"the policy is {report.policy}", err=True)
 
 
-def _by_seed(
-    kind: type[Any],
-    name: str,
-    given: Mapping[str, Any],
-    out: Path | None,
-    stages: int | None,
-    seeds: tuple[int, ...],
-) -> Iterator[Any]:
-    """A config per seed, options of the command line first. Raises ConfigError."""
-    from cluster.config import parse_config
-
-    for seed in seeds or (None,):
-        inner = {"stages": stages, "seed": seed}
-        loop = dict(given.get(name) or {}) | {k: v for k, v in inner.items() if v is not None}
-        values = dict(given) | {name: loop} | ({"out": str(out)} if out is not None else {})
-        config = parse_config(kind, values)
-        if len(seeds) > 1:
-            config = parse_config(kind, values | {"out": f"{config.out}/seed-{seed}"})
-        yield config
+def exit_status(reports: list[LoopReport]) -> None:
+    """Exit with 1 where a run had broken rows, with 0 else."""
+    sys.exit(1 if any(report.n_broken for report in reports) else 0)
 
 
-def _show(loop: str, stage: Stage) -> None:
+def show_stage(loop: str, stage: Stage) -> None:
+    """A stage's figures on a line."""
     drawn = ""
     if stage.kept is not None:
         worse = "" if stage.rejected is None else f", rejected {stage.rejected:.3f}"

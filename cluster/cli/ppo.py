@@ -51,9 +51,9 @@ def ppo(
     if "reward" in given:
         refuse_beside_app(app, ["reward (of the config)"])
     settings = parse_config(PpoRun, given)
-    from cluster.rlhf.ppo.launch import ppo as run
+    from cluster.rlhf.ppo.launch import train_ppo
 
-    reports = run(
+    reports = train_ppo(
         settings,
         app=app,
         seeds=seeds,

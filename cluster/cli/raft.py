@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from cluster.cli.loops import loop_options, run_seeds
+from cluster.cli.config_options import SettingsCommand
+from cluster.cli.loops import exit_status, loop_options, parse_loop, show_run, show_stage
+from cluster.rlhf.raft.config import RaftRun
 
 
-@click.command()
-@loop_options
+@click.command(cls=SettingsCommand)
+@loop_options(RaftRun, "raft")
 def raft(
-    config: Path | None,
-    out: Path | None,
-    stages: int | None,
-    seeds: tuple[int, ...],
-    strict: bool,
-    app: str | None,
+    config: Path | None, seeds: tuple[int, ...], strict: bool, app: str | None, **options: Any
 ) -> None:
     """Sample from a policy, keep the best of n by reward, fine-tune on it, repeat (RAFT).
 
-    CONFIG is YAML. Without a config, trains a tiny policy on generated prompts. A stage is a folder
-    that appears whole: a killed run resumes when the command is given again, and ends with the same
-    policy. raft.png shows the rewards beside those of a control that draws at random. With several
-    seeds, each is a run in a folder of its own, and raft.png shows all.
+    CONFIG is YAML (`reward-cluster config raft` prints every key); the options below override it.
+    Without a config, trains a tiny policy on generated prompts. A stage is a folder that appears
+    whole: a killed run resumes when the command is given again, and ends with the same policy.
+    raft.png shows the rewards beside those of a control that draws at random. With several seeds,
+    each is a run in a folder of its own, and raft.png shows all.
 
     Exit status: 0 done; 1 done, but some rows of prompts are broken; 2 wrong usage or config.
     """
-    from cluster.rlhf.raft.config import RaftRun
+    settings = parse_loop(RaftRun, config, options, app)
     from cluster.rlhf.raft.run import train_raft
 
-    run_seeds(RaftRun, "raft", train_raft, config, out, stages, seeds, strict, app)
+    exit_status(
+        train_raft(
+            settings, app=app, seeds=seeds, strict=strict, on_stage=show_stage, on_run=show_run
+        )
+    )

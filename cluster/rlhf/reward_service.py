@@ -1,15 +1,29 @@
-"""Reward service as a scoring function, with a limit on how long a run waits for it."""
+"""Rewards for a run: an engine in this process, or a service with a limit on the wait for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cluster.config import EngineConfig
 from cluster.data.formats import Scorer
 from cluster.errors import DeadlineExceeded, NotReady, RewardError
 from cluster.types import Conversation, Score
 
 PATIENCE_S = 600.0
 """Seconds for which a service that does not answer is waited for, unless said otherwise."""
+
+
+def scorer(config: EngineConfig, app: str | None) -> Scorer:
+    """An engine in this process, or where `app` is given the Serve application of that name,
+    wherever it is found."""
+    if app is None:
+        from cluster.engine.offline import OfflineScorer
+
+        return OfflineScorer.load(config).score
+    from cluster.serving.ray_session import join_service
+
+    join_service(app)
+    return service_scorer(app, PATIENCE_S)
 
 
 def service_scorer(app: str, patience_s: float) -> Scorer:

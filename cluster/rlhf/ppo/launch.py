@@ -15,7 +15,7 @@ from typing import Any
 from cluster.config import ClusterConfig
 from cluster.data.rejects import Rejects
 from cluster.rlhf.ppo.config import PpoRun
-from cluster.rlhf.ppo.run import OnStep, train_ppo
+from cluster.rlhf.ppo.run import OnStep, run_ppo
 from cluster.rlhf.ppo.step_metrics import draw, read_rows, waiting_share
 from cluster.serving.client.connect import connect
 from cluster.serving.deployment.local_cluster import local_service
@@ -39,7 +39,7 @@ class PpoReport:
     broken: tuple[str, ...]
 
 
-def ppo(
+def train_ppo(
     config: PpoRun,
     *,
     app: str | None = None,
@@ -55,7 +55,7 @@ def ppo(
     is a run in a folder `seed-N` of its own and ppo.png shows all.  strict: the first broken row of
     prompts raises InvalidInput.  on_step: gets each step's figures; on_run: each finished run.
 
-    Raises what `train_ppo` raises, and ConfigError for a config that cannot be served.
+    Raises what `run_ppo` raises, and ConfigError for a config that cannot be served.
     """
     reports = []
     with _client(config, app) as client:
@@ -72,7 +72,7 @@ def _run(config: PpoRun, client: Any, strict: bool, on_step: OnStep, say: Say) -
     folder = Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
     broken = Rejects(folder / "rejects.jsonl", strict)
-    train_ppo(config, client, on_step, broken, say)
+    run_ppo(config, client, on_step, broken, say)
     share = waiting_share(read_rows(folder / "log.jsonl"))
     return PpoReport(folder, config.ppo.futures, share, broken.n, tuple(broken.lines()))
 

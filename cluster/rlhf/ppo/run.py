@@ -55,7 +55,7 @@ FREE = (
 """Settings that may change when a run is resumed; all others decide what it makes."""
 
 
-def train_ppo(
+def run_ppo(
     config: PpoRun,
     client: Any,
     on_step: OnStep,

@@ -22,7 +22,7 @@ from cluster.rlhf.ppo.collector import Collector
 from cluster.rlhf.ppo.config import PpoRun
 from cluster.rlhf.ppo.learner import Learner
 from cluster.rlhf.ppo.rollouts import weights_of
-from cluster.rlhf.ppo.run import train_ppo
+from cluster.rlhf.ppo.run import run_ppo
 from cluster.rlhf.ppo.step_metrics import StepRow
 from cluster.serving.deployment.local_cluster import local_service
 from cluster.types import Conversation, Score
@@ -55,7 +55,7 @@ def settings(tmp_path: Path, small_policy: Path, **ppo: Any) -> PpoRun:
 
 def done(config: PpoRun, client: Any) -> list[StepRow]:
     rows: list[StepRow] = []
-    train_ppo(config, client, rows.append, Rejects(None))
+    run_ppo(config, client, rows.append, Rejects(None))
     return rows
 
 
@@ -153,7 +153,7 @@ def test_a_service_that_has_gone_ends_the_run_and_keeps_it(
     remote: Any = Silent
     said: list[str] = []
     with pytest.raises(NotReady, match="left 3 of 3 calls unanswered for 1 s"):
-        train_ppo(config, remote.remote(client), print, Rejects(None), said.append)
+        run_ppo(config, remote.remote(client), print, Rejects(None), said.append)
     assert said[0].startswith("waiting for rewards: 3 calls")
     assert [row.step for row in done(config, client)] == [2]
 
@@ -174,7 +174,7 @@ def test_a_response_without_a_score_is_no_reward(
     remote: Any = Refusing
     said: list[str] = []
     rows: list[StepRow] = []
-    train_ppo(config, remote.remote(client), rows.append, Rejects(None), said.append)
+    run_ppo(config, remote.remote(client), rows.append, Rejects(None), said.append)
     [row] = rows
     assert (row.responses, row.failed, row.failures) == (12, 4, {"invalid_input": 4})
     assert said == ["a response has no reward: no [invalid_input]"]
