@@ -2,8 +2,9 @@
 
 When an Ingress process dies, its proxy has nothing to pass on and the caller would get a bare text
 `500`; a request id that is no text would be a `500` as well, and any other strange one would be
-echoed as it came. This middleware runs inside the proxy and before it. Serve takes it from an
-environment variable of the node that the proxy runs on, so it is set before Ray starts there:
+echoed as it came. A proxy that has just been replaced knows no routes yet and would answer `404`
+for paths that are there. This middleware runs inside the proxy and before it. Serve takes it from
+an environment variable of the node that the proxy runs on, so it is set before Ray starts there:
 `set_proxy_errors` does for a Ray that this process starts, `ray start` needs
 `export {VARIABLE}={MIDDLEWARES}`.
 """
@@ -25,6 +26,8 @@ VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 MIDDLEWARES = "cluster.serving.http.proxy_errors:middlewares"
 OF_THE_PROXY = (408, 503)
 """Statuses that Serve's proxy answers by itself, as text."""
+PATHS = ("/v1/score", "/v1/rank", "/v1/model", "/healthz", "/readyz")
+"""Ends of the paths of this project's apps: there the proxy's own 404 means "not yet"."""
 
 
 class ProxyErrors:
@@ -45,7 +48,7 @@ class ProxyErrors:
             nonlocal started, replaced
             if message["type"] == "http.response.start":
                 started = True
-                replaced = _is_proxys_own(message)
+                replaced = _is_proxys_own(message, scope["path"])
             if not replaced:
                 await send(message)
 
@@ -64,9 +67,11 @@ def set_proxy_errors() -> None:
     os.environ.setdefault(VARIABLE, MIDDLEWARES)
 
 
-def _is_proxys_own(start: Message) -> bool:
+def _is_proxys_own(start: Message, path: str) -> bool:
     kind = Headers(raw=list(start.get("headers", ()))).get("content-type", "")
-    return start["status"] in OF_THE_PROXY and not kind.startswith("application/json")
+    status = start["status"]
+    meant = status in OF_THE_PROXY or (status == 404 and path.endswith(PATHS))
+    return meant and not kind.startswith("application/json")
 
 
 def _unavailable(request_id: str) -> Response:

@@ -42,6 +42,19 @@ def test_what_the_proxy_answers_by_itself_is_a_503_in_the_json_contract(app: obj
     assert answer.headers["retry-after"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("path", "status"), [("/v1/score", 503), ("/reward/readyz", 503), ("/elsewhere", 404)]
+)
+def test_a_proxy_that_knows_no_routes_yet_asks_to_come_back(path: str, status: int) -> None:
+    async def text_404(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/plain")]
+        await send({"type": "http.response.start", "status": 404, "headers": headers})
+        await send({"type": "http.response.body", "body": b"Path not found."})
+
+    answer = TestClient(ProxyErrors(text_404)).get(path)
+    assert answer.status_code == status
+
+
 def test_the_apps_own_answers_pass_unchanged() -> None:
     async def json_503(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"application/json")]
