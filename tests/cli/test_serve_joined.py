@@ -68,7 +68,7 @@ def test_a_service_on_a_started_ray_is_found_is_locked_and_stays(
     locked = env | {"REWARD_CLUSTER_KEYS": "secret"}
     with serving([config, "--address=auto"], locked, tmp_path / "serve.log") as service:
         assert "1 key, " in service.log
-        assert "It stays when this command ends" in service.log
+        assert "It keeps running after this command exits" in service.log
         assert service.end() == 0
         assert "Traceback" not in service.log
     assert httpx.get(url, timeout=PATIENCE_S).status_code == 401
