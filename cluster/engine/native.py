@@ -48,7 +48,7 @@ def load_library(source: Path, features: tuple[str, ...]) -> ctypes.CDLL | None:
         )
         return None
     command = [*compiler, *FLAGS, f"-I{HEADERS}", *(f"-m{feature}" for feature in features)]
-    headers = b"".join(path.read_bytes() for path in sorted(HEADERS.glob("*.h")))
+    headers = b"".join(path.read_bytes() for path in sorted(HEADERS.rglob("*.h")))
     made_from = source.read_bytes() + headers + "\0".join(command).encode()
     name = f"{source.stem}-{hashlib.sha256(made_from).hexdigest()[:16]}.so"
     try:

@@ -30,8 +30,8 @@ few = settings(
 )
 
 with_kernel = pytest.mark.skipif(
-    not torch.cpu._is_amx_tile_supported() or tiled._library() is None,
-    reason="needs a CPU with AMX and a C++ compiler",
+    not tiled.is_available(),
+    reason="needs a CPU with AVX512-BF16 and a C++ compiler",
 )
 
 
@@ -132,15 +132,28 @@ def test_a_kernel_that_is_wrong_is_not_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrong: list[ctypes.CDLL] = [Wrong()]  # type: ignore[list-item]
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    monkeypatch.setattr(torch.cpu, "_init_amx", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     monkeypatch.setattr(tiled, "load_library", lambda *_: wrong[0])
     assert tiled._library() is None
     assert "wrong on this machine" in caplog.text
 
 
 @pytest.mark.usefixtures("untried")
-def test_without_amx_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+def test_without_bfloat16_instructions_nothing_is_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     monkeypatch.setattr(tiled, "load_library", lambda *_: pytest.fail("compiled"))
     assert tiled._library() is None
+
+
+@with_kernel
+@pytest.mark.usefixtures("untried")
+def test_without_amx_the_products_are_those_of_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    batch = pack([Encoding(np.arange(n, dtype=np.int32)) for n in (1, 8, 40, 150)], "invariant")
+    inputs = states(batch)
+    query, key, value = (x.float() for x in inputs)
+    expected = masked_attention(batch, query, key, value, LAYER)
+    torch.testing.assert_close(run(batch, inputs).float(), expected, atol=2e-2, rtol=2e-2)
+    assert tiled.is_available()

@@ -5,7 +5,7 @@
 // for all segments that see them. A row's arithmetic follows its own context alone: key blocks
 // count from the start of each run, and keys that a row does not see add nothing to it.
 //
-// Needs AMX and AVX512-BF16. Shape legend: see tiled.py.
+// Needs AVX512-BF16; products of tiles are AMX's where the CPU has it. Shape legend: see tiled.py.
 
 #include <algorithm>
 #include <cmath>
@@ -14,50 +14,20 @@
 
 #include "simd.h"
 
+constexpr int TILE = 16 * 32;  // numbers of a tile of bfloat16 pairs: 16 x 16 pairs
+
+#ifdef __AMX_BF16__
+#include "product_amx.h"
+#else
+#include "product_avx512.h"
+#endif
+
 namespace {
 
 constexpr int ROWS = 32;         // query rows of a block
 constexpr int SPAN = 32;         // keys that are laid out together
 constexpr int KEYS = 128;        // keys of a softmax step
-constexpr int TILE = 16 * 32;    // numbers of a tile of bfloat16 pairs: 16 x 16 pairs
 constexpr int MAX_SIZE = 256;    // of a head
-
-struct TileConfig {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
-// c (+)= a b for 32 rows and 32 columns; b lies in pairs of tiles, one pair for 32 rows of b.
-void multiply(const bf16* a, int a_stride, const bf16* b, int b_stride, int steps, float* c,
-                  int c_stride, bool add) {
-  const size_t bytes = sizeof(float) * c_stride, a_bytes = sizeof(bf16) * a_stride;
-  if (add) {
-    _tile_loadd(0, c, bytes);
-    _tile_loadd(1, c + 16, bytes);
-    _tile_loadd(2, c + 16 * c_stride, bytes);
-    _tile_loadd(3, c + 16 * c_stride + 16, bytes);
-  } else {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-  }
-  for (int i = 0; i < steps; i++) {
-    _tile_loadd(4, a + 32 * i, a_bytes);
-    _tile_loadd(6, b + i * b_stride, 64);
-    _tile_loadd(7, b + i * b_stride + TILE, 64);
-    _tile_loadd(5, a + 16 * a_stride + 32 * i, a_bytes);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-  }
-  _tile_stored(0, c, bytes);
-  _tile_stored(1, c + 16, bytes);
-  _tile_stored(2, c + 16 * c_stride, bytes);
-  _tile_stored(3, c + 16 * c_stride + 16, bytes);
-}
 
 // The first n of the 16 lanes that start at lane `from`.
 inline __mmask16 lanes(int n, int from) {
@@ -171,7 +141,6 @@ void attend(const Shape* shape, const Strided* query, const Strided* key, const 
   const int size = shape->size, group = shape->group, n_kv = shape->n_kv;
   const int64_t area = SPAN * size;
   const float scale = shape->scale * LOG2E;
-  const TileConfig config;
 
   const auto one_block = [&](const Work& work, int head, Block& block) {
     const Segment& own = segments[work.segment];
@@ -198,15 +167,15 @@ void attend(const Shape* shape, const Strided* query, const Strided* key, const 
         const int width = std::min(KEYS, (length - from + SPAN - 1) / SPAN * SPAN);
         const int64_t here = base + from / SPAN * area;
         for (int at = 0; at < width; at += SPAN)
-          multiply(block.query, size, keys + here + at / SPAN * area, 2 * TILE, size / 32,
-                   block.scores + at, KEYS, false);
+          Products::multiply(block.query, size, keys + here + at / SPAN * area, 2 * TILE, size / 32,
+                   block.scores + at, KEYS, false, work.n_rows);
         for (int r = 0; r < work.n_rows; r++) {
           const int limit = last ? (work.row + r) / group + 1 : length;
           softmax(block, r, std::clamp(limit - from, 0, width), width, scale, size);
         }
         for (int d = 0; d < size; d += 32)
-          multiply(block.weights, KEYS, values + here + d / 16 * TILE, static_cast<int>(area),
-                   width / SPAN, block.out + d, size, true);
+          Products::multiply(block.weights, KEYS, values + here + d / 16 * TILE, static_cast<int>(area),
+                   width / SPAN, block.out + d, size, true, work.n_rows);
       }
     }
     for (int r = 0; r < work.n_rows; r++) {
@@ -220,7 +189,7 @@ void attend(const Shape* shape, const Strided* query, const Strided* key, const 
 
 #pragma omp parallel num_threads(shape->threads)
   {
-    _tile_loadconfig(&config);
+    const Products products;
     Block block;
     std::memset(block.weights, 0, sizeof block.weights);  // of rows that have no query
 #pragma omp for collapse(2) schedule(static)
@@ -238,7 +207,6 @@ void attend(const Shape* shape, const Strided* query, const Strided* key, const 
 #pragma omp for collapse(2) schedule(dynamic, 2)
     for (int i = 0; i < shape->n_work; i++)
       for (int head = 0; head < n_kv; head++) one_block(works[i], head, block);
-    _tile_release();
   }
 }
 

@@ -1,10 +1,10 @@
-"""CPU inference in bfloat16 on AMX: one native kernel for all segments of a batch.
+"""CPU inference in bfloat16: one native kernel for all segments of a batch.
 
 Each segment's keys and values are laid out once for all that see them, and a block of queries runs
 through its context from the root down, with float32 scores and sums (`tiled.cpp`). A token's bits
 depend on its own context alone, however a batch is made up, so there is nothing to isolate. What
 the kernel does not take (another dtype, an odd head size) goes to `cpu`, and so does everything on
-a machine without AMX or a compiler.
+a machine without AVX512-BF16 or a compiler. AMX makes the products where the CPU has it.
 
 Shape legend: T tokens, H query heads, K key/value heads of G query heads each, D head size.
 """
@@ -32,7 +32,9 @@ from cluster.types import Encoding
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_suffix(".cpp")
-FEATURES = ("avx512f", "avx512bw", "avx512vl", "avx512bf16", "amx-tile", "amx-bf16")
+FEATURES = ("avx512f", "avx512bw", "avx512vl", "avx512bf16")
+TILES = ("amx-tile", "amx-bf16")
+"""Where the CPU has them as well, they make the products."""
 ROWS, SPAN, MAX_SIZE = 32, 32, 256
 """As in the source."""
 BOUND = 2.0**-6
@@ -161,9 +163,10 @@ def is_available() -> bool:
 @functools.cache
 def _library() -> ctypes.CDLL | None:
     """The kernel, compiled and tried; None where it cannot be or is not right."""
-    if not (torch.cpu._is_amx_tile_supported() and torch.cpu._init_amx()):
+    if not torch.cpu._is_avx512_bf16_supported():
         return None
-    library = load_library(SOURCE, FEATURES)
+    has_tiles = torch.cpu._is_amx_tile_supported() and torch.cpu._init_amx()
+    library = load_library(SOURCE, FEATURES + (TILES if has_tiles else ()))
     if library is not None and not _is_right(library):
         log.warning("the compiled attention is wrong on this machine: torch's own is used")
         return None
