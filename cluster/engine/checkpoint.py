@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from cluster.config import EngineConfig
+from cluster.engine.safetensors_file import fingerprint
 from cluster.errors import ModelRefused
 
 EMBEDDED = ("tiny",)
@@ -62,21 +62,12 @@ def longest(text_config: Any, max_tokens: int | None) -> int:
 
 
 def revision(config: EngineConfig, commit: str | None) -> str:
-    """The hub commit, the configured revision, or a fingerprint of a local folder."""
+    """The hub commit, the configured revision, or a fingerprint of a local folder's weights.
+
+    What makes the ids (tokenizer, template) has a fingerprint of its own, `ModelInfo.encoder`.
+    """
     folder = Path(locate(config.model))
     if folder.is_dir():
-        return _fingerprint(folder)
+        read = sorted([*folder.glob("*.safetensors"), *folder.glob("config.json")])
+        return f"local-{fingerprint(read)}"
     return commit or config.revision or "unknown"
-
-
-def _fingerprint(folder: Path) -> str:
-    """Hash of each weight and config file's name, size, first and last MiB: quick at any size."""
-    digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("config.json")]):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}\n".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(2**20))
-            file.seek(max(0, size - 2**20))
-            digest.update(file.read(2**20))
-    return "local-" + digest.hexdigest()[:12]

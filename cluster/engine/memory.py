@@ -6,12 +6,11 @@ no activations. Loads no weights and starts no device.
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
 
 from cluster.config import EngineConfig
 from cluster.engine.checkpoint import locate
+from cluster.engine.safetensors_file import n_values
 
 ITEM_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 CGROUP = Path("/sys/fs/cgroup")
@@ -26,7 +25,7 @@ def weight_bytes(config: EngineConfig) -> int | None:
     files = sorted(folder.glob("*.safetensors")) if folder else []
     if not files:
         return None
-    return sum(_n_values(file) for file in files) * ITEM_BYTES[config.dtype]
+    return sum(n_values(file) for file in files) * ITEM_BYTES[config.dtype]
 
 
 def free_bytes(device: str) -> int:
@@ -52,13 +51,6 @@ def _folder(config: EngineConfig) -> Path | None:
         )
     except (LocalEntryNotFoundError, HFValidationError):
         return None
-
-
-def _n_values(file: Path) -> int:
-    """Values in all tensors of a safetensors file: 8 bytes of header length, then the header."""
-    with file.open("rb") as opened:
-        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-    return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
 
 
 def _available() -> int:
