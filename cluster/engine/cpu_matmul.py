@@ -10,6 +10,7 @@ Shape legend: R rows.
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Iterator, Sequence
 
@@ -26,6 +27,16 @@ kernel's block."""
 
 _LARGE_PROBE_S = 3.0
 """Row counts beyond the anchor serve single long chats: they are tried for as long as this."""
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for it.
+
+    oneDNN takes bfloat16 on any x86 with AVX-512 and widens it on the way where there are none.
+    """
+    if platform.machine() in ("x86_64", "AMD64"):
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def lay_out(module: nn.Module) -> None:

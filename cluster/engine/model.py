@@ -24,6 +24,7 @@ from cluster.engine.attention import (
     training_backend,
 )
 from cluster.engine.batch_invariance import pad_rows
+from cluster.engine.cpu_matmul import multiplies_bfloat16
 from cluster.engine.llama_layers import LlamaLayers
 from cluster.engine.loading import load_module
 from cluster.engine.packing import Batch
@@ -207,13 +208,13 @@ def resolve_device(device: str) -> torch.device:
 def compute_dtype(config: EngineConfig, device: torch.device) -> torch.dtype:
     """The dtype of the arithmetic; see `EngineConfig.compute`.
 
-    On a CPU without bf16 instructions torch's bf16 matmul runs at an eighth of its float32 one, so
-    the same weights are widened once.
+    On a CPU without bf16 instructions torch's bf16 matmul runs at half of its float32 one's speed
+    or less, so the same weights are widened once.
     """
     dtype: torch.dtype = getattr(torch, config.dtype)
     if config.numerics == "reference" or config.compute == "model":
         return dtype
     if config.compute == "float32":
         return torch.float32
-    slow = device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    slow = device.type == "cpu" and not multiplies_bfloat16()
     return torch.float32 if slow else dtype

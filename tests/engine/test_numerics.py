@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 from typing import Any
 
@@ -130,10 +131,18 @@ def test_the_head_is_on_the_models_grid_unless_float32_is_asked_for(load: Any) -
     assert len(set(finer)) >= len(set(on_grid))
 
 
-def test_arithmetic_is_widened_only_where_bf16_is_slow() -> None:
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other CPUs are asked through oneDNN")
+@pytest.mark.parametrize(
+    ("avx512_bf16", "amx"), [(True, True), (True, False), (False, True), (False, False)]
+)
+def test_arithmetic_is_widened_only_where_the_cpu_has_no_bf16_instructions(
+    avx512_bf16: bool, amx: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """oneDNN alone would say yes on any CPU with AVX-512."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     config = EngineConfig(numerics="fast")
-    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    expected = torch.bfloat16 if native else torch.float32
+    expected = torch.bfloat16 if avx512_bf16 or amx else torch.float32
     cpu = torch.device("cpu")
     assert compute_dtype(config, cpu) is expected
     assert compute_dtype(replace(config, compute="model"), cpu) is torch.bfloat16
