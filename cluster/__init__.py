@@ -14,6 +14,7 @@ from cluster.errors import RewardError
 from cluster.types import Chat, Conversation, Encoding, Message, ModelInfo, Score
 
 if TYPE_CHECKING:
+    from cluster.data.rewards import rewards_of
     from cluster.engine.offline import OfflineScorer
     from cluster.engine.parity.check import verify
     from cluster.evaluation.run import evaluate
@@ -25,14 +26,19 @@ if TYPE_CHECKING:
     from cluster.rlhf.raft.run import train_raft
     from cluster.rlhf.training.run import train_reward_model
     from cluster.serving.client.actor import RewardClient
+    from cluster.serving.client.async_service import AsyncRewardService
     from cluster.serving.client.connect import RewardService, connect, disconnect
+    from cluster.serving.client.http_client import AsyncHttpClient, HttpClient
 
 __all__ = [
+    "AsyncHttpClient",
+    "AsyncRewardService",
     "Chat",
     "ClusterConfig",
     "Conversation",
     "Encoding",
     "EngineConfig",
+    "HttpClient",
     "Message",
     "ModelInfo",
     "OfflineScorer",
@@ -46,6 +52,7 @@ __all__ = [
     "disconnect",
     "dpo_pairs_file",
     "evaluate",
+    "rewards_of",
     "score_file",
     "train_dpo",
     "train_ppo",
@@ -56,6 +63,9 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LAZY = {
+    "AsyncHttpClient": "cluster.serving.client.http_client",
+    "AsyncRewardService": "cluster.serving.client.async_service",
+    "HttpClient": "cluster.serving.client.http_client",
     "OfflineScorer": "cluster.engine.offline",
     "RewardClient": "cluster.serving.client.actor",
     "RewardService": "cluster.serving.client.connect",
@@ -65,6 +75,7 @@ _LAZY = {
     "disconnect": "cluster.serving.client.connect",
     "dpo_pairs_file": "cluster.rlhf.annotation.group_files",
     "evaluate": "cluster.evaluation.run",
+    "rewards_of": "cluster.data.rewards",
     "score_file": "cluster.rlhf.annotation.score_file",
     "train_dpo": "cluster.rlhf.dpo.run",
     "train_ppo": "cluster.rlhf.ppo.launch",

@@ -65,8 +65,9 @@ def test_the_http_client_gets_rewards_and_an_error_in_its_place(
 ) -> None:
     lines = run("http_client.py", env, f"http://127.0.0.1:{port}").splitlines()
     assert lines[0].startswith("tiny at local-")
-    assert all(re.fullmatch(rf"\(.*\) {NUMBER}", line) for line in lines[1:5])
-    assert lines[5].startswith("(2, None) the conversation is empty")
+    assert all(re.fullmatch(rf"\d {NUMBER}", line) for line in lines[1:4])
+    assert lines[4].startswith("3 no reward: item 3: the conversation is empty")
+    assert lines[5] == "lowest -100.0"
 
 
 def test_offline_scoring_needs_no_service(tmp_path: Path) -> None:

@@ -6,10 +6,9 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
-
 from cluster.bench.load_generator import Call
-from cluster.types import Encoding, Score
+from cluster.serving.client.http_client import AsyncHttpClient
+from cluster.types import Encoding
 
 
 def free_port() -> int:
@@ -24,16 +23,7 @@ def http_caller(url: str) -> Call:
     """Calls `POST /v1/score` with token ids; a connection a call, as loops differ between loads."""
 
     async def call(encodings: Sequence[Encoding]) -> list[Any]:
-        body = {"conversations": [{"ids": e.input_ids.tolist()} for e in encodings]}
-        # No TLS here: to load its certificates for each connection would take longer than a call.
-        async with httpx.AsyncClient(base_url=url, timeout=600, verify=False) as client:
-            response = await client.post("/v1/score", json=body)
-        return [_score(entry) for entry in response.raise_for_status().json()["results"]]
+        async with AsyncHttpClient(url) as client:
+            return list(await client.score([e.input_ids for e in encodings]))
 
     return call
-
-
-def _score(entry: dict[str, Any]) -> Any:
-    """The entry's Score, or the entry itself where it is an error."""
-    names = Score.__dataclass_fields__
-    return Score(**{k: entry[k] for k in names}) if "reward" in entry else entry

@@ -54,8 +54,8 @@ def service(url: str, key: str | None = None) -> Contender:
     """A reward service by the URL of its HTTP ingress; key: its API key, if it wants one."""
 
     def load() -> Scorer:
-        from cluster.evaluation.http_scorer import HttpScorer
+        from cluster.serving.client.http_client import HttpClient
 
-        return HttpScorer.of(url, key, PATIENCE_S)
+        return HttpClient(url, key, patience_s=PATIENCE_S).score
 
     return Contender(url, load, {"url": url})

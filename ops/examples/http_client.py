@@ -1,37 +1,31 @@
 """Rewards over HTTP, without Ray: `python http_client.py [URL]`.
 
-Start a service first (`reward-cluster serve --local`). A service with keys reads the key from the
-header; here it comes from REWARD_API_KEY.
+Start a service first (`reward-cluster serve --local`). The key of a service with keys comes from
+REWARD_API_KEY. The wire itself, for other languages: `/openapi.json` of a running service.
 """
 
 import os
 import sys
 
-import httpx
+from cluster import HttpClient, Score, rewards_of
 
 URL = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000"
-KEY = os.environ.get("REWARD_API_KEY")
-RETRY = (429, 503)  # full, or starting: the answer says in Retry-After how long to wait
-
-CONVERSATIONS = [
-    {"prompt": "What is 7 + 5?", "responses": ["7 + 5 = 12", "7 + 5 = 13", "Bananas."]},
-    {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]},
-    {"messages": []},  # cannot be scored: answered with an error in its place
+CHATS = [
+    ("What is 7 + 5?", "7 + 5 = 12"),
+    ("What is 7 + 5?", "Bananas."),
+    [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}],
+    [],  # cannot be scored: answered with an error in its place
 ]
 
 
 def main() -> None:
-    headers = {"Authorization": f"Bearer {KEY}"} if KEY else {}
-    with httpx.Client(base_url=URL, headers=headers, timeout=330) as client:
-        answer = client.post("/v1/score", json={"conversations": CONVERSATIONS})
-    if answer.status_code in RETRY:
-        sys.exit(f"ask again in {answer.headers.get('Retry-After', '1')} s")
-    answer.raise_for_status()
-    body = answer.json()
-    print(f"{body['model']} at {body['revision']}")
-    for result in body["results"]:
-        place = (result["item"], result.get("response"))
-        print(place, result.get("reward", result.get("error", {}).get("message")))
+    with HttpClient(URL, os.environ.get("REWARD_API_KEY")) as client:
+        served = client.model()
+        results = client.score(CHATS)
+    print(f"{served.model} at {served.revision}")
+    for index, result in enumerate(results):
+        print(index, result.reward if isinstance(result, Score) else f"no reward: {result}")
+    print("lowest", min(rewards_of(results, failed=-100.0)))  # a number for each, errors too
 
 
 if __name__ == "__main__":

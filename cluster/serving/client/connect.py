@@ -135,23 +135,26 @@ class RewardService:
         try:
             return self._score(list(conversations), priority, deadline, strict)
         except ActorDiedError as error:
-            self._replace(error)
+            self.reconnect(error)
             return self._score(list(conversations), priority, deadline, strict)
+
+    def submit(
+        self, items: list[Conversation], priority: int, deadline: Deadline | None, strict: bool
+    ) -> Any:
+        """The call as an ObjectRef of its answer, at once."""
+        return self.client.score.remote(items, priority, None, strict, deadline, current_job())
 
     def _score(
         self, items: list[Conversation], priority: int, deadline: Deadline | None, strict: bool
     ) -> list[Item]:
-        ref = self.client.score.remote(items, priority, None, strict, deadline, current_job())
+        ref = self.submit(items, priority, deadline, strict)
         try:
-            answer: list[Item] = ray.get(ref, timeout=_patience(deadline))
+            answer: list[Item] = ray.get(ref, timeout=patience_s(deadline))
         except RewardError as error:
             raise unwrap_ray_error(error) from None
         except GetTimeoutError:
             ray.cancel(ref)
-            late = [_late(i) for i in range(len(items))]
-            if strict and late:
-                raise late[0] from None
-            return list(late)
+            return all_late(len(items), strict)
         except BaseException:
             ray.cancel(ref)
             raise
@@ -190,7 +193,7 @@ class RewardService:
             deaths = 0 if alive else deaths + 1
             attempt = 0 if len(missing) < before else attempt + 1
             if why is not None and deaths > MAX_DEATHS:
-                self._replace(why)
+                self.reconnect(why)
             time.sleep(_pause_before(deadline, pause_s(why or NotReady("ended early"), attempt)))
 
     def _arrivals(
@@ -202,7 +205,7 @@ class RewardService:
         try:
             while True:
                 if deadline is not None:
-                    ready, _ = ray.wait([refs], timeout=_patience(deadline))
+                    ready, _ = ray.wait([refs], timeout=patience_s(deadline))
                     if not ready:
                         return
                 ref = next(refs, None)
@@ -212,14 +215,16 @@ class RewardService:
         finally:
             ray.cancel(refs)
 
-    def _replace(self, error: BaseException) -> None:
-        """Raises NotReady where the actor that is gone was the caller's own choice."""
+    def reconnect(self, error: BaseException) -> None:
+        """Another actor, as the one before has died of `error`. Raises NotReady where that was the
+        caller's own choice."""
         if self._app is None:
             raise NotReady("the client actor is gone; connect() makes another") from error
         self.client = connect(self._app)
 
 
-def _patience(deadline: Deadline | None) -> float | None:
+def patience_s(deadline: Deadline | None) -> float | None:
+    """Seconds to wait for the actor's own word that the deadline has passed; None for ever."""
     return None if deadline is None else max(0.0, deadline.at - time.time()) + GRACE_S
 
 
@@ -229,6 +234,13 @@ def _is_past(deadline: Deadline | None) -> bool:
 
 def _pause_before(deadline: Deadline | None, seconds: float) -> float:
     return seconds if deadline is None else max(0.0, min(seconds, deadline.at - time.time()))
+
+
+def all_late(n: int, strict: bool) -> list[Item]:
+    """The answer of a call whose deadline has passed; strict raises it."""
+    if strict and n:
+        raise _late(0) from None
+    return [_late(i) for i in range(n)]
 
 
 def _late(i: int) -> DeadlineExceeded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -15,10 +16,11 @@ from support.serving import PATIENCE_S, sequences, until
 from cluster.config import EngineConfig
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.errors import DeadlineExceeded, InvalidInput, RewardError
+from cluster.serving.client.async_service import AsyncRewardService
 from cluster.serving.client.connect import RewardService, connect
 from cluster.serving.names import NAMESPACE
 from cluster.serving.replica.backends import fake_reward
-from cluster.types import Score
+from cluster.types import Conversation, Score
 
 pytestmark = pytest.mark.ray
 
@@ -176,3 +178,29 @@ def test_many_threads_share_one_facade(client: Any, encoder: ChatEncoder) -> Non
     for thread in threads:
         thread.join(PATIENCE_S)
     assert answers == {n: expected(encoder, [f"text {n}", "shared"]) for n in range(8)}
+
+
+def test_an_asyncio_trainer_has_many_calls_under_way(
+    plain_app: str, client: Any, encoder: ChatEncoder
+) -> None:
+    service = AsyncRewardService(plain_app, client=client)
+    calls = [[("Hi", f"answer {n}"), ("Hi", f"other {n}")] for n in range(8)]
+
+    async def main() -> list[list[Score | RewardError]]:
+        return await asyncio.gather(*[service.score(call) for call in calls])
+
+    found = [rewards(items) for items in asyncio.run(main())]
+    assert found == [expected(encoder, list(call)) for call in calls]
+
+
+def test_an_asynchronous_call_ends_at_its_deadline_and_raises_where_it_is_strict(
+    plain_app: str, client: Any, gate: Gate
+) -> None:
+    service = AsyncRewardService(plain_app, client=client)
+    chats: list[Conversation] = [("Hi", "late one"), ("Hi", "late two")]
+    with gate.shut():
+        [first, second] = asyncio.run(service.score(chats, deadline_s=0.2))
+        assert isinstance(first, DeadlineExceeded)
+        assert isinstance(second, DeadlineExceeded)
+        with pytest.raises(DeadlineExceeded):
+            asyncio.run(service.score(chats, deadline_s=0.2, strict=True))

@@ -1,0 +1,159 @@
+"""HTTP clients of a reward service, for trainers without Ray: `HttpClient` and `AsyncHttpClient`.
+
+    results = HttpClient("http://host:8000", key).score([(prompt, response)])
+
+The call is that of `RewardService`, so that one can stand for the other: a Score or a RewardError
+for each conversation, in order; a service that is busy, starting or silent is asked again. Calls
+of a client share its connections. Needs no Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import httpx
+
+from cluster.errors import NotReady, RewardError, Unauthorized
+from cluster.serving.client.score_call import PATH, ScoreCall
+from cluster.types import Conversation, ModelInfo, Score
+
+URL = "http://127.0.0.1:8000"
+"""Where `reward-cluster serve` answers, unless it is told otherwise."""
+PATIENCE_S = 600.0
+CONNECT_S = 10.0
+"""Seconds for a connection; one that takes longer is tried again."""
+
+
+class HttpClient:
+    """Thread-safe. Its connections are closed by `with HttpClient(url) as client`, `close`, or when
+    nobody holds it any more."""
+
+    def __init__(
+        self,
+        url: str = URL,
+        key: str | None = None,
+        *,
+        patience_s: float = PATIENCE_S,
+        client: httpx.Client | None = None,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """key: API key of the service, if it wants one.
+        patience_s: seconds for which a service that is busy or silent is asked again.
+        client: of httpx, instead of one for `url` and `key`.  pause: between two attempts."""
+        self._client = client or httpx.Client(**_options(url, key, patience_s))
+        self.url = url if client is None else str(client.base_url)
+        self._patience_s, self._pause = patience_s, pause
+
+    def score(
+        self,
+        conversations: Sequence[Conversation],
+        priority: int = 0,
+        deadline_s: float | None = None,
+        strict: bool = False,
+    ) -> list[Score | RewardError]:
+        """The score or the error of each, in order; strict raises the first error instead.
+
+        Raises NotReady (nobody answers as a reward service for `patience_s`), Unauthorized, and
+        the error of a call that is malformed as a whole.
+        """
+        call = ScoreCall(self.url, conversations, self._patience_s, priority, deadline_s)
+        while (body := call.next_body()) is not None:
+            try:
+                call.take(self._client.post(PATH, json=body))
+            except httpx.HTTPError as error:
+                call.failed(error)
+            if call.pause_s:
+                self._pause(call.pause_s)
+        return call.results(strict)
+
+    def ready(self) -> bool:
+        """Whether a replica serves now; False too where nobody answers. Asks once."""
+        try:
+            return self._client.get("/readyz", timeout=CONNECT_S).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def model(self) -> ModelInfo:
+        """What is served. Asks once. Raises NotReady, Unauthorized."""
+        try:
+            answer = self._client.get("/v1/model", timeout=CONNECT_S)
+        except httpx.HTTPError as error:
+            raise NotReady(f"{self.url} does not answer: {error}") from error
+        if answer.status_code in (401, 403):
+            raise Unauthorized(f"{self.url} wants another API key")
+        if answer.status_code != 200:
+            raise NotReady(f"{self.url} answered {answer.status_code} for its model")
+        found = answer.json()
+        names = ModelInfo.__dataclass_fields__
+        return ModelInfo(**{name: found[name] for name in names if name in found})
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> HttpClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # the interpreter may be ending
+            self.close()
+
+
+class AsyncHttpClient:
+    """As `HttpClient`, for one event loop; any number of calls at a time."""
+
+    def __init__(
+        self,
+        url: str = URL,
+        key: str | None = None,
+        *,
+        patience_s: float = PATIENCE_S,
+        client: httpx.AsyncClient | None = None,
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._client = client or httpx.AsyncClient(**_options(url, key, patience_s))
+        self.url = url if client is None else str(client.base_url)
+        self._patience_s, self._pause = patience_s, pause
+
+    async def score(
+        self,
+        conversations: Sequence[Conversation],
+        priority: int = 0,
+        deadline_s: float | None = None,
+        strict: bool = False,
+    ) -> list[Score | RewardError]:
+        """As `HttpClient.score`."""
+        call = ScoreCall(self.url, conversations, self._patience_s, priority, deadline_s)
+        while (body := call.next_body()) is not None:
+            try:
+                call.take(await self._client.post(PATH, json=body))
+            except httpx.HTTPError as error:
+                call.failed(error)
+            if call.pause_s:
+                await self._pause(call.pause_s)
+        return call.results(strict)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def __aenter__(self) -> AsyncHttpClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _options(url: str, key: str | None, patience_s: float) -> dict[str, Any]:
+    return {
+        "base_url": url,
+        "headers": {"Authorization": f"Bearer {key}"} if key else {},
+        "timeout": httpx.Timeout(patience_s, connect=CONNECT_S),
+        "verify": url.startswith("https"),  # certificates take longer to load than a call
+        "limits": httpx.Limits(max_connections=None),
+    }

@@ -1,0 +1,188 @@
+"""Score call over HTTP: its bodies, what their answers mean, when to ask again. Does no I/O.
+
+A call goes out in one body; in halves where the service finds that too large. What the service
+wants asked again (429, 503), and what gets no answer, is asked again until patience ends. Both HTTP
+clients drive it; the contract is `/openapi.json` of a service.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import httpx
+import numpy as np
+
+from cluster.errors import (
+    MAX_RETRY_AFTER_S,
+    DeadlineExceeded,
+    InvalidInput,
+    NotReady,
+    RewardError,
+    TooLong,
+    Unauthorized,
+    error_of,
+)
+from cluster.types import Conversation, Score
+
+PATH = "/v1/score"
+PAUSE_S = 1.0
+"""Before the next attempt, where the answer does not say how long."""
+
+
+class ScoreCall:
+    """The state of one call: `while (body := next_body()) is not None`, send it, `take` the answer
+    or tell that it `failed`, sleep for `pause_s`; then `results`."""
+
+    def __init__(
+        self,
+        url: str,
+        conversations: Sequence[Conversation],
+        patience_s: float,
+        priority: int = 0,
+        deadline_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """patience_s: how long a service that is busy or silent is asked again.
+        deadline_s: from now, after which what is unscored is DeadlineExceeded."""
+        self._url, self._clock, self._patience_s = url, clock, patience_s
+        self._conversations, self._priority = conversations, priority
+        self._results: dict[int, Score | RewardError] = {}
+        self._windows = [range(len(conversations))] if len(conversations) else []
+        self._patience_ends = clock() + patience_s
+        self._deadline = None if deadline_s is None else clock() + deadline_s
+        self.pause_s = 0.0
+
+    def next_body(self) -> dict[str, Any] | None:
+        """The body to send now; None when every item has its result."""
+        left = None if self._deadline is None else self._deadline - self._clock()
+        if left is not None and left <= 0:
+            self._end_by_deadline()
+        if not self._windows:
+            return None
+        body: dict[str, Any] = {
+            "conversations": [as_json(self._conversations[i]) for i in self._windows[-1]]
+        }
+        if self._priority:
+            body["priority"] = self._priority
+        if left is not None:
+            body["deadline_s"] = left
+        return body
+
+    def take(self, answer: httpx.Response) -> None:
+        """The service's answer to the last body.
+
+        Raises Unauthorized, NotReady (no reward service, or patience has ended), or the error of
+        the whole call.
+        """
+        window, found = self._windows[-1], _object(answer)
+        if answer.status_code in (401, 403):
+            reason = _report(found).get("message", "not authorized")
+            raise Unauthorized(f"{self._url}: {reason}; give the service's API key")
+        entries = found.get("results")
+        if isinstance(entries, list) and len(entries) == len(window):
+            results = [_result(entry) for entry in entries]
+            if any(isinstance(one, RewardError) and one.retryable for one in results):
+                self._ask_again("some conversations are to be asked again", answer)
+                return
+            for i, result in zip(window, results, strict=True):
+                self._results[i] = result if isinstance(result, Score) else result.at(i)
+            self._windows.pop()
+            self._progress()
+            return
+        self._take_refusal(answer, _report(found))
+
+    def failed(self, error: Exception) -> None:
+        """The last body got no answer. Raises NotReady where patience has ended."""
+        self._ask_again(str(error) or type(error).__name__)
+
+    def results(self, strict: bool = False) -> list[Score | RewardError]:
+        """One per conversation, in order. strict: raises the first error instead."""
+        items = [self._results[i] for i in range(len(self._conversations))]
+        error = next((item for item in items if isinstance(item, RewardError)), None)
+        if strict and error is not None:
+            raise error
+        return items
+
+    def _take_refusal(self, answer: httpx.Response, report: Mapping[str, Any]) -> None:
+        if "code" not in report:
+            raise NotReady(f"{self._url} answered {answer.status_code}, not as a reward service")
+        error = _error(report)
+        if isinstance(error, TooLong) and len(self._windows[-1]) > 1:
+            window = self._windows.pop()
+            half = len(window) // 2
+            self._windows += [window[half:], window[:half]]  # the last is next
+            self._progress()
+        elif error.retryable:
+            self._ask_again(str(error), answer)
+        elif not isinstance(error, DeadlineExceeded) or self._deadline is None:
+            raise error
+        else:
+            self._end_by_deadline()
+
+    def _ask_again(self, why: str, answer: httpx.Response | None = None) -> None:
+        """Raises NotReady where patience ends before the pause does."""
+        pause = PAUSE_S if answer is None else _retry_after(answer)
+        if self._deadline is not None:
+            pause = min(pause, max(0.0, self._deadline - self._clock()))
+        elif self._clock() + pause > self._patience_ends:
+            waited = f"did not answer for {self._patience_s:.0f} s"
+            raise NotReady(
+                f"{self._url} {waited}: {why}; `reward-cluster doctor {self._url}` looks"
+            )
+        self.pause_s = pause
+
+    def _progress(self) -> None:
+        self.pause_s = 0.0
+        self._patience_ends = self._clock() + self._patience_s
+
+    def _end_by_deadline(self) -> None:
+        late = "the deadline passed before the item was scored"
+        for window in self._windows:
+            self._results |= {i: DeadlineExceeded(late, i) for i in window}
+        self._windows.clear()
+
+
+def as_json(conversation: Conversation) -> dict[str, Any]:
+    """A conversation in the service's form."""
+    if isinstance(conversation, str):
+        return {"text": conversation}
+    if isinstance(conversation, tuple):
+        return {"prompt": conversation[0], "response": conversation[1]}
+    if isinstance(conversation, np.ndarray):
+        return {"ids": conversation.tolist()}
+    first: Any = conversation[0] if len(conversation) else None
+    return {"ids" if isinstance(first, int) else "messages": list(conversation)}
+
+
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _report(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    report = found.get("error")
+    return report if isinstance(report, Mapping) else {}
+
+
+def _result(entry: Mapping[str, Any]) -> Score | RewardError:
+    if "reward" in entry:
+        names = Score.__dataclass_fields__
+        return Score(**{name: entry[name] for name in names if name in entry})
+    return _error(_report(entry))
+
+
+def _error(report: Mapping[str, Any]) -> RewardError:
+    return error_of(report.get("code", InvalidInput.code), report.get("message", "no reason given"))
+
+
+def _retry_after(answer: httpx.Response) -> float:
+    try:
+        asked = float(answer.headers["Retry-After"])
+    except (KeyError, ValueError):
+        return PAUSE_S
+    return min(max(asked, 0.05), MAX_RETRY_AFTER_S)

@@ -1,0 +1,191 @@
+"""A service by its URL, for both clients: errors stay at their place, one that is busy is asked
+again, and what is no answer is an error that says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import httpx
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+from support.http import INFO, FakeScorer
+
+from cluster.config import EngineConfig, HttpConfig
+from cluster.engine.encoding.encoder import ChatEncoder
+from cluster.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    NotReady,
+    Overloaded,
+    RewardError,
+    TooLong,
+    Unauthorized,
+)
+from cluster.serving.client.http_client import AsyncHttpClient, HttpClient
+from cluster.serving.client.score_call import ScoreCall
+from cluster.serving.http.app import build_http_app
+from cluster.types import Conversation, Message, Score
+
+CHAT = [Message(role="user", content="Hi"), Message(role="assistant", content="Hello!")]
+LOCAL = "http://localhost"
+"""A service without keys answers to this machine alone."""
+Ask = Callable[..., list[Score | RewardError]]
+"""Makes one call of a client over the app of `HttpConfig(**config)`."""
+
+
+@pytest.fixture
+def behind() -> FakeScorer:
+    return FakeScorer(ChatEncoder.load(EngineConfig(model="tiny")))
+
+
+@pytest.fixture(params=["sync", "async"])
+def ask(request: pytest.FixtureRequest, behind: FakeScorer) -> Ask:
+    def make(
+        conversations: Sequence[Conversation],
+        pause: Callable[[float], object] = lambda _: None,
+        config: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> list[Score | RewardError]:
+        app = build_http_app(behind, HttpConfig(**(config or {})))
+        if request.param == "sync":
+            with TestClient(app, base_url=LOCAL) as client:
+                return HttpClient(client=cast(Any, client), pause=pause).score(
+                    conversations, **options
+                )
+
+        async def paused(seconds: float) -> None:
+            pause(seconds)
+
+        async def main() -> list[Score | RewardError]:
+            http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=LOCAL)
+            async with AsyncHttpClient(client=http, pause=paused) as client:
+                return await client.score(conversations, **options)
+
+        return asyncio.run(main())
+
+    return make
+
+
+def test_every_form_of_a_conversation_is_scored_as_by_the_service_itself(
+    ask: Ask, behind: FakeScorer
+) -> None:
+    text = "templated text"
+    ids = behind.encoder.encode(text).input_ids
+    chats: list[Conversation] = [
+        *(CHAT, (CHAT[:1], "Hello!"), ("Hi", "Hello!")),
+        *(text, ids, ids.tolist()),
+    ]
+    found = ask(chats)
+    assert all(isinstance(one, Score) and one.model == INFO.model for one in found)
+    rewards = [one.reward for one in found if isinstance(one, Score)]
+    assert rewards[0] == rewards[1] == rewards[2] != rewards[3]
+    assert rewards[3] == rewards[4] == rewards[5]
+
+
+def test_an_items_error_stays_at_its_place_and_names_it(ask: Ask) -> None:
+    bad = [Message(role="", content="x")]
+    good, failed = ask([CHAT, bad])
+    assert isinstance(good, Score)
+    assert isinstance(failed, InvalidInput)
+    assert failed.item == 1
+    [alone] = ask([bad])  # the whole call fails, with its items
+    assert isinstance(alone, InvalidInput)
+    with pytest.raises(InvalidInput, match="item 1"):
+        ask([CHAT, bad], strict=True)
+    assert ask([]) == []
+
+
+def test_priority_and_deadline_reach_the_service(ask: Ask, behind: FakeScorer) -> None:
+    ask([CHAT], priority=-3, deadline_s=20.0)
+    [(_, priority, deadline_s)] = behind.asked
+    assert priority == -3
+    assert 0 < deadline_s <= 20.0
+
+
+def test_a_busy_service_is_asked_again_after_the_time_that_it_names(
+    ask: Ask, behind: FakeScorer
+) -> None:
+    behind.fail = Overloaded("the queue is full", retry_after_s=2.0)
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        behind.fail = None if len(pauses) == 3 else behind.fail
+
+    assert isinstance(ask([CHAT], pause)[0], Score)
+    assert pauses == [2.0] * 3
+
+
+def test_a_call_that_is_too_large_is_made_in_halves(ask: Ask, behind: FakeScorer) -> None:
+    found = ask([CHAT] * 5, config={"max_items": 2})
+    assert all(isinstance(one, Score) for one in found)
+    assert sorted(len(asked) for asked, _, _ in behind.asked) == [1, 2, 2]
+
+
+def answering(answer: httpx.Response | Exception) -> HttpClient:
+    def handle(request: httpx.Request) -> httpx.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    client = httpx.Client(base_url="http://x", transport=httpx.MockTransport(handle))
+    return HttpClient(client=client, patience_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "complaint"),
+    [
+        (httpx.ConnectError("refused"), NotReady, "did not answer for 0 s: refused"),
+        (httpx.Response(503, text="<html>"), NotReady, "answered 503, not as a reward service"),
+        (httpx.Response(200, json={"results": []}), NotReady, "answered 200, not as"),
+        (httpx.Response(200, json=[]), NotReady, "answered 200, not as"),
+        (httpx.Response(401, json={}), Unauthorized, "not authorized; give the service's API key"),
+        (
+            httpx.Response(413, json={"error": {"code": "too_long", "message": "body"}}),
+            TooLong,
+            "body",
+        ),
+    ],
+)
+def test_what_is_no_answer_ends_the_call(
+    answer: httpx.Response | Exception, error: type[Exception], complaint: str
+) -> None:
+    with pytest.raises(error, match=complaint):
+        answering(answer).score([CHAT])
+
+
+def test_after_its_deadline_a_silent_service_leaves_an_error_for_each_item() -> None:
+    now = [100.0]
+    call = ScoreCall("http://x", [CHAT, "a"], 600.0, deadline_s=3.0, clock=lambda: now[0])
+    attempts = 0
+    while call.next_body() is not None:
+        call.failed(httpx.ConnectError("refused"))
+        attempts += 1
+        now[0] += call.pause_s
+    assert attempts == 3
+    late = call.results()
+    assert all(isinstance(one, DeadlineExceeded) for one in late)
+    assert [one.item for one in late if isinstance(one, RewardError)] == [0, 1]
+
+
+@pytest.mark.filterwarnings("ignore:You should not use the 'timeout' argument")
+def test_a_client_says_what_is_served_and_whether(behind: FakeScorer) -> None:
+    with TestClient(build_http_app(behind, HttpConfig()), base_url=LOCAL) as client:
+        service = HttpClient(client=cast(Any, client))
+        assert service.ready()
+        assert service.model() == INFO
+        behind.serving = False
+        assert not service.ready()
+        with pytest.raises(NotReady, match="503"):
+            service.model()
+    assert not answering(httpx.ConnectError("refused")).ready()
+    with pytest.raises(NotReady, match="refused"):
+        answering(httpx.ConnectError("refused")).model()
+
+
+def test_ids_are_sent_as_whole_numbers() -> None:
+    sent = ScoreCall("http://x", [np.array([1, 2], np.int32)], 1.0).next_body()
+    assert sent == {"conversations": [{"ids": [1, 2]}]}
