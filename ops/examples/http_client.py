@@ -7,13 +7,13 @@ REWARD_API_KEY. The wire itself, for other languages: `/openapi.json` of a runni
 import os
 import sys
 
-from cluster import HttpClient, Score, rewards_of
+from cluster import Conversation, HttpClient, Score, rewards_of
 
 URL = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000"
-CHATS = [
+CHATS: list[Conversation] = [
     ("What is 7 + 5?", "7 + 5 = 12"),
     ("What is 7 + 5?", "Bananas."),
-    [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}],
+    ("Hi", "Hello!"),  # the prompt may be messages, and so may a whole chat
     [],  # cannot be scored: answered with an error in its place
 ]
 

@@ -24,6 +24,7 @@ from cluster.serving.health_probe import ModelProbe
 from cluster.serving.http.api_keys import KeyDigest, KeyRing
 from cluster.serving.http.app import build_http_app
 from cluster.serving.http.request_limit import RequestLimit
+from cluster.serving.http.row_scorer import RowScorer
 from cluster.serving.logs import event
 from cluster.serving.metrics import RaySink, ServingMetrics
 from cluster.serving.names import DRAINING, REPLICA
@@ -83,6 +84,7 @@ class Ingress:
         self._config = config
         self._keys = KeyRing([NOBODY])
         self._door = RequestLimit(config.http)
+        self._rows = RowScorer(batcher.app_name)
         self._app = build_http_app(
             scorer,
             config.http,
@@ -107,7 +109,14 @@ class Ingress:
 
     async def n_inside(self) -> int:
         """Requests that were let in and are not answered yet."""
-        return self._door.n_inside
+        return self._door.n_inside + self._rows.n_inside
+
+    async def score_row(self, row: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """One answer: the score of a row of a data set, see `RowScorer`. For handles, as Ray Data's
+        `ServeDeploymentProcessorConfig` calls them. Raises the row's RewardError."""
+        if self._door.draining:
+            raise NotReady("the service is shutting down and accepts nothing new; use another")
+        yield await self._rows.score(row)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return self._app

@@ -61,6 +61,17 @@ def score_ask(body: Mapping[str, Any], limits: HttpConfig) -> ScoreQuery:
     return _ask(body, wanted, limits)
 
 
+def one_conversation(item: Any) -> Conversation:
+    """What an item with one reward asks. Raises InvalidInput."""
+    asked = list(_wanted(0, item))
+    if len(asked) != 1:
+        raise InvalidInput("one reward a row: give `response`, not `responses`")
+    found = asked[0].conversation
+    if isinstance(found, InvalidInput):
+        raise found
+    return found
+
+
 def rank_ask(body: Mapping[str, Any], limits: HttpConfig) -> ScoreQuery:
     """What a body of /v1/rank asks: one group. Raises InvalidInput or TooLong."""
     _known_keys(body, {"prompt", "responses", "priority", "deadline_s"})

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from collections.abc import Iterator
 
 import httpx
 import pytest
-import uvicorn
 from support.http import FakeScorer
+from support.http_server import listening
 
 from cluster.config import HttpConfig
 from cluster.engine.encoding.encoder import ChatEncoder
@@ -23,15 +22,8 @@ TIMEOUT_S = 30
 
 @pytest.fixture(scope="module")
 def address(encoder: ChatEncoder) -> Iterator[tuple[str, int]]:
-    app = build_http_app(FakeScorer(encoder), HttpConfig(max_body_bytes=10_000))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(app, log_config=None, lifespan="off", loop="asyncio")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield listening.getsockname()
-        server.should_exit = True
-        thread.join()
+    with listening(build_http_app(FakeScorer(encoder), HttpConfig(max_body_bytes=10_000))) as at:
+        yield at
 
 
 def exchange(address: tuple[str, int], *parts: bytes, close: bool = False) -> bytes:

@@ -1,0 +1,96 @@
+"""Reward processor for Ray Data, in the style of `ray.data.llm.build_processor`.
+
+    scored = build_processor(RewardProcessorConfig())(dataset)
+
+Rows have `messages`, or `prompt` and `response`, as `preprocess` makes them; they get `reward`
+(null where it could not be scored) and `reward_error` ("" where it could). Ray's own
+`ServeDeploymentProcessorConfig(deployment_name="Ingress", app_name="reward")`, with
+`method="score_row"` in each row, asks the same service, a row a request: ray/data/llm.py and
+ray/llm/_internal/batch/stages/serve_deployment_stage.py, Ray 2.60.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cluster.data.rewards import OF_THE_CHAT
+from cluster.errors import InvalidInput
+from cluster.integrations.chats import chat, whole_chat
+from cluster.integrations.service import hook_service
+from cluster.types import Conversation, Score
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from ray.data import Dataset
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardProcessorConfig:
+    """url, app, key: of the service, see `cluster.integrations.service`.
+    batch_size: rows a call.  concurrency: calls at a time; None as Ray Data sees fit."""
+
+    url: str | None = None
+    app: str | None = None
+    key: str | None = None
+    batch_size: int = 256
+    concurrency: int | None = None
+
+
+def build_processor(
+    config: RewardProcessorConfig | None = None,
+    preprocess: Callable[[Row], Row] | None = None,
+    postprocess: Callable[[Row], Row] | None = None,
+) -> Callable[[Dataset], Dataset]:
+    """A function of a data set. preprocess: columns to add to each row.  postprocess: the row that
+    remains of each scored one. What the service fails to answer ends the data set's run."""
+    settings = config or RewardProcessorConfig()
+
+    def process(dataset: Dataset) -> Dataset:
+        if preprocess is not None:
+            dataset = dataset.map(lambda row: {**row, **preprocess(row)})
+        scored = dataset.map_batches(
+            partial(score_table, url=settings.url, app=settings.app, key=settings.key),
+            batch_size=settings.batch_size,
+            batch_format="pyarrow",
+            concurrency=settings.concurrency,
+        )
+        return scored if postprocess is None else scored.map(postprocess)
+
+    return process
+
+
+def score_table(table: pa.Table, url: str | None, app: str | None, key: str | None) -> pa.Table:
+    """The table with its two new columns, all its rows by one call."""
+    import pyarrow as pa
+
+    asked: dict[int, Conversation] = {}
+    rewards: list[float | None] = [None] * len(table)
+    errors = [""] * len(table)
+    for i, row in enumerate(table.to_pylist()):
+        try:
+            asked[i] = _conversation(row)
+        except InvalidInput as error:
+            errors[i] = error.message
+    results = hook_service(url, app, key).score(list(asked.values()))
+    for i, result in zip(asked, results, strict=True):
+        if isinstance(result, Score):
+            rewards[i] = result.reward
+        elif isinstance(result, OF_THE_CHAT):
+            errors[i] = f"{result.message} [{result.code}]"
+        else:
+            raise result.at(i)
+    scored = table.append_column("reward", pa.array(rewards, pa.float64()))
+    return scored.append_column("reward_error", pa.array(errors, pa.string()))
+
+
+def _conversation(row: Mapping[str, Any]) -> Conversation:
+    if row.get("messages") is not None:
+        return whole_chat(row["messages"])
+    if row.get("prompt") is None or row.get("response") is None:
+        raise InvalidInput("a row needs `messages`, or `prompt` and `response`; see preprocess")
+    return chat(row["prompt"], row["response"])

@@ -1,0 +1,62 @@
+"""Row scorer: a row of a data set by Serve handle, as Ray Data's processors call a deployment.
+
+A row has `messages`, `prompt` and `response`, `text` or `ids`, as an item of /v1/score, and may
+have `priority` and `deadline_s`. Unlike HTTP it waits for room in the queue: a data set has time,
+and its processor ends at the first refusal. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from cluster.errors import RewardError
+from cluster.serving.batching.batcher_client import BatcherClient
+from cluster.serving.call_options import CallOptions, check_call_options
+from cluster.serving.http.request_parser import one_conversation
+from cluster.serving.scoring.conversation_scorer import ConversationScorer
+
+OF_THE_PROCESSOR = ("request_id", "idx_in_batch")
+"""Keys that Ray Data adds to every row's request."""
+
+
+class RowScorer:
+    """n_inside: rows that are being scored."""
+
+    def __init__(self, app: str) -> None:
+        self._scorer = ConversationScorer(BatcherClient(app))
+        self.n_inside = 0
+
+    async def score(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of the row's Score. Raises its RewardError."""
+        terms = {name: row.get(name) for name in ("priority", "deadline_s")}
+        item = {k: v for k, v in row.items() if k not in terms and k not in OF_THE_PROCESSOR}
+        check_call_options(terms["priority"] or 0, terms["deadline_s"])
+        conversation = one_conversation(_plain(item))
+        deadline = terms["deadline_s"] and time.monotonic() + terms["deadline_s"]
+        self.n_inside += 1
+        try:
+            options = CallOptions(terms["priority"] or 0, deadline)
+            [result] = await self._scorer.score(1, _single(conversation), options)
+        finally:
+            self.n_inside -= 1
+        if isinstance(result, RewardError):
+            raise result
+        return asdict(result)
+
+
+async def _single(conversation: Any) -> AsyncIterator[Mapping[int, Any]]:
+    yield {0: conversation}
+
+
+def _plain(value: Any) -> Any:
+    """Arrow's columns come as arrays, and a struct's absent fields as None."""
+    if isinstance(value, np.ndarray):
+        return [_plain(each) for each in value.tolist()]
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items() if each is not None}
+    return value
