@@ -68,6 +68,8 @@ class WindowScorer:
             bad = {i: e for i, e in encoded.items() if isinstance(e, RewardError)}
             if bad and not await self.encoder.confirmed(encoder, terms.deadline):
                 encoder = await self.encoder.get(terms.deadline)
+                if attempt > 0:  # the served model changed more than once
+                    await _pause(attempt, terms.deadline)
                 continue
             for i, error in bad.items():
                 emit(i, error)
@@ -110,6 +112,13 @@ class WindowScorer:
             yield
         finally:
             room.release()
+
+
+async def _pause(attempt: int, deadline: float | None) -> None:
+    """While a roll makes replicas of two models answer by turns. Raises DeadlineExceeded."""
+    late = DeadlineExceeded("the deadline passed while the served model was changing")
+    if not await pause(pause_s(late, attempt), deadline):
+        raise late
 
 
 async def _encoded(

@@ -19,6 +19,7 @@ from cluster.errors import (
 )
 from cluster.serving.call_options import CallOptions
 from cluster.serving.scoring import conversation_scorer as module
+from cluster.serving.protocol import ServedModel
 from cluster.serving.scoring import served_encoder, window_scorer
 from cluster.serving.scoring import windows as cut
 from cluster.serving.scoring.conversation_scorer import ConversationScorer, outvoted
@@ -100,6 +101,23 @@ def test_a_stale_encoder_refuses_nothing_that_the_served_model_takes(
     assert shown(ask(made, "aaa", "b")) == ["invalid_input", 98.0]
     service.serves = served("f2", model="n")
     assert shown(ask(made, "aaa", "b")) == [291.0, 98.0]
+
+
+def test_models_that_answer_by_turns_cost_a_refusal_no_busy_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(served_encoder, "CONFIRMED_S", 0.0)
+    service, n_asked = Service("f1"), 0
+    made = scorer(service, m=Encoder("f1", limit=2), n=Encoder("f2", limit=2))
+
+    async def by_turns(deadline: float | None) -> ServedModel:
+        nonlocal n_asked
+        n_asked += 1
+        assert n_asked < 1000, "asked without a pause"
+        return served("f1") if n_asked % 2 else served("f2", model="n")
+
+    made.encoder._serving = by_turns
+    assert shown(ask(made, "aaa", deadline=time.monotonic() + 60)) == ["deadline_exceeded"]
 
 
 def test_a_call_is_answered_by_one_revision() -> None:
