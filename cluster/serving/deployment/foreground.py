@@ -61,7 +61,8 @@ def serve_until_signalled(
             limit = f"up to {drain_s:g} s"
             say(f"Finishing accepted requests ({limit}); press Ctrl-C again to stop now.")
             with contextlib.suppress(KeyboardInterrupt):
-                drain(schema, drain_s)
+                if left := drain(schema, drain_s):
+                    say(f"Stopped after {drain_s:g} s with this unanswered: {left}.")
 
 
 @contextmanager
@@ -76,13 +77,7 @@ def port_held(schema: ServeDeploySchema) -> Iterator[None]:
         return
     host, port = schema.http_options.host, schema.http_options.port
     try:
-        family, _, _, _, at = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family) as alone:  # a lingering connection of the past is no server
-            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            alone.bind(at)
-        held = socket.socket(family)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # Serve's proxy binds too
-        held.bind(at)
+        held = _bound_alone(host, port)
     except OSError as error:
         raise ConfigError(
             f"port {port} of {host} cannot be used ({error.strerror}); end what serves there, or "
@@ -90,6 +85,26 @@ def port_held(schema: ServeDeploySchema) -> Iterator[None]:
         ) from None
     with held:
         yield
+
+
+def _bound_alone(host: str, port: int) -> socket.socket:
+    """A socket beside which only Serve's proxies can be bound. Raises OSError."""
+    family, _, _, _, at = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family) as alone:
+        alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        alone.bind(at)
+    held = socket.socket(family)
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as the proxies have
+        # Past the connections of a server that has ended, which linger for a minute. Only while it
+        # binds: two sockets that have this one and do not listen yet may share a port.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(at)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    except OSError:
+        held.close()
+        raise
+    return held
 
 
 def check_http_options(schema: ServeDeploySchema) -> None:
