@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextvars import Context
 from typing import Any
 
@@ -29,11 +29,8 @@ async def each_answer(
     handle: Any, method: str, timeout_s: float = PROBE_S
 ) -> AsyncGenerator[Any, None]:
     """The answers of `handle`'s running processes as they come; without those that fail."""
-    response = handle.broadcast(method)
     with contextlib.suppress(RayError, RayServeException, TimeoutError):
-        # Serve's public way is one time limit for all, which one that hangs always reaches.
-        results = await asyncio.wait_for(response._fetch_replica_results_async(), timeout_s)
-        asked = [asyncio.ensure_future(result.get_async()) for result in results]
+        asked = await _ask(handle, method, timeout_s)
         try:
             for answer in asyncio.as_completed(asked, timeout=timeout_s):
                 with contextlib.suppress(RayError, RayServeException):
@@ -41,6 +38,33 @@ async def each_answer(
         finally:
             for each in asked:
                 each.cancel()
+
+
+async def every_answer(handle: Any, method: str, timeout_s: float = PROBE_S) -> list[Any]:
+    """One entry for each running process of `handle`: its answer, None where it fails or says
+    nothing in time. A single None where it is not known which processes run."""
+    try:
+        asked = await _ask(handle, method, timeout_s)
+    except (RayError, RayServeException, TimeoutError):
+        return [None]
+    if not asked:
+        return []
+    done, pending = await asyncio.wait(asked, timeout=timeout_s)
+    for each in pending:
+        each.cancel()
+    return [each.result() if _has_answered(each, done) else None for each in asked]
+
+
+async def _ask(handle: Any, method: str, timeout_s: float) -> list[asyncio.Future[Any]]:
+    """The coming answers of `handle`'s running processes. Serve's public way has one time limit for
+    all, which one that hangs always reaches."""
+    response = handle.broadcast(method)
+    results = await asyncio.wait_for(response._fetch_replica_results_async(), timeout_s)
+    return [asyncio.ensure_future(result.get_async()) for result in results]
+
+
+def _has_answered(asked: asyncio.Future[Any], done: Collection[asyncio.Future[Any]]) -> bool:
+    return asked in done and not isinstance(asked.exception(), (RayError, RayServeException))
 
 
 class ModelProbe:

@@ -135,6 +135,7 @@ def _all_queues(states: Sequence[QueueState]) -> QueueState | None:
         oldest_s=max(s.oldest_s for s in states),
         since_dispatch_s=min(s.since_dispatch_s for s in states),
         struck=tuple(sorted({replica for s in states for replica in s.struck})),
+        waiting_tokens=sum(s.waiting_tokens for s in states),
     )
 
 

@@ -6,10 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorDiedError
 
 from cluster.config import EngineConfig, FakeGpuConfig
 from cluster.errors import NotReady
-from cluster.serving.health_probe import ModelProbe, each_answer
+from cluster.serving.health_probe import ModelProbe, each_answer, every_answer
 from cluster.serving.protocol import ServedModel
 from cluster.serving.replica.backends import SleepBackend
 
@@ -57,6 +58,25 @@ def test_the_answers_of_those_that_are_well_come_though_one_hangs() -> None:
         return [answer async for answer in each_answer(handle, "info", 0.1)]
 
     assert asyncio.run(run()) == ["b", "c"]
+
+
+def test_one_that_hangs_and_one_that_fails_are_counted_as_silent() -> None:
+    async def run() -> list[Any]:
+        failed = Result(ActorDiedError())
+        handle = Handle(Result("a", None), Result("b"), failed, Result("c", 0.01))
+        return await every_answer(handle, "info", 0.1)
+
+    assert asyncio.run(run()) == [None, "b", None, "c"]
+
+
+def test_where_nobody_knows_which_processes_run_that_is_a_silence_too() -> None:
+    class Unknown(Handle):
+        async def _fetch_replica_results_async(self) -> list[Result]:
+            await asyncio.Event().wait()
+            raise AssertionError("unreachable")
+
+    assert asyncio.run(every_answer(Unknown(), "info", 0.1)) == [None]
+    assert asyncio.run(every_answer(Handle(), "info", 0.1)) == []
 
 
 def test_readiness_does_not_wait_for_one_that_hangs() -> None:

@@ -2,7 +2,8 @@
 
 Where anything is under way the doors shut: an Ingress answers 503 to what is new
 (`http.request_limit`), a client actor NotReady. Then what is inside ends: requests and calls at
-both doors, what waits and runs in the batchers. Other applications in the file are not asked.
+both doors, what waits and runs in the batchers. A process that does not answer may hold work: it is
+asked again until the time is over. Other applications in the file are not asked.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -22,9 +24,8 @@ from ray.serve.schema import ServeDeploySchema
 from cluster.serving.client.connect import client_actors
 from cluster.serving.deployment.deploy import deploy, draining
 from cluster.serving.deployment.serve_config import own_apps
-from cluster.serving.health_probe import each_answer
-from cluster.serving.names import INGRESS
-from cluster.serving.status import snapshot
+from cluster.serving.health_probe import every_answer
+from cluster.serving.names import BATCHER, INGRESS
 
 LOOK_S = 0.2
 ANSWER_S = 2.0
@@ -34,53 +35,80 @@ COLLECT_S = 1.0
 """Seconds for callers to fetch what is answered: large answers lie in the Ray that ends."""
 
 
-def drain(schema: ServeDeploySchema, drain_s: float) -> None:
-    """Shut the doors, wait at most `drain_s` until nothing is under way, then delete the apps."""
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """What is not answered yet. calls, requests: let in by client actors and over HTTP.
+
+    tokens: waiting and running in the batchers. silent: parts of the service that do not say.
+    """
+
+    calls: int = 0
+    requests: int = 0
+    tokens: int = 0
+    silent: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.calls or self.requests or self.tokens or self.silent)
+
+    def __str__(self) -> str:
+        held = {"calls": self.calls, "HTTP requests": self.requests, "queued tokens": self.tokens}
+        parts = [f"{n:,} {what}" for what, n in held.items() if n]
+        parts += [f"no answer from {part}" for part in self.silent]
+        return ", ".join(parts) or "nothing"
+
+
+def drain(schema: ServeDeploySchema, drain_s: float) -> UnderWay:
+    """Shut the doors, wait at most `drain_s` until nothing is under way, then delete the apps.
+
+    Returns what was still under way then.
+    """
     end = time.monotonic() + drain_s
     names = [app.name for app, _ in own_apps(schema)]
-    calls = _shut_clients(names)
-    if calls or any(_is_busy(name) for name in names):
+    left = first = under_way(names)
+    if first:
         deploy(draining(schema))
-        while time.monotonic() < end and (
-            _shut_clients(names) or any(_is_busy(name) for name in names)
-        ):
-            time.sleep(LOOK_S)
-    if calls:
+    while left and time.monotonic() < end:
+        time.sleep(LOOK_S)
+        left = under_way(names)
+    if first.calls or first.silent:
         time.sleep(max(0.0, min(COLLECT_S, end - time.monotonic())))
     for name in [app.name for app in schema.applications]:
         serve.delete(name, _blocking=time.monotonic() < end)
+    return left
 
 
-def _shut_clients(names: list[str]) -> int:
-    """The client actors take no new calls from now on; returns how many they still hold."""
+def under_way(names: list[str]) -> UnderWay:
+    """In the applications `names`, whose client actors take no new calls from now on."""
+    calls, silent_clients = _shut_clients(names)
+    states = [state for name in names for state in _answers(name, BATCHER, "state")]
+    requests = [n for name in names for n in _answers(name, INGRESS, "n_inside")]
+    silent = {"client actors": silent_clients, BATCHER: None in states, INGRESS: None in requests}
+    return UnderWay(
+        calls=calls,
+        requests=sum(n for n in requests if n is not None),
+        tokens=sum(s.queued_tokens + s.running_tokens + s.waiting_tokens for s in states if s),
+        silent=tuple(part for part, is_silent in silent.items() if is_silent),
+    )
+
+
+def _shut_clients(names: list[str]) -> tuple[int, bool]:
+    """How many calls the client actors hold, and whether one of them does not say."""
     refs: list[Any] = [actor.shut.remote() for name in names for actor in client_actors(name)]
     if not refs:
-        return 0
+        return 0, False
     answered, silent = ray.wait(refs, num_returns=len(refs), timeout=ANSWER_S)
-    return sum(_counts(answered)) + len(silent)
+    return sum(_counts(answered)), bool(silent)
 
 
 def _counts(refs: list[Any]) -> Iterator[int]:
     for ref in refs:
-        with contextlib.suppress(RayError):
+        with contextlib.suppress(RayError):  # it has ended, and holds nothing
             yield ray.get(ref)
 
 
-def _is_busy(name: str) -> bool:
-    queue = snapshot(name).queue
-    waits = queue is not None and (
-        queue.queued_items or queue.running_tokens or queue.waiting_tokens
-    )
-    return bool(waits) or _requests_inside(name) > 0
-
-
-def _requests_inside(name: str) -> int:
-    """What the Ingresses of an app have let in and not answered yet."""
-
-    async def count() -> int:
-        handle: Any = serve.get_deployment_handle(INGRESS, name)
-        return sum([n async for n in each_answer(handle, "n_inside")])
-
+def _answers(app: str, deployment: str, method: str) -> list[Any]:
+    """See `every_answer`. Nothing where the app does not run."""
     with contextlib.suppress(RayServeException):
-        return asyncio.run(count())
-    return 0
+        handle: Any = serve.get_deployment_handle(deployment, app)
+        return asyncio.run(every_answer(handle, method))
+    return []

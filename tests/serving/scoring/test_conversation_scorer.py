@@ -18,8 +18,8 @@ from cluster.errors import (
     RewardError,
 )
 from cluster.serving.call_options import CallOptions
-from cluster.serving.scoring import conversation_scorer as module
 from cluster.serving.protocol import ServedModel
+from cluster.serving.scoring import conversation_scorer as module
 from cluster.serving.scoring import served_encoder, window_scorer
 from cluster.serving.scoring import windows as cut
 from cluster.serving.scoring.conversation_scorer import ConversationScorer, outvoted

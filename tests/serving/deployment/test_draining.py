@@ -1,0 +1,39 @@
+"""What is under way in a service: it decides how long a draining one lives on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+from support.gate import Gate
+from support.processes import actors, frozen, pid
+from support.serving import until
+
+from cluster.serving.deployment.draining import UnderWay, under_way
+
+pytestmark = pytest.mark.ray
+
+
+def test_a_call_counts_until_it_is_answered(plain_app: str, client: Any, gate: Gate) -> None:
+    with gate.shut():
+        held = gate.n_held
+        ref = client.score.remote([np.array([1, 2, 3], np.int32)])
+        until(lambda: gate.n_held > held)
+        assert under_way([plain_app]) == UnderWay(calls=1, tokens=3)
+    ray.get(ref)
+    until(lambda: not under_way([plain_app]))
+
+
+def test_a_batcher_that_does_not_answer_may_hold_work(plain_app: str) -> None:
+    (batcher,) = actors("Batcher", plain_app).values()
+    with frozen(pid(batcher)):
+        assert under_way([plain_app]).silent == ("Batcher",)
+    until(lambda: not under_way([plain_app]))
+
+
+def test_what_is_left_is_said_in_words() -> None:
+    left = UnderWay(calls=1, requests=2, tokens=3000, silent=("Batcher",))
+    assert str(left) == "1 calls, 2 HTTP requests, 3,000 queued tokens, no answer from Batcher"
+    assert not UnderWay()
