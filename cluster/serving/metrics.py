@@ -1,8 +1,8 @@
 """Metrics: names, buckets, and the one place where each is recorded.
 
 They reach Ray's Prometheus endpoint with the prefix `ray_` and Serve's tags (application,
-deployment, replica). `ServingMetrics` holds the arithmetic and the totals that `reward-cluster
-status` shows; a sink holds Ray. Rewards are signed and Ray's histograms are not, so their
+deployment, replica) through a sink (`ray_metrics`). `ServingMetrics` holds the arithmetic and the
+totals that `reward-cluster status` shows. Rewards are signed and Ray's histograms are not, so their
 distribution is kept here, over a window, and exported as gauges.
 
 Shape legend: N items of a batch.
@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -98,30 +98,6 @@ class Sink(Protocol):
 
     def record(self, metric: Metric, value: float, tags: dict[str, str]) -> None:
         """Add to a counter, set a gauge, observe in a histogram."""
-
-
-class RaySink:
-    """Ray's metrics, each made at its first value."""
-
-    def __init__(self) -> None:
-        self._made: dict[str, Any] = {}
-
-    def record(self, metric: Metric, value: float, tags: dict[str, str]) -> None:
-        made = self._made.get(metric.name)
-        if made is None:
-            made = self._made[metric.name] = _make(metric)
-        made(value, tags=tags)
-
-
-def _make(metric: Metric) -> Any:
-    from ray.serve import metrics
-
-    about: dict[str, Any] = {"description": metric.description, "tag_keys": metric.tags}
-    if metric.kind == "counter":
-        return metrics.Counter(metric.name, **about).inc
-    if metric.kind == "gauge":
-        return metrics.Gauge(metric.name, **about).set
-    return metrics.Histogram(metric.name, boundaries=list(metric.buckets), **about).observe
 
 
 @dataclass(frozen=True, slots=True)

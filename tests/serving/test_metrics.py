@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from cluster.errors import all_error_classes
+from cluster.serving import ray_metrics as module
 from cluster.serving.metrics import (
     ALL,
     REWARD_MEAN,
@@ -15,6 +18,7 @@ from cluster.serving.metrics import (
     RewardWindow,
     ServingMetrics,
 )
+from cluster.serving.ray_metrics import RaySink
 
 
 class Recorder:
@@ -68,6 +72,30 @@ def test_a_batch_says_how_full_it_was_and_what_its_prefixes_saved(recorder: Reco
 def test_a_batch_without_a_reward_leaves_the_distribution_alone(recorder: Recorder) -> None:
     ServingMetrics(recorder).batch_done(0, queue_s=0.0, forward_s=0.1, rewards=[])
     assert set(recorder.values) == {("reward_forward_seconds",), ("reward_queue_seconds",)}
+
+
+def test_every_gauge_is_set_again_to_its_last_value_and_nothing_is_counted_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorder = Recorder()
+
+    def make(metric: Metric) -> Callable[..., None]:
+        return lambda value, tags: recorder.record(metric, value, tags)
+
+    monkeypatch.setattr(module, "_make", make)
+    sink = RaySink()
+    metrics = ServingMetrics(sink)
+    metrics.queue(items=3, tokens=50)
+    metrics.queue(items=2, tokens=40)
+    metrics.batch_cut(tokens=400, unique=100, budget=200)
+    metrics.batch_done(400, queue_s=0.5, forward_s=0.25, rewards=[1.0, 2.0])
+    metrics.error("overloaded")
+    before = dict(recorder.values)
+    gauges = {metric.name for metric in ALL if metric.kind == "gauge"}
+    for key in [key for key in recorder.values if key[0] in gauges]:
+        del recorder.values[key]
+    sink.repeat_gauges()
+    assert recorder.values == before
 
 
 def test_errors_are_counted_under_their_class(recorder: Recorder) -> None:

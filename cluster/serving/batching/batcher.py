@@ -34,8 +34,9 @@ from cluster.serving.batching.watchdog import Watchdog
 from cluster.serving.call_options import check_call_options
 from cluster.serving.deadline import Deadline, receive
 from cluster.serving.health_probe import ModelProbe
-from cluster.serving.metrics import RaySink, ServingMetrics, Totals
+from cluster.serving.metrics import ServingMetrics, Totals
 from cluster.serving.protocol import BatchResult, ServedModel, Source
+from cluster.serving.ray_metrics import RaySink
 from cluster.types import EncodedBatch, ModelInfo
 
 STALLED_S = 30.0
@@ -49,7 +50,8 @@ class Batcher:
         self._config = config
         self._probe = ModelProbe(replicas)
         share_prompts = config.engine.numerics != "reference"
-        self._metrics = ServingMetrics(RaySink())
+        self._sink = RaySink()
+        self._metrics = ServingMetrics(self._sink)
         self._table = RequestTable(config.scheduler.dedupe_s)
         self._scheduler: Scheduler[QueuedSequence] = Scheduler(
             config.scheduler, config.engine.token_budget, share_prompts
@@ -144,6 +146,7 @@ class Batcher:
             raise RuntimeError("the dispatcher has ended; nothing can be scored any longer")
         state, pool = await self.state(), self._dispatcher.pool
         self._metrics.progress(state.oldest_s, state.since_dispatch_s, len(state.struck))
+        self._sink.repeat_gauges()
         could_move = state.queued_items > 0 and bool(pool.idle())
         stalled = self._watchdog.stalled(time.monotonic(), could_move, self._dispatcher.moved_at)
         if stalled and await pool.any_idle_answers():

@@ -26,8 +26,9 @@ from cluster.serving.http.app import build_http_app
 from cluster.serving.http.request_limit import RequestLimit
 from cluster.serving.http.row_scorer import RowScorer
 from cluster.serving.logs import event
-from cluster.serving.metrics import RaySink, ServingMetrics
+from cluster.serving.metrics import ServingMetrics
 from cluster.serving.names import DRAINING, REPLICA
+from cluster.serving.ray_metrics import RaySink
 from cluster.serving.scoring.conversation_scorer import ConversationScorer
 from cluster.types import Conversation, ModelInfo, Score
 

@@ -27,8 +27,9 @@ from ray.serve.exceptions import RayServeException
 
 from cluster.config import EngineConfig, WeightsConfig, parse_config
 from cluster.errors import NotReady, RewardError
-from cluster.serving.metrics import WEIGHTS_REFUSED, RaySink
+from cluster.serving.metrics import WEIGHTS_REFUSED
 from cluster.serving.protocol import BatchResult, ServedModel
+from cluster.serving.ray_metrics import RaySink
 from cluster.serving.replica.backends import BackendFactory
 from cluster.serving.replica.exclusive_access import ExclusiveAccess
 from cluster.serving.replica.loaded_weights import Loaded, engine_of, refused, require_room
@@ -135,7 +136,8 @@ class Replica:
 
     async def check_health(self) -> None:
         """Called by Serve; raises where the replica should be replaced."""
-        self._show_refusal()  # Ray forgets a gauge that is not set again for some 20 s
+        if self._sink is not None:
+            self._sink.repeat_gauges()
         started = self._busy_since
         if started is not None and time.monotonic() - started > self._stuck_after_s:
             raise RuntimeError(f"device stuck: one forward is running for {self._stuck_after_s} s")
