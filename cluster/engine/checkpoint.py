@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.config import EngineConfig
+from cluster.engine.hub import hub_problem, is_cached
 from cluster.engine.safetensors_file import fingerprint
 from cluster.errors import ModelRefused
 
@@ -23,15 +24,36 @@ def pretrained_options(config: EngineConfig) -> dict[str, Any]:
     return {"revision": config.revision or "main", "trust_remote_code": config.trust_remote_code}
 
 
+def loading_options(config: EngineConfig) -> dict[str, Any]:
+    """As `pretrained_options`, from this machine alone where the hub does not answer: its client
+    would try for half a minute, file by file."""
+    unreachable = bool(hub_problem(locate(config.model), config.revision))
+    return pretrained_options(config) | ({"local_files_only": True} if unreachable else {})
+
+
+def refuse_unreachable(config: EngineConfig) -> None:
+    """Raises ModelRefused for a model of a hub that does not answer, unless it is on this machine
+    from an earlier load."""
+    model = locate(config.model)
+    problem = hub_problem(model, config.revision)
+    if problem and not is_cached(model, config.revision):
+        raise ModelRefused(
+            f"model {config.model!r} is not on this machine, and {problem}. Name a local folder, "
+            f"one of {', '.join(EMBEDDED)}, or see to the network (HF_ENDPOINT, HTTPS_PROXY)"
+        )
+
+
 def load_config(config: EngineConfig) -> Any:
     """The checkpoint's transformers config.
 
-    Raises ModelRefused if the checkpoint cannot be found or is not a one-label classifier.
+    Raises ModelRefused if the checkpoint cannot be found or is not a one-label classifier; within
+    seconds where the hub cannot be reached.
     """
     from transformers import AutoConfig
 
+    refuse_unreachable(config)
     try:
-        found = AutoConfig.from_pretrained(locate(config.model), **pretrained_options(config))
+        found = AutoConfig.from_pretrained(locate(config.model), **loading_options(config))
     except (OSError, ValueError) as error:
         raise ModelRefused(
             f"model {config.model!r} cannot be opened: {error}. Name a local folder, a hub id "

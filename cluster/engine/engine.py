@@ -20,6 +20,7 @@ from cluster.engine.checkpoint import revision
 from cluster.engine.cublas import forbid_split_k
 from cluster.engine.device_limits import forward_tokens, largest_forward, prompt_cache_bytes
 from cluster.engine.encoding.encoder import ChatEncoder
+from cluster.engine.encoding.tokenizer import refuse_closing_pad
 from cluster.engine.fused import fuse, has_compiler, unfuse
 from cluster.engine.model import PackedRewardModel, compute_dtype
 from cluster.engine.packing import Batch, pack, plan
@@ -57,7 +58,7 @@ class Engine:
             forbid_split_k()
         encoder = ChatEncoder.load(config)
         model = PackedRewardModel.load(config)
-        refuse_unsafe_padding(model, encoder)
+        refuse_closing_pad(model.module.config.get_text_config().pad_token_id, encoder.closing_ids)
         settle(model, encoder.max_tokens)
         tune(model, largest_forward(config, model.device, encoder.max_tokens), config.layers)
         keep_promise(model, encoder.max_tokens)
@@ -184,21 +185,6 @@ class Engine:
             model=self.info.model,
             revision=self.info.revision,
             numerics=self.info.numerics,
-        )
-
-
-def refuse_unsafe_padding(model: PackedRewardModel, encoder: ChatEncoder) -> None:
-    """Refuse pad == end-of-turn: transformers would then pool a token inside the chat.
-
-    This engine pools by length and would not, so its rewards would differ from every other tool's.
-    """
-    pad = model.module.config.get_text_config().pad_token_id
-    if pad is not None and pad in encoder.closing_ids:
-        raise ModelRefused(
-            f"pad_token_id {pad} is the end-of-turn token, or another that closes a chat, so "
-            "transformers pools the wrong token and chosen and rejected may score alike. Add a pad "
-            "token of its own (tokenizer.add_special_tokens({'pad_token': '[PAD]'})), set "
-            "config.pad_token_id to it and train again"
         )
 
 

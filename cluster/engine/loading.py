@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from cluster.config import EngineConfig
-from cluster.engine.checkpoint import load_config, locate, pretrained_options
+from cluster.engine.checkpoint import load_config, loading_options, locate
 from cluster.errors import ModelRefused
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def load_module(config: EngineConfig, dtype: torch.dtype, device: torch.device) 
     """
     from transformers import AutoModelForSequenceClassification
 
-    _refuse_unread_code(config)
+    refuse_unread_code(config)
     try:
         module, told = AutoModelForSequenceClassification.from_pretrained(
             locate(config.model),
@@ -37,7 +37,7 @@ def load_module(config: EngineConfig, dtype: torch.dtype, device: torch.device) 
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
-            **pretrained_options(config),
+            **loading_options(config),
         )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ModelRefused(f"model {config.model!r} cannot be loaded: {error}") from error
@@ -45,7 +45,7 @@ def load_module(config: EngineConfig, dtype: torch.dtype, device: torch.device) 
     return module
 
 
-def _refuse_unread_code(config: EngineConfig) -> None:
+def refuse_unread_code(config: EngineConfig) -> None:
     """A checkpoint with code of its own is another model without it."""
     if getattr(load_config(config), "auto_map", None) and not config.trust_remote_code:
         raise ModelRefused(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cluster.config import EngineConfig
 from cluster.engine.checkpoint import locate
-from cluster.engine.safetensors_file import n_values
+from cluster.engine.safetensors_file import n_values, tensors
 
 ITEM_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 CGROUP = Path("/sys/fs/cgroup")
@@ -21,11 +21,13 @@ def weight_bytes(config: EngineConfig) -> int | None:
 
     Read from the headers of its safetensors; None where it has none on this machine.
     """
-    folder = _folder(config)
-    files = sorted(folder.glob("*.safetensors")) if folder else []
-    if not files:
-        return None
-    return sum(n_values(file) for file in files) * ITEM_BYTES[config.dtype]
+    files = _files(config)
+    return sum(map(n_values, files)) * ITEM_BYTES[config.dtype] if files else None
+
+
+def tensor_names(config: EngineConfig) -> list[str]:
+    """Of all tensors of `config.model`; none where its weights are not on this machine."""
+    return [name for file in _files(config) for name in tensors(file)]
 
 
 def free_bytes(device: str) -> int:
@@ -36,6 +38,11 @@ def free_bytes(device: str) -> int:
         free: int = torch.cuda.mem_get_info(device)[0]
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return min(_available(), _cgroup_left())
+
+
+def _files(config: EngineConfig) -> list[Path]:
+    folder = _folder(config)
+    return sorted(folder.glob("*.safetensors")) if folder else []
 
 
 def _folder(config: EngineConfig) -> Path | None:

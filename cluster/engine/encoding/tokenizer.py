@@ -5,10 +5,11 @@ Knows nothing of chats.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from cluster.config import EngineConfig
-from cluster.engine.checkpoint import locate, pretrained_options
+from cluster.engine.checkpoint import loading_options, locate
 from cluster.errors import ModelRefused
 from cluster.types import BosPolicy
 
@@ -22,7 +23,7 @@ def load_tokenizer(config: EngineConfig, **options: Any) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            locate(config.model), **pretrained_options(config), **options
+            locate(config.model), **loading_options(config), **options
         )
     except Exception as error:
         # Files of any origin, and Python of the checkpoint's author: anything may be raised.
@@ -52,6 +53,20 @@ def refuse_foreign_ids(tokenizer: Any, vocab_size: int) -> None:
             f"the tokenizer has ids up to {largest} and the model a vocabulary of {vocab_size}; "
             "use the tokenizer that the model was trained with, or "
             "model.resize_token_embeddings(len(tokenizer)) and train again"
+        )
+
+
+def refuse_closing_pad(pad: int | None, closing_ids: Collection[int]) -> None:
+    """Refuse pad == end-of-turn: transformers would then pool a token inside the chat.
+
+    This engine pools by length and would not, so its rewards would differ from every other tool's.
+    """
+    if pad is not None and pad in closing_ids:
+        raise ModelRefused(
+            f"pad_token_id {pad} is the end-of-turn token, or another that closes a chat, so "
+            "transformers pools the wrong token and chosen and rejected may score alike. Add a pad "
+            "token of its own (tokenizer.add_special_tokens({'pad_token': '[PAD]'})), set "
+            "config.pad_token_id to it and train again"
         )
 
 

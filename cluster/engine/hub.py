@@ -1,0 +1,56 @@
+"""Hub reachability, asked once before anything is loaded: a hub that does not answer costs seconds.
+
+The hub's own client tries each file six times within 24 seconds where nothing answers, and has no
+setting for that. Where the hub does not answer, everything is loaded from the local cache alone.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from pathlib import Path
+
+ANSWER_S = 5.0
+"""Seconds that the hub has to answer at all."""
+VALID_S = 60.0
+"""Seconds for which an answer holds: one load asks for many files."""
+
+
+def hub_problem(model: str, revision: str | None) -> str:
+    """Why the hub cannot be asked for `model`; "" where it can, or where `model` is a local folder.
+
+    A model that the hub does not know, or does not give to this user, is no such problem: the load
+    itself tells that.
+    """
+    if Path(model).is_dir():
+        return ""
+    return _asked(model, revision or "main", int(time.monotonic() // VALID_S))
+
+
+def is_cached(model: str, revision: str | None) -> bool:
+    """Whether this machine has the config of `model` from an earlier load."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(model, "config.json", revision=revision), str)
+    except HFValidationError:
+        return False
+
+
+@lru_cache(maxsize=16)
+def _asked(model: str, revision: str, _period: int) -> str:
+    from huggingface_hub import constants, get_hf_file_metadata, get_token, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        url = hf_hub_url(model, "config.json", revision=revision)
+        get_hf_file_metadata(url, token=get_token(), timeout=ANSWER_S)
+    except (HfHubHTTPError, HFValidationError):
+        return ""
+    except Exception as error:
+        # Of whichever HTTP library the hub's client is built on.
+        return f"{constants.ENDPOINT} cannot be reached: {error or type(error).__name__}"
+    return ""
