@@ -20,6 +20,7 @@ from cluster.errors import RewardError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("cluster.cli.score:score", "Score every row of a file."),
+    "doctor": ("cluster.cli.doctor:doctor", "What will work, what will not, and what to type."),
     "verify": ("cluster.cli.verify:verify", "Compare the engine with the plain pipeline."),
     "demo": ("cluster.cli.demo:demo", "Run the whole path on this machine and show it."),
     "serve": ("cluster.cli.serve:serve", "Serve a config file, checked first."),
