@@ -17,8 +17,6 @@ from cluster.cli.config import CONFIGS, config_class
 from cluster.cli.config_options import (
     SEPARATOR,
     given_settings,
-    merged,
-    read_config,
     setting_options,
 )
 from cluster.config import STRICT, ClusterConfig, EngineConfig, parse_config
@@ -27,6 +25,7 @@ from cluster.rlhf.training.config import LoraSettings, TrainConfig
 from cluster.serving.deployment.serve_config import LOCAL, load_config_file, own_apps
 from cluster.settings.fields import config_fields
 from cluster.settings.files import FOLDER, packaged
+from cluster.settings.layers import layered, merged
 from cluster.settings.text import commented_yaml, markdown_table
 
 CLASSES = [name for name, (where, _) in CONFIGS.items() if where]
@@ -170,7 +169,8 @@ def test_the_page_of_settings_has_every_printed_class() -> None:
 def test_flags_stand_before_the_file_and_the_file_before_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "train.yaml"
     file.write_text("lr: 1.0e-3\nepochs: 3\nlora: {rank: 4}\n")
-    config = read_config(TrainConfig, file, {"epochs": 5, "lora__alpha": 2, "seed": None})
+    options = {"epochs": 5, "lora__alpha": 2, "seed": None}
+    config = parse_config(TrainConfig, layered(file, given_settings(options)))
     expected = TrainConfig(lr=1e-3, epochs=5, lora=LoraSettings(rank=4, alpha=2))
     assert config == expected
 
@@ -179,7 +179,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "train.yaml"
     file.write_text("- 1\n")
     with pytest.raises(ConfigError, match="key: value"):
-        read_config(TrainConfig, file, {})
+        layered(file, {})
 
 
 def test_a_section_is_merged_key_by_key() -> None:
@@ -189,8 +189,8 @@ def test_a_section_is_merged_key_by_key() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["ppo", "raft", "dpo"])
-def test_every_key_of_a_loop_is_a_flag_of_its_command(name: str) -> None:
+@pytest.mark.parametrize("name", ["serve", "train", "ppo", "raft", "dpo"])
+def test_every_key_of_a_config_is_a_flag_of_its_command(name: str) -> None:
     text = CliRunner().invoke(main, [name, "--help"]).output
     fields = [field for field in config_fields(config_class(name)) if field.type != "section"]
     flags = [f"--{field.key.replace('_', '-')}" for field in fields]

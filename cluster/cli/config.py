@@ -27,7 +27,7 @@ def config(name: str, example: bool) -> None:
     """Print the settings of NAME as commented YAML: every key, its default, what it means.
 
     The output is a config file for the command NAME: redirect it to a file, change what you want,
-    leave out the rest. Every key is a flag of `train`, `ppo`, `raft` and `dpo` too. The keys of
+    leave out the rest. Every key is a flag of the command, too. The keys of
     `engine` are a section of `serve`, `reward` of `ppo`, `raft` and `dpo`, and flags of every
     command that loads a model. Two names have an example alone: `fake-gpu` (a service whose
     replicas sleep as long as a GPU would compute) and `fsdp` (settings of `accelerate launch` for 8

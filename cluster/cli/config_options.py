@@ -2,21 +2,19 @@
 
 A flag has the key's dotted name with dashes (`--ppo.loss.kl-coef`); its help, default and choices
 are the class's own (`cluster.settings.fields`). Only flags that were given end up in the values, so
-that a config file's own values stand below them and the class's defaults below those. click and
-not tyro or jsonargparse, after a trial of both: a help page takes all three 0.2 to 0.3 s, and the
-commands here mix settings with files, switches and lazily imported subcommands, which are click's.
+that a config file's own values stand below them (`cluster.settings.layers`) and the class's
+defaults below those. click and not tyro or jsonargparse, after a trial of both: a help page takes
+all three 0.2 to 0.3 s, and the commands here mix settings with files, switches and lazily imported
+subcommands, which are click's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cluster.config import parse_config
-from cluster.errors import ConfigError
 from cluster.settings.fields import ConfigField, config_fields
 from cluster.settings.text import yaml_value
 
@@ -26,9 +24,10 @@ else:
     _ParamType = click.ParamType  # no generic class in older releases
 
 F = TypeVar("F", bound=Callable[..., Any])
-C = TypeVar("C")
 SEPARATOR = "__"
 """Between the sections of a key in the name of a command's parameter."""
+HELP_WIDTH = 100
+"""Columns of a help page at most."""
 NULL = object()
 """A flag's value `null`; click's own None is a flag that was not given."""
 
@@ -36,18 +35,30 @@ NULL = object()
 class SettingOption(click.Option):
     """An option that is a key of the configuration; shown below the command's own."""
 
+    @property
+    def section(self) -> str:
+        """Title above it on the help page."""
+        sections = (self.name or "").split(SEPARATOR)[:-1]
+        return f"Settings of {sections[0]}" if sections else "Settings"
+
 
 class SettingsCommand(click.Command):
-    """A command whose help shows the settings in a section of their own."""
+    """A command whose help shows the settings below its own options, section by section."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.context_settings.setdefault("max_content_width", HELP_WIDTH)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        params = self.get_params(ctx)
-        for title, wanted in (("Options", False), ("Settings", True)):
-            shown = [p for p in params if isinstance(p, SettingOption) is wanted]
-            records = [r for r in (p.get_help_record(ctx) for p in shown) if r is not None]
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
+        shown: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
+            if record is not None:
+                title = option.section if isinstance(option, SettingOption) else "Options"
+                shown.setdefault(title, []).append(record)
+        for title, records in shown.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
 class SettingType(_ParamType):
@@ -103,37 +114,6 @@ def given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
             for section in sections:
                 inner = inner.setdefault(section, {})
             inner[key] = None if value is NULL else value
-    return values
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `over` in place of its own, section by section."""
-    result = dict(base)
-    for key, value in over.items():
-        below = result.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            value = merged(below, value)
-        result[key] = value
-    return result
-
-
-def read_config(cls: type[C], path: Path | None, options: Mapping[str, Any]) -> C:
-    """The YAML file at `path`, if any, as a `cls`, with the flags in front. Raises ConfigError."""
-    return parse_config(cls, merged(read_yaml(path), given_settings(options)))
-
-
-def read_yaml(path: Path | None) -> dict[str, Any]:
-    """The file's values, {} without a file. Raises ConfigError where it is no mapping."""
-    import yaml
-
-    if path is None:
-        return {}
-    try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold `key: value` lines")
     return values
 
 

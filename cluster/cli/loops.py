@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cluster.cli.config_options import given_settings, merged, read_yaml, setting_options
+from cluster.cli.config_options import given_settings, setting_options
 from cluster.cli.scoring_backend import refuse_beside_app
 from cluster.config import parse_config
+from cluster.settings.layers import layered
 
 if TYPE_CHECKING:
     from cluster.rlhf.iteration.config import LoopRun
@@ -51,7 +52,7 @@ def loop_options(cls: type[LoopRun], name: str) -> Callable[[F], F]:
 def parse_loop(cls: type[C], config: Path | None, options: Mapping[str, Any], app: str | None) -> C:
     """The file with the flags in front. Raises ConfigError, and UsageError for a model beside
     `--app`."""
-    given = merged(read_yaml(config), given_settings(options))
+    given = layered(config, given_settings(options))
     if "reward" in given:
         refuse_beside_app(app, ["reward (of the config)"])
     return parse_config(cls, given)

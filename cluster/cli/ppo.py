@@ -11,13 +11,12 @@ import click
 from cluster.cli.config_options import (
     SettingsCommand,
     given_settings,
-    merged,
-    read_yaml,
     setting_options,
 )
 from cluster.cli.scoring_backend import refuse_beside_app
 from cluster.config import parse_config
 from cluster.rlhf.ppo.config import PpoRun
+from cluster.settings.layers import layered
 
 if TYPE_CHECKING:
     from cluster.rlhf.ppo.launch import PpoReport
@@ -47,7 +46,7 @@ def ppo(
 
     Exit status: 0 done; 1 done, but some rows of prompts are broken; 2 wrong usage or config.
     """
-    given = merged(read_yaml(config), given_settings(options))
+    given = layered(config, given_settings(options))
     if "reward" in given:
         refuse_beside_app(app, ["reward (of the config)"])
     settings = parse_config(PpoRun, given)

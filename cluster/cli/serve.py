@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
+from cluster.cli.config_options import SettingsCommand, given_settings, setting_options
+from cluster.config import ClusterConfig
 
-@click.command()
+
+@click.command(cls=SettingsCommand)
 @click.argument(
     "config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
@@ -31,6 +35,7 @@ import click
     type=click.FloatRange(min=0),
     help="Seconds for accepted work to end after SIGTERM or Ctrl-C.",
 )
+@setting_options(ClusterConfig)
 def serve(
     config: Path | None,
     local: bool,
@@ -39,8 +44,12 @@ def serve(
     address: str,
     timeout: float,
     drain: float,
+    **options: Any,
 ) -> None:
     """Serve the applications of CONFIG, a Serve YAML file, until interrupted.
+
+    The settings below go in front of `args` in CONFIG (`reward-cluster config serve` prints a whole
+    file); replicas, GPUs and HTTP ports are Serve's own sections of it.
 
     Unlike `serve run`, every unknown key is an error, a port that is in use is refused, API
     keys in REWARD_CLUSTER_KEYS protect the service wherever it runs, and a deployment that can
@@ -56,7 +65,7 @@ def serve(
         raise click.UsageError("give a CONFIG, or --local for the built-in model")
     path = config or LOCAL
     here = address in ("local", "auto")
-    schema = load_config_file(path, files_here=here or check)
+    schema = load_config_file(path, given_settings(options), files_here=here or check)
     if port is not None:
         schema.http_options.port = port
     if check:

@@ -11,10 +11,11 @@ import click
 from cluster.cli.config_options import (
     SettingsCommand,
     given_settings,
-    read_config,
     setting_options,
 )
+from cluster.config import parse_config
 from cluster.rlhf.training.config import TrainConfig
+from cluster.settings.layers import layered
 
 if TYPE_CHECKING:
     from cluster.rlhf.training.trainer import OnStep, StepReport
@@ -50,7 +51,7 @@ def train(config: Path | None, preset: str | None, strict: bool, **options: Any)
     if preset is not None:
         out = Path(given.get("out", "out/tiny"))
         sys.exit(0 if _tiny(out, given.get("max_steps")) >= WANTED_ACCURACY else 1)
-    settings = read_config(TrainConfig, config, options)
+    settings = parse_config(TrainConfig, layered(config, given))
     from cluster.rlhf.training.run import train_reward_model
 
     train_reward_model(settings, _printer(settings.log_every), click.echo, strict)

@@ -25,6 +25,7 @@ from cluster.serving.autoscaling import TokenPolicy
 from cluster.serving.http.api_keys import KeyRing
 from cluster.serving.names import BATCHER, DEPLOYMENTS, INGRESS, REPLICA
 from cluster.settings.files import packaged
+from cluster.settings.layers import merged
 
 LOCAL = packaged("serve_local.yaml")
 """The built-in model on a CPU."""
@@ -37,9 +38,12 @@ FREE_FORM: dict[str, type[BaseModel]] = {
 """Blocks of a deployment that Serve's own schema takes as any mapping."""
 
 
-def load_config_file(path: Path, *, files_here: bool = True) -> ServeDeploySchema:
+def load_config_file(
+    path: Path, args: Mapping[str, Any] | None = None, *, files_here: bool = True
+) -> ServeDeploySchema:
     """The checked content of `path`. Raises ConfigError listing everything that is wrong in it.
 
+    args: keys in place of those in the `args` of the file's one application of this project.
     files_here: also refuse model folders that do not exist on this machine.
     """
     try:
@@ -49,6 +53,9 @@ def load_config_file(path: Path, *, files_here: bool = True) -> ServeDeploySchem
     if not isinstance(values, dict):
         raise ConfigError(f"{path} is not a Serve config: it needs a list `applications`")
     schema = _validated(ServeDeploySchema, values, path)
+    if args:
+        app = _only_own(schema, path)
+        app.args = merged(app.args, args)
     problems = list(_problems(schema, values, files_here))
     if problems:
         raise ConfigError("\n  ".join([f"{path} cannot be used:", *problems]))
@@ -60,6 +67,16 @@ def own_apps(schema: ServeDeploySchema) -> Iterator[tuple[ServeApplicationSchema
     for app in schema.applications:
         if app.import_path == BUILDER:
             yield app, parse_config(ClusterConfig, app.args)
+
+
+def _only_own(schema: ServeDeploySchema, path: Path) -> ServeApplicationSchema:
+    found = [app for app in schema.applications if app.import_path == BUILDER]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{path} has {len(found)} applications of `{BUILDER}`, and settings beside a file are "
+            "for one: write them into `args` of the application that you mean"
+        )
+    return found[0]
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from cluster.cli import main
 from cluster.errors import ConfigError
-from cluster.serving.deployment.serve_config import load_config_file
+from cluster.serving.deployment.serve_config import LOCAL, load_config_file, own_apps
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -70,3 +72,37 @@ def test_a_file_that_is_no_serve_config_is_refused(tmp_path: Path, text: str) ->
     file.write_text(text)
     with pytest.raises(ConfigError, match=r"config\.yaml"):
         load_config_file(file)
+
+
+def test_settings_beside_a_file_stand_before_its_args() -> None:
+    schema = load_config_file(LOCAL, {"engine": {"token_budget": 4096}})
+    ((_, config),) = own_apps(schema)
+    assert (config.engine.model, config.engine.token_budget) == ("tiny", 4096)
+    with pytest.raises(ConfigError, match="num_gpus"):
+        load_config_file(LOCAL, {"engine": {"device": "cuda"}})
+
+
+def test_settings_beside_a_file_need_one_application_to_go_to(tmp_path: Path) -> None:
+    values = yaml.safe_load(LOCAL.read_text())
+    (app,) = values["applications"]
+    values["applications"] = [app, app | {"name": "second", "route_prefix": "/second"}]
+    path = tmp_path / "two.yaml"
+    path.write_text(yaml.safe_dump(values))
+    assert len(list(own_apps(load_config_file(path)))) == 2
+    with pytest.raises(ConfigError, match="has 2 applications"):
+        load_config_file(path, {"engine": {"token_budget": 4096}})
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "said"),
+    [
+        (["--engine.token-budget", "4096"], 0, "valid; open, no keys"),
+        (["--http.max-items", "0"], 2, "http.max_items"),
+        (["--engine.model", "./nowhere"], 2, "'./nowhere', and there is no such folder"),
+        (["--http.keys-file", "/no/such/file"], 2, "/no/such/file"),
+    ],
+)
+def test_serve_checks_its_flags_with_the_file(flags: list[str], status: int, said: str) -> None:
+    done = CliRunner().invoke(main, ["serve", "--local", "--check", *flags])
+    assert done.exit_code == status, done.output
+    assert said in done.output
