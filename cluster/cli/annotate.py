@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +13,9 @@ from cluster.cli.engine_options import engine_config, engine_options
 from cluster.cli.io_options import OutFile, rejects_path
 from cluster.cli.progress import TokenProgress, rows_to_show
 from cluster.cli.scoring_backend import refuse_beside_app
-from cluster.config import EngineConfig, parse_config
 
 if TYPE_CHECKING:
     from cluster.rlhf.annotation.annotate import Annotated
-    from cluster.rlhf.annotation.annotate_file import AnnotationReport
-    from cluster.rlhf.transforms import TransformConfig
 
 
 @click.command(cls=SettingsCommand)
@@ -90,8 +86,9 @@ def annotate(
     could be scored.
     """
     config = engine_config(**options)
-    _check_model(config, app, options)
+    refuse_beside_app(app, given_settings(options))
     from cluster.rlhf.annotation.annotate_file import annotate_file
+    from cluster.rlhf.transforms import TransformConfig
 
     with TokenProgress(rows_to_show(source)) as progress:
 
@@ -110,41 +107,12 @@ def annotate(
             engines=engines,
             address=address,
             part_rows=part_rows,
-            transforms=[_transform(text) for text in transforms],
+            transforms=[TransformConfig.parse(text) for text in transforms],
             on_resume=lambda n: click.echo(f"resuming after the {n} rows already done", err=True),
             on_row=on_row,
         )
-    _tell(report, histogram)
-    sys.exit(2 if report.n_rejected == report.n_rows else bool(report.errors))
-
-
-def _transform(text: str) -> TransformConfig:
-    """A transform's name, or a mapping of its name and parameters. Raises ConfigError."""
-    import yaml
-
-    from cluster.rlhf.transforms import TransformConfig
-
-    found = yaml.safe_load(text)
-    return parse_config(TransformConfig, found if isinstance(found, dict) else {"name": found})
-
-
-def _check_model(config: EngineConfig, app: str | None, options: Mapping[str, Any]) -> None:
-    """Refuse here, before Ray is started, a model that cannot be loaded or that nobody asks."""
-    refuse_beside_app(app, given_settings(options))
-    if app is None:
-        from cluster.engine.encoding.encoder import ChatEncoder
-
-        ChatEncoder.load(config)
-
-
-def _tell(report: AnnotationReport, histogram: Path | None) -> None:
     if histogram is not None and report.n_rows > report.n_rejected:
         report.summary.draw(histogram)
-    for line in report.errors:
+    for line in report.lines():
         click.echo(line, err=True)
-    if report.n_unscored:
-        click.echo(f"{report.n_unscored} responses of rows in OUT have no reward", err=True)
-    if report.n_rejected:
-        where = f"; they are in {report.rejects}" if report.rejects else ""
-        click.echo(f"{report.n_rejected} rows could not be scored{where}", err=True)
-    click.echo(report.summary.line(report.n_rows), err=True)
+    sys.exit(2 if report.n_rejected == report.n_rows else bool(report.errors))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ import click
 from rich.console import Console
 
 from cluster.cli.console import table_console
+from cluster.data.jsonl import write_json
 from cluster.errors import ConfigError
 
 
@@ -129,11 +129,3 @@ def training(
     print_training(result, table_console())
     if json_file:
         write_json(json_file, result)
-
-
-def write_json(path: Path, result: dict[str, Any]) -> None:
-    """The figures, written whole or not at all."""
-    from cluster.data.jsonl import atomic_writer
-
-    with atomic_writer(path) as file:
-        file.write(json.dumps(result, indent=2) + "\n")

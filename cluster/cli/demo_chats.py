@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.config import ClusterConfig, EngineConfig
+from cluster.data.formats import prompt_messages
 from cluster.data.jsonl import BrokenRow
 from cluster.data.reader import read_rows
 from cluster.errors import InvalidInput, RewardError
@@ -71,9 +72,7 @@ def read_demo_groups(source: Path) -> Iterator[DemoGroup]:
         prompt, responses = value.get("prompt"), value.get("responses")
         if not prompt or not responses:
             raise InvalidInput(f"{source}, line {row.number}: give `prompt` and `responses`")
-        if isinstance(prompt, str):
-            prompt = [{"role": "user", "content": prompt}]
-        yield DemoGroup(prompt, responses)
+        yield DemoGroup(prompt_messages(prompt), responses)
 
 
 def reward_table(groups: Sequence[DemoGroup], results: Sequence[Sequence[Item]]) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -13,17 +12,13 @@ from click.core import ParameterSource
 from cluster.cli.console import table_console
 from cluster.cli.engine_options import engine_config, engine_options_beside
 from cluster.cli.progress import TokenProgress
-from cluster.data.jsonl import atomic_writer
-from cluster.evaluation import contenders, plot, report
+from cluster.evaluation import contenders, report
 from cluster.evaluation.contenders import Contender
-from cluster.evaluation.run import Evaluation
+from cluster.evaluation.report_files import save
 from cluster.evaluation.run import evaluate as run_evaluation
 from cluster.evaluation.suite import Suite
 from cluster.evaluation.suites import AUTO, SUITES, with_options
 from cluster.evaluation.suites.rewardbench import TieRule
-
-SHOWN = 20
-"""How many rows that could not be judged are listed."""
 
 
 @click.command()
@@ -97,9 +92,15 @@ def evaluate(
         done = run_evaluation(
             chosen, data, asked, out=out, seed=seed, strict=strict, on_window=on_window
         )
-    _show(done)
+    for table in report.tables(done):
+        table_console().print(table)
+    for line in report.notes(done):
+        click.echo(line)
+    for line in [*report.refusals(done), *report.identities(done)]:
+        click.echo(line, err=True)
     if out is not None:
-        _write(done, out)
+        save(done, out)
+        click.echo(f"wrote report.json, report.png and the results to {out}", err=True)
     sys.exit(1 if done.refused else 0)
 
 
@@ -118,37 +119,10 @@ def _contenders(
         raise click.UsageError(f"a service scores by its own settings; leave out {names}")
     own = models or (() if apps or urls else ("tiny",))
     return [
-        *(contenders.engine(engine_config(**split_revision(model), **options)) for model in own),
+        *(
+            contenders.engine(engine_config(**contenders.split_revision(model), **options))
+            for model in own
+        ),
         *map(contenders.application, apps),
         *(contenders.service(url, api_key) for url in urls),
     ]
-
-
-def split_revision(text: str) -> dict[str, str]:
-    """A model and its revision, of MODEL[@REVISION]; a folder's name may hold an @."""
-    name, at, revision = text.rpartition("@")
-    return (
-        {"model": name, "revision": revision} if at and not Path(text).exists() else {"model": text}
-    )
-
-
-def _show(done: Evaluation) -> None:
-    for table in report.tables(done):
-        table_console().print(table)
-    for line in report.notes(done):
-        click.echo(line)
-    bad = done.refused
-    for one in bad[:SHOWN]:
-        click.echo(str(one), err=True)
-    if len(bad) > SHOWN:
-        click.echo(f"... and {len(bad) - SHOWN} more rows that could not be judged", err=True)
-    for model in done.models:
-        click.echo("{model} @ {revision}, {numerics}".format(**model.identity), err=True)
-
-
-def _write(done: Evaluation, out: Path) -> None:
-    plot.draw(done, out / "report.png")
-    with atomic_writer(out / "report.json") as sink:
-        json.dump(report.as_json(done), sink, indent=1)
-        sink.write("\n")
-    click.echo(f"wrote report.json, report.png and the results to {out}", err=True)

@@ -86,6 +86,12 @@ def write_rows(path: Path | None, values: Iterable[Mapping[str, Any]]) -> None:
         out.writelines(map(to_json_line, values))
 
 
+def write_json(path: Path, value: Any) -> None:
+    """`value` as indented JSON, atomically."""
+    with atomic_writer(path) as out:
+        out.write(json.dumps(value, indent=2) + "\n")
+
+
 @contextmanager
 def _compressed(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
     if path.suffix != ".gz":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cluster.config import EngineConfig
@@ -23,6 +24,14 @@ class Contender:
     name: str
     load: Callable[[], Scorer]
     made_from: Mapping[str, Any] = field(default_factory=dict)
+
+
+def split_revision(text: str) -> dict[str, str]:
+    """A model and its revision, of MODEL[@REVISION]; a folder's name may hold an @."""
+    name, at, revision = text.rpartition("@")
+    return (
+        {"model": name, "revision": revision} if at and not Path(text).exists() else {"model": text}
+    )
 
 
 def engine(config: EngineConfig) -> Contender:

@@ -13,6 +13,8 @@ from cluster.evaluation.run import Evaluation, ModelResult
 from cluster.evaluation.style import Bin
 from cluster.evaluation.types import Line
 
+SHOWN = 20
+"""How many rows that could not be judged are listed."""
 LONGEST_NAME = 24
 """Characters of a model's name in a table or a picture."""
 
@@ -104,6 +106,19 @@ def notes(done: Evaluation) -> list[str]:
         if one.truncated:
             lines.append(f"{one.name}: the start of {one.truncated} items' chats was cut")
     return lines
+
+
+def refusals(done: Evaluation) -> list[str]:
+    """The first rows that could not be judged, and how many more there are."""
+    found = done.refused
+    more = len(found) - SHOWN
+    lines = [str(one) for one in found[:SHOWN]]
+    return [*lines, f"... and {more} more rows that could not be judged"] if more > 0 else lines
+
+
+def identities(done: Evaluation) -> list[str]:
+    """Who answered, a line per model."""
+    return ["{model} @ {revision}, {numerics}".format(**one.identity) for one in done.models]
 
 
 def as_json(done: Evaluation) -> dict[str, Any]:

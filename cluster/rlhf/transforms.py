@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from cluster.config import STRICT
+from cluster.config import STRICT, parse_config
 from cluster.errors import ConfigError
 from cluster.rlhf.transform_functions import (
     GROUPED,
@@ -40,6 +40,20 @@ class TransformConfig:
     def __post_init__(self) -> None:
         if self.name not in TRANSFORMS:
             raise ConfigError(f"no transform {self.name!r}; known: {', '.join(TRANSFORMS)}")
+
+    @classmethod
+    def parse(cls, text: str) -> TransformConfig:
+        """Of a name, or of a mapping in YAML (`{name: clip, parameters: {low: -5}}`).
+
+        Raises ConfigError.
+        """
+        import yaml
+
+        try:
+            found = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{text!r} is no transform: {error}") from None
+        return parse_config(cls, found if isinstance(found, dict) else {"name": found})
 
     def apply(self, rewards: npt.ArrayLike) -> Rewards:
         """The transformed rewards. Raises ConfigError for parameters that do not fit."""

@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 from support.groups import read_lines, write_lines
 
 from cluster.cli import main
-from cluster.cli.evaluate import split_revision
 from cluster.config import EngineConfig
 from cluster.engine.offline import OfflineScorer
+from cluster.evaluation.contenders import split_revision
 from cluster.types import Message, Score
 
 ROWS: list[dict[str, Any]] = [

@@ -197,3 +197,12 @@ def test_rewards_of_pairs_and_of_one_response_are_recorded_under_their_names() -
     assert (pair["transformed_chosen_reward"], pair["transformed_rejected_reward"]) == (1.0, 0.5)
     assert record({"reward": -4.0}, steps)["transformed_reward"] == -1.0
     assert record({"error": {}}, steps) == {"error": {}}
+
+
+def test_a_transform_is_given_by_its_name_or_as_yaml() -> None:
+    assert TransformConfig.parse("centre") == TransformConfig("centre")
+    clipped = TransformConfig.parse("{name: clip, parameters: {low: -5}}")
+    assert clipped == TransformConfig("clip", {"low": -5})
+    for text in ("{name: clip", "nothing", "{nam: clip}"):
+        with pytest.raises(ConfigError):
+            TransformConfig.parse(text)

@@ -21,6 +21,7 @@ from cluster.config import EngineConfig
 from cluster.data.input_files import find_input
 from cluster.data.jsonl import atomic_writer
 from cluster.data.output_lock import output_lock
+from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.errors import InvalidInput
 from cluster.rlhf.annotation.annotate import Annotated, Pool, annotate, answering
 from cluster.rlhf.annotation.shards import Shards
@@ -46,6 +47,16 @@ class AnnotationReport:
     n_rejected: int = 0
     n_unscored: int = 0
     errors: list[str] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """In words: the failures, how many more there are, and the rewards."""
+        yield from self.errors
+        if self.n_unscored:
+            yield f"{self.n_unscored} responses of rows in OUT have no reward"
+        if self.n_rejected:
+            where = f"; they are in {self.rejects}" if self.rejects else ""
+            yield f"{self.n_rejected} rows could not be scored{where}"
+        yield self.summary.line(self.n_rows)
 
 
 def annotate_file(
@@ -78,6 +89,8 @@ def annotate_file(
     read; NotReady where the service stays away. What is done is kept in all cases.
     """
     check(transforms)
+    if app is None:
+        ChatEncoder.load(config or EngineConfig())  # refuses what cannot be loaded, before any Ray
     digest = find_input(source).digest
     with output_lock(out.with_name(f"{out.name}.parts")), _ray(address, engines, app) as (n, gpus):
         pool = Pool(config or EngineConfig(), n=n, gpus=gpus, app=app, patience_s=patience_s)

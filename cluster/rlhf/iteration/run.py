@@ -16,7 +16,7 @@ from typing import Any
 
 from cluster.config import EngineConfig
 from cluster.data.formats import Scorer
-from cluster.data.jsonl import atomic_writer
+from cluster.data.jsonl import write_json
 from cluster.data.output_lock import output_lock
 from cluster.data.rejects import Rejects
 from cluster.engine.checkpoint import revision
@@ -88,8 +88,8 @@ def _run(
         for name, loop in _loops(config, recipe)
     }
     curves = _curves(config, recipe, folder, loops, on_stage)
-    with atomic_writer(folder / "curve.json") as out:
-        json.dump({name: list(map(asdict, curve)) for name, curve in curves.items()}, out, indent=1)
+    points = {name: list(map(asdict, curve)) for name, curve in curves.items()}
+    write_json(folder / "curve.json", points)
     draw({name: [curve] for name, curve in curves.items()}, folder / f"{recipe.name}.png")
     return loops[recipe.name].policy_after(recipe.loop.stages)
 
