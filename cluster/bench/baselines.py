@@ -44,10 +44,11 @@ class Baseline:
     calls: bool = True
 
 
-def contenders(module: Any, token_budget: int) -> list[Baseline]:
+def contenders(module: Any, token_budget: int, longest: int = 0) -> list[Baseline]:
     """Every contender on one set of weights; `module` holds them in the checkpoint's dtype.
 
-    All but `engine` are plain transformers.
+    All but `engine` are plain transformers. longest: tokens of a chat, which may be more than
+    those of a forward.
     """
     device = module.score.weight.device
     config = EngineConfig()
@@ -63,14 +64,14 @@ def contenders(module: Any, token_budget: int) -> list[Baseline]:
             name = f"padded batches of {size}{', sorted' if by_length else ''}"
             found.append(Baseline(name, _padded(plain, size, by_length)))
     for numerics in get_args(Numerics):
-        found.append(_packed(f"engine, {numerics}", module, numerics, token_budget))
+        found.append(_packed(f"engine, {numerics}", module, numerics, token_budget, longest))
         if numerics != "reference":
             name = f"engine, {numerics}, no prompt kept"
-            keeps_none = _packed(name, module, numerics, token_budget, prompt_cache_mib=0)
+            keeps_none = _packed(name, module, numerics, token_budget, longest, prompt_cache_mib=0)
             found.append(replace(keeps_none, calls=False))
     if device.type == "cuda":
         name = "engine, fast, sharing off"
-        found.append(_packed(name, module, "fast", token_budget, min_shared_tokens=2**30))
+        found.append(_packed(name, module, "fast", token_budget, longest, min_shared_tokens=2**30))
     return found
 
 
@@ -114,11 +115,11 @@ def _padded_forward(module: Any, batch: Sequence[Encoding]) -> None:
 
 
 def _packed(
-    name: str, module: Any, numerics: Numerics, token_budget: int, **settings: Any
+    name: str, module: Any, numerics: Numerics, token_budget: int, longest: int, **settings: Any
 ) -> Baseline:
     """This engine; `reference` in units of one sequence, the others the workload as a whole."""
     config = EngineConfig(numerics=numerics, token_budget=token_budget, **settings)
-    model = packed_model(module, numerics, token_budget)
+    model = packed_model(module, numerics, max(token_budget, longest))
     prompts = PromptCache(prompt_cache_bytes(config, model.device))
     shared = config.min_shared_tokens
 
@@ -139,11 +140,11 @@ def _packed(
     return Baseline(name, units, prompts.clear, streams=numerics != "reference")
 
 
-def packed_model(module: Any, numerics: Numerics, token_budget: int) -> PackedRewardModel:
+def packed_model(module: Any, numerics: Numerics, largest_forward: int) -> PackedRewardModel:
     """The engine's model over the same weights, in the arithmetic the engine would choose."""
-    config = EngineConfig(numerics=numerics, token_budget=token_budget)
+    config = EngineConfig(numerics=numerics)
     dtype = compute_dtype(config, module.score.weight.device)
     twin = copy.deepcopy(module).to(dtype)
     model = PackedRewardModel(twin, numerics, checkpoint_dtype=module.dtype)
-    tune(model, token_budget)
+    tune(model, largest_forward)
     return model

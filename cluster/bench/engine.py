@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
@@ -26,10 +26,8 @@ from cluster.engine.device_limits import forward_tokens
 from cluster.engine.packing import pack, plan
 from cluster.types import Encoding
 
-VLLM_TOKENS = 2048
-"""Longest sequence that vLLM makes room for; the workloads' are shorter."""
-STREAMING = "streaming"
-"""The grouped workload, each response as a call of its own, as rollouts end one after another."""
+WARM_UP_TOKENS = 2048
+"""Most of the chat that warms a contender up: a long one would cost as much as a round."""
 
 
 @dataclass
@@ -37,7 +35,7 @@ class BenchRow:
     """One contender on one workload. Rates in tokens/s as a caller counts tokens."""
 
     contender: str
-    workload: str
+    workload: workloads.Workload
     rates: list[float] = field(default_factory=list)
     sampled_tokens: int = 0
     overrun: bool = False
@@ -58,26 +56,24 @@ def bench_engine(
     only: Sequence[str] = (),
     report: Callable[[str], None] = print,
     vllm: str | None = None,
+    names: Sequence[workloads.Workload] = workloads.DEFAULT,
 ) -> dict[str, Any]:
     """Measure; the result is ready for JSON.
 
     box_s: seconds per round of a sampled contender.  only: parts of contenders' names; none is all.
-    vllm: a python in which vLLM is a further contender.  Raises ConfigError where it has none.
+    vllm: a python in which vLLM is a further contender.  names: of workloads.
+
+    Raises ConfigError where `vllm` has no vLLM.
     """
     module = presets.build(preset, device)
     budget = forward_tokens(EngineConfig(token_budget=token_budget), device)
-    vocab = module.config.vocab_size
-    loads = {
-        "grouped": workloads.grouped(vocab),
-        "ungrouped": workloads.ungrouped(vocab),
-        STREAMING: workloads.grouped(vocab),
-    }
-    field_ = [
-        c for c in contenders(module, budget) if not only or any(part in c.name for part in only)
-    ]
+    loads = {name: workloads.make(name, module.config.vocab_size) for name in names}
+    longest = max(e.n_tokens for load in loads.values() for e in load)
+    found = contenders(module, budget, longest if device.type == "cpu" else 0)
+    field_ = [c for c in found if not only or any(part in c.name for part in only)]
     with ExitStack() as stack:
         if vllm:
-            field_.append(stack.enter_context(vllm_contender(vllm, preset, VLLM_TOKENS)))
+            field_.append(stack.enter_context(vllm_contender(vllm, preset, longest)))
         pairs = [
             (BenchRow(c.name, name), c) for name in loads for c in field_ if _takes_part(c, name)
         ]
@@ -91,8 +87,11 @@ def bench_engine(
     return _result(preset, module, device, budget, loads, rows)
 
 
-def _takes_part(contender: Baseline, workload: str) -> bool:
-    return contender.streams if workload == STREAMING else contender.calls
+def _takes_part(contender: Baseline, workload: workloads.Workload) -> bool:
+    """Padding a long prompt for each response takes minutes and memory, and says nothing new."""
+    if workload == "streaming":
+        return contender.streams
+    return contender.calls and (contender.streams or workload not in workloads.LONG)
 
 
 def _measure(
@@ -101,9 +100,9 @@ def _measure(
     """One round: units in turn until the workload is done or the box is full."""
     hardware.reset_peak_memory(device)
     if not row.rates:
-        _warm_up(contender, load[:1])
+        _warm_up(contender, [_start_of(load[0])])
     contender.reset()
-    arrivals = [[e] for e in load] if row.workload == STREAMING else [load]
+    arrivals = [[e] for e in load] if row.workload == "streaming" else [load]
     units = chain.from_iterable(contender.units(arrival) for arrival in arrivals)
     tokens, started = 0, time.perf_counter()
     for unit, covered in units:
@@ -124,12 +123,17 @@ def _warm_up(contender: Baseline, load: Sequence[Encoding]) -> None:
         unit()
 
 
+def _start_of(encoding: Encoding) -> Encoding:
+    ids = encoding.input_ids[:WARM_UP_TOKENS]
+    return Encoding(ids, encoding.prompt_len if encoding.prompt_len < len(ids) else 0)
+
+
 def _result(
     preset: str,
     module: Any,
     device: torch.device,
     budget: int,
-    loads: dict[str, list[Encoding]],
+    loads: Mapping[workloads.Workload, list[Encoding]],
     rows: list[BenchRow],
 ) -> dict[str, Any]:
     peaks = {

@@ -55,14 +55,20 @@ def build(preset: Preset, device: torch.device, dtype: torch.dtype = torch.bfloa
     return model.eval().requires_grad_(False)
 
 
-def save(preset: Preset, folder: Path) -> None:
-    """The preset as a checkpoint that the service can load, with the embedded model's tokenizer."""
+def save(preset: Preset, folder: Path, max_tokens: int = 0) -> None:
+    """The preset as a checkpoint that the service can load, with the embedded model's tokenizer.
+
+    max_tokens: of the longest chat, where that is more than the preset's.
+    """
     from transformers import AutoTokenizer
 
     from cluster.engine.checkpoint import locate
 
     tokenizer: Any = AutoTokenizer.from_pretrained(locate("tiny"))
-    build(preset, torch.device("cpu")).save_pretrained(folder)
+    module = build(preset, torch.device("cpu"))
+    limit = max(module.config.max_position_embeddings, max_tokens)
+    module.config.max_position_embeddings = limit
+    module.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

@@ -27,7 +27,7 @@ def vllm_contender(python: str, preset: presets.Preset, max_tokens: int) -> Iter
     Raises ConfigError, with what it said last, where `python` or its vLLM does not start.
     """
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as said:
-        presets.save(preset, Path(folder))
+        presets.save(preset, Path(folder), max_tokens)
         process = _start(python, folder, max_tokens, said)
         try:
             version = _answer(process, said, python)["version"]

@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from cluster.types import Encoding
+
+Workload = Literal["grouped", "ungrouped", "streaming", "long-8k", "long-32k"]
+"""streaming: the grouped one, each response as a call of its own, as rollouts end one after
+another. long: responses to one prompt of 8,192 or 32,768 tokens."""
+DEFAULT: tuple[Workload, ...] = ("grouped", "ungrouped", "streaming")
+LONG: dict[str, int] = {"long-8k": 8192, "long-32k": 32_768}
+"""Tokens of the prompt."""
+
+
+def make(workload: Workload, vocab_size: int) -> list[Encoding]:
+    """The encodings of a workload of the engine benchmark."""
+    if workload == "ungrouped":
+        return ungrouped(vocab_size)
+    if workload in LONG:
+        return long(vocab_size, LONG[workload])
+    return grouped(vocab_size)
+
+
+def long(vocab_size: int, prompt_tokens: int, n_responses: int = 8) -> list[Encoding]:
+    """Several responses to one long prompt."""
+    rng = np.random.default_rng(2)
+    prompt = rng.integers(0, vocab_size - 1, prompt_tokens, dtype=np.int32)
+    return [_under(prompt, rng, vocab_size) for _ in range(n_responses)]
 
 
 def grouped(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import click
 from rich.console import Console
 
+from cluster.bench.workloads import DEFAULT, Workload
 from cluster.cli.console import table_console
 from cluster.data.jsonl import write_json
 from cluster.errors import ConfigError
@@ -32,6 +33,13 @@ def bench() -> None:
 @click.option(
     "--box", default=8.0, show_default=True, help="Seconds per round for contenders that sample."
 )
+@click.option(
+    "--workload",
+    "names",
+    type=click.Choice(get_args(Workload)),
+    multiple=True,
+    help="Repeatable; default: grouped, ungrouped, streaming. long-32k takes minutes on a CPU.",
+)
 @click.option("--only", multiple=True, help="Contenders whose name contains this; repeatable.")
 @click.option(
     "--count", "gpu", type=click.Choice(["h100", "h200"]), help="Count a forward; needs no GPU."
@@ -44,12 +52,13 @@ def engine(
     token_budget: int,
     rounds: int,
     box: float,
+    names: tuple[Workload, ...],
     only: tuple[str, ...],
     gpu: str | None,
     vllm: str | None,
     json_file: Path | None,
 ) -> None:
-    """The engine against plain transformers, on grouped and ungrouped rollouts.
+    """The engine against plain transformers, on rollouts of several shapes.
 
     With --count nothing is measured: kernels, FLOPs and bytes of batches of several shapes are
     counted, and the time is what the data sheet of the GPU allows.
@@ -67,7 +76,9 @@ def engine(
         log = Console(stderr=True)
         where = resolve_device(device)
         try:
-            result = bench_engine(preset, where, token_budget, rounds, box, only, log.print, vllm)
+            result = bench_engine(
+                preset, where, token_budget, rounds, box, only, log.print, vllm, names or DEFAULT
+            )
         except ConfigError as error:
             raise click.ClickException(str(error)) from None
         print_engine(result, table_console())
