@@ -11,8 +11,8 @@ Shape legend: R rows.
 from __future__ import annotations
 
 import platform
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,10 @@ _PERIOD = 61
 """Probes repeat this many distinct rows: a prime, so that each of them visits every place of a
 kernel's block."""
 
-_LARGE_PROBE_S = 3.0
-"""Row counts beyond the anchor serve single long chats: they are tried for as long as this."""
+LARGE_PROBE_FLOPS = 1e12
+"""Row counts beyond the anchor serve single long chats: they are tried for as much work as this.
+Counted and not timed: a chat beyond what was tried has the bits of another row count, and they must
+not follow how busy a machine was at load."""
 
 
 def multiplies_bfloat16() -> bool:
@@ -69,39 +71,28 @@ def agreeing_rows(layers: Sequence[nn.Linear], largest: int) -> tuple[int, ...]:
     Each distinct shape of `layers` is tried with every row at every place. Empty if the anchor does
     not agree with itself.
     """
-    probes = list(_probes(layers))
-    if not all(_agrees(*probe, ANCHOR_ROWS) for probe in probes):
-        return ()
-    found = []
-    deadline = float("inf")
-    for size in candidates(largest):
-        if size > ANCHOR_ROWS and deadline == float("inf"):
-            deadline = time.perf_counter() + _LARGE_PROBE_S
-        if time.perf_counter() > deadline:
-            break
-        if all(_agrees(*probe, size) for probe in probes):
-            found.append(size)
-    return tuple(found)
-
-
-def _probes(layers: Sequence[nn.Linear]) -> Iterator[tuple[nn.Linear, Tensor, Tensor]]:
-    """(layer, rows, the anchor's output of them) for one layer of each shape."""
-    kinds = {(tuple(m.weight.shape), m.bias is None): m for m in layers}
+    kinds = {(tuple(m.weight.shape), m.bias is None): m for m in layers}.values()
+    sizes = _affordable(candidates(largest), sum(layer.weight.numel() for layer in kinds))
+    n_most = sizes[-1]
     generator = torch.Generator().manual_seed(0)
-    for layer in kinds.values():
-        rows = torch.randn(_PERIOD, layer.in_features, generator=generator).to(layer.weight.dtype)
-        expected = _apply(layer, rows, ANCHOR_ROWS)[:_PERIOD]
-        yield layer, rows, expected
+    for layer in kinds:
+        few = torch.randn(_PERIOD, layer.in_features, generator=generator).to(layer.weight.dtype)
+        rows = _repeat(few, n_most)
+        expected = _repeat(_apply(layer, rows, ANCHOR_ROWS)[:_PERIOD], n_most)
+        sizes = [n for n in sizes if torch.equal(_apply(layer, rows, n), expected[:n])]
+        if ANCHOR_ROWS not in sizes:
+            return ()
+    return tuple(sizes)
 
 
-def _agrees(layer: nn.Linear, rows: Tensor, expected: Tensor, n_rows: int) -> bool:
-    """Whether `n_rows` rows have the anchor's bits, wherever they lie."""
-    out = _apply(layer, rows, n_rows)
-    return torch.equal(out, _repeat(expected, n_rows))
+def _affordable(sizes: Sequence[int], n_weights: int) -> list[int]:
+    """Those of `sizes`, ascending, whose trials beyond the anchor stay within the limit."""
+    work = accumulate(2.0 * n * n_weights if n > ANCHOR_ROWS else 0.0 for n in sizes)
+    return [n for n, spent in zip(sizes, work, strict=True) if spent <= LARGE_PROBE_FLOPS]
 
 
 def _apply(layer: nn.Linear, rows: Tensor, n_rows: int) -> Tensor:
-    return linear(_repeat(rows, n_rows), layer.weight, layer.bias)
+    return linear(rows[:n_rows], layer.weight, layer.bias)
 
 
 def _repeat(rows: Tensor, n_rows: int) -> Tensor:

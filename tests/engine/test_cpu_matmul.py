@@ -47,6 +47,16 @@ def test_most_row_counts_agree_on_this_machine(dtype: torch.dtype) -> None:
     assert {1024, 2048} <= set(sizes) <= set(candidates(3000))
 
 
+def test_large_row_counts_are_tried_for_so_much_work_and_not_for_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layers = linears(Model(torch.float32))
+    n_weights = sum(layer.weight.numel() for layer in layers)
+    monkeypatch.setattr(cpu_matmul, "LARGE_PROBE_FLOPS", 2.0 * n_weights * (2304 + 2560))
+    monkeypatch.setattr(cpu_matmul, "linear", lambda rows, weight, bias: rows[:, :1])
+    assert agreeing_rows(layers, 20_000) == tuple(candidates(2560))
+
+
 def test_a_row_count_with_other_bits_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def moody(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return rows[:, :1] + (len(rows) in (128, 640))
