@@ -16,7 +16,7 @@ from support.scoring import rewards
 
 from cluster.config import EngineConfig
 from cluster.engine import batch_invariance, bits_proof, experts
-from cluster.engine.batch_invariance import LANES, whole_vectors
+from cluster.engine.batch_invariance import LANES, candidate_sizes, whole_vectors
 from cluster.engine.bits_proof import keeps_bits
 from cluster.engine.engine import Engine
 from cluster.types import Encoding
@@ -138,6 +138,30 @@ def test_a_layer_whose_bits_follow_its_batch_is_found_out_at_load(
         hook.remove()
     assert engine.model.row_sizes == ()
     assert sum("one chat a forward" in record.message for record in caplog.records) == 1
+
+
+def test_a_gpu_is_tried_at_row_counts_up_to_the_largest(
+    random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = engine_of(random_checkpoint).model
+    model.native_layers = None  # they run no module that could be spoiled below
+    model.row_sizes = candidate_sizes("cuda", 4352)
+    assert bits_proof.trial_sizes(model) == ()
+    monkeypatch.setattr(type(model), "device", torch.device("cuda"))
+    sizes = bits_proof.trial_sizes(model)
+    assert sizes == (1024, 2048, 4096)
+    monkeypatch.undo()
+    monkeypatch.setattr(bits_proof, "trial_sizes", lambda _: sizes)
+    rows: list[int] = []
+
+    def by_rows(module: Any, args: Any, output: torch.Tensor) -> torch.Tensor:
+        rows.append(output.shape[1])
+        return output * 1.01 if output.shape[1] > 4000 else output
+
+    hook = model.module.base_model.layers[0].mlp.register_forward_hook(by_rows)
+    assert not keeps_bits(model, 2048)
+    hook.remove()
+    assert set(rows) == {256, 512, *sizes}
 
 
 def test_chats_beyond_the_row_counts_that_were_tried_run_alone(
