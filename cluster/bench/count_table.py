@@ -17,7 +17,8 @@ def print_count(result: dict[str, Any], console: Console) -> None:
         f"{result['preset']} on {result['device']}, counted: {peaks['matmul_flops'] / 1e12:,.0f} "
         f"TFLOP/s matmul, {peaks['attention_flops'] / 1e12:,.0f} attention, "
         f"{peaks['bytes_per_s'] / 1e12:.2f} TB/s, {1e6 * peaks['launch_s']:.0f} us per launch. "
-        "ms is the roofline, no measurement; waits: of the host for the device"
+        "ms is the roofline, no measurement; host: its copies to the device and waits for it; "
+        "gather: GB that are only moved"
     )
     for shape, rows in groupby(result["rows"], key=itemgetter("shape")):
         console.print(_table(shape, list(rows)))
@@ -30,7 +31,7 @@ def _table(shape: str, rows: list[dict[str, Any]]) -> Table:
         f"{first['unique_tokens']:,} unique"
     )
     table.add_column("numerics", no_wrap=True)
-    titles = "rows", "kernels", "waits", "TFLOP", "attention", "GB", "eager", "ms", "of peak"
+    titles = "rows", "kernels", "host", "TFLOP", "attention", "GB", "gather", "ms", "of peak"
     for title in titles:
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -86,15 +87,39 @@ def test_attention_adds_no_kernel_but_its_own_to_a_layer_that_shares_nothing() -
     registry: Any = AttentionInterface
     function = registry()
     layer = model.module.base_model.layers[0].self_attn
-    with torch.no_grad(), OpCounter() as counter:
-        batched = (state[None] for state in states)
-        function[IMPLEMENTATION](layer, *batched, None, segments=attend)
+    batched = [state[None] for state in states]
+    with torch.no_grad():
+        function[IMPLEMENTATION](layer, *batched, None, segments=attend)  # uploads, for all layers
+        with OpCounter() as counter:
+            function[IMPLEMENTATION](layer, *batched, None, segments=attend)
     assert [kernel.kind for kernel in counter.kernels] == ["attention"]
 
 
+UPLOADS = {
+    # ids, positions, last tokens, and where each query's and each context's tokens begin
+    BatchShape("alone", prompts=3, prompt=0, n=1, response=30): 5,
+    GROUP: 6,  # and whose keys a response sees
+    replace(GROUP, kept=True): 6,
+    BatchShape("deep", prompts=2, prompt=5000, n=4, response=10): 9,  # two calls a layer
+}
+
+
 @pytest.mark.parametrize("numerics", ["invariant", "fast"])
-def test_the_host_never_waits_in_a_packed_forward(module: Any, numerics: Numerics) -> None:
-    assert row(module, numerics)["host_syncs"] == 0
+@pytest.mark.parametrize("shape", UPLOADS, ids=lambda shape: f"{shape.name}, {shape.kept}")
+def test_a_packed_forward_is_uploaded_once_and_the_host_never_waits(
+    module: Any, shape: BatchShape, numerics: Numerics
+) -> None:
+    found = row(module, numerics, shape)
+    assert (found["host_syncs"], found["host_copies"]) == (0, UPLOADS[shape])
+
+
+def test_uploads_follow_neither_layers_nor_chats(module: Any) -> None:
+    shallow = copy.deepcopy(module)
+    shallow.model.layers = shallow.model.layers[:1]
+    shallow.config.num_hidden_layers = 1
+    many = row(shallow, "invariant", replace(GROUP, n=64))
+    assert many["kernels"] < row(module, "invariant")["kernels"]
+    assert many["host_copies"] == UPLOADS[GROUP]
 
 
 def test_a_kept_prompt_costs_no_rows(module: Any) -> None:

@@ -119,7 +119,7 @@ def _index(runs: Sequence[Sequence[Run]], n_all: int, device: torch.device) -> T
 
 
 def _bounds(lengths: list[int], device: torch.device) -> Tensor:
-    return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+    return torch.from_numpy(np.array([0, *accumulate(lengths)], np.int32)).to(device)
 
 
 @cache
