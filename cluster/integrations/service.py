@@ -17,6 +17,7 @@ from typing import Any
 
 from cluster.data.rewards import Failed, rewards_of
 from cluster.errors import NotReady, RewardError
+from cluster.serving.client.coalescer import Coalescer
 from cluster.serving.client.http_client import PATIENCE_S, URL, AsyncHttpClient, HttpClient
 from cluster.serving.names import APP
 from cluster.types import Conversation, Score
@@ -111,22 +112,25 @@ class HookService:
 
 class _PerLoop:
     """A client for each event loop, as its connections belong to one; open while calls are under
-    way, since nothing tells that a loop is about to end."""
+    way, since nothing tells that a loop is about to end. Calls of one sample go out together."""
 
     def __init__(self, url: str, key: str | None) -> None:
         self._url, self._key = url, key
-        self._open: dict[Any, tuple[AsyncHttpClient, int]] = {}
+        self._open: dict[Any, tuple[AsyncHttpClient, Coalescer, int]] = {}
 
     async def score(self, conversations: Sequence[Conversation]) -> Results:
         loop = asyncio.get_running_loop()
-        client, n_calls = self._open.get(loop) or (AsyncHttpClient(self._url, self._key), 0)
-        self._open[loop] = client, n_calls + 1
+        if loop not in self._open:
+            client = AsyncHttpClient(self._url, self._key)
+            self._open[loop] = client, Coalescer(client.score), 0
+        client, coalescer, n_calls = self._open[loop]
+        self._open[loop] = client, coalescer, n_calls + 1
         try:
-            return await client.score(conversations)
+            return await coalescer.score(conversations)
         finally:
-            client, n_calls = self._open.pop(loop)
+            _, _, n_calls = self._open.pop(loop)
             if n_calls > 1:
-                self._open[loop] = client, n_calls - 1
+                self._open[loop] = client, coalescer, n_calls - 1
             else:
                 await client.close()
 
