@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from cluster.doctor.model import model_checks
 from cluster.doctor.service import app_checks, url_checks
 from cluster.engine.checkpoint import EMBEDDED
 
+_HOST_AND_PORT = re.compile(r"[^/\s]+:\d+")
+
 
 def kind(target: str) -> str:
-    """`url`, `model` or `app`: a URL has ://, a model is built in, a folder or owner/name."""
-    if "://" in target:
+    """`url`, `model` or `app`: a URL has :// or is host:port, a model is built in, a folder or
+    owner/name."""
+    if "://" in target or _HOST_AND_PORT.fullmatch(target):
         return "url"
     if target in EMBEDDED or "/" in target or Path(target).is_dir():
         return "model"
@@ -26,7 +30,7 @@ def examine(target: str, config: EngineConfig, key: str | None = None) -> Iterat
     """The checks of a target, each as it is done. config: of a model; its `model` is the target."""
     what = kind(target)
     if what == "url":
-        yield from url_checks(target, key)
+        yield from url_checks(target if "://" in target else f"http://{target}", key)
     elif what == "app":
         yield from app_checks(target)
     else:

@@ -3,10 +3,11 @@
     orms["reward_cluster"] = RewardCluster    # in the file that --external_plugins names
     swift rlhf --rlhf_type grpo --external_plugins plugin.py --reward_funcs reward_cluster ...
 
-Source of the convention: `ORM` and `AsyncORM` of swift/rewards/orm.py, made with `args` and called
-as `reward_func(completions, **columns)` by swift/rlhf_trainers/grpo_trainer.py, where the column
-`messages` has each whole chat, its last message the completion. None is a response without a reward
-of this function, as in TRL.
+Source of the convention: `ORM` and `AsyncORM` of swift/rewards/orm.py; `_prepare_rewards` of
+swift/rlhf_trainers/grpo_trainer.py, which makes them with `args`; `compute_rewards_per_func` of
+swift/rl_core/grpo_algorithm.py, which calls `reward_func(completions, **columns)` (ms-swift 4.6).
+The column `messages` has each whole chat, its last message the completion. None is a response
+without a reward of this function, as in TRL.
 """
 
 from __future__ import annotations

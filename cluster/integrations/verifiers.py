@@ -1,14 +1,16 @@
-"""Reward functions for verifiers (and prime-rl): of a rubric, of a group, and of a v1 trace.
+"""Reward functions for verifiers (and prime-rl): of a trace, and before 0.4 of a rubric.
 
-    rubric = vf.Rubric(funcs=[reward_func(failed=-10.0)])
+    [env.taskset.task.rewards]                                     # TOML
+    cluster = { fn = "cluster.integrations.verifiers:trace_reward" }
+
+    rubric = vf.Rubric(funcs=[reward_func(failed=-10.0)])          # before 0.4
     rubric = vf.Rubric(funcs=[group_reward_func(failed=-10.0)])    # one call a group
-    rewards = { reward_model = { fn = "cluster.integrations.verifiers:trace_reward" } }  # v1, TOML
 
 A rubric takes an exception of a reward function for a reward of 0 (`_call_individual_reward_func`
 of verifiers/rubrics/rubric.py), which no reward model means. So `failed`, the reward of a response
 that cannot be scored, has to be named there, and a service that does not answer is waited for ten
-minutes. A v1 trace has no reward where its function raises (`Trace.rewards` of
-verifiers/v1/trace.py), so `trace_reward` does.
+minutes. A trace has no reward where its function raises (`Task.score` of verifiers/v1/task.py,
+`Trace.rewards` of verifiers/v1/trace.py), so `trace_reward` does.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ def group_reward_func(
 
 
 async def trace_reward(trace: Any) -> float:
-    """The reward of a v1 trace: of the whole chat of its final branch."""
+    """The reward of a trace: of the whole chat of its final branch."""
     [reward] = await hook_service().rewards_async([whole_chat(trace.messages)])
     assert reward is not None
     return reward

@@ -95,6 +95,7 @@ def test_a_snapshot_shows_replicas_weights_and_those_that_do_not_answer() -> Non
     ("target", "what"),
     [
         ("http://h:1", "url"),
+        ("localhost:8000", "url"),
         ("tiny", "model"),
         ("owner/name", "model"),
         (".", "model"),
