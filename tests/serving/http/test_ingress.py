@@ -194,21 +194,19 @@ def test_every_metric_reaches_rays_prometheus_endpoint(client: httpx.Client) -> 
     wanted = {metric.name for metric in ALL if metric is not RETRIES}  # no replica died here
 
     group = {"prompt": "Which one is it?", "responses": ["this", "that", "those"]}
-
-    seen: set[str] = set()
-
-    def all_seen() -> bool:
-        """Ray forgets gauges that are not set again, so no single page need have them all."""
-        assert client.post("/v1/rank", json=group).status_code == 200
-        seen.update(re.findall(r"^ray_(reward_[a-z_]+?)(?:_total|_bucket)?\{", page(), re.M))
-        return wanted <= seen
+    assert client.post("/v1/rank", json=group).status_code == 200
 
     def page() -> str:
         return httpx.get(url, timeout=PATIENCE_S).text
 
+    def missing() -> set[str]:
+        return wanted - set(
+            re.findall(r"^ray_(reward_[a-z_]+?)(?:_total|_bucket)?\{", page(), re.M)
+        )
+
     with contextlib.suppress(AssertionError):
-        until(all_seen)
-    assert wanted - seen == set()
+        until(lambda: not missing())
+    assert missing() == set()
     assert 'application="http"' in page()
     until(lambda: bool(re.search(r'ray_reward_errors_total\{[^}]*code="invalid_input"', page())))
 
