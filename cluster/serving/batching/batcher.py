@@ -145,6 +145,7 @@ class Batcher:
         if self._running is not None and self._running.done():
             raise RuntimeError("the dispatcher has ended; nothing can be scored any longer")
         state, pool = await self.state(), self._dispatcher.pool
+        self._metrics.queue(state.queued_items, state.queued_tokens)
         self._metrics.progress(state.oldest_s, state.since_dispatch_s, len(state.struck))
         self._sink.repeat_gauges()
         could_move = state.queued_items > 0 and bool(pool.idle())
@@ -191,7 +192,6 @@ class Batcher:
         """Something may have come into the queue, or gone."""
         if len(self._scheduler):
             self._dispatcher.wake()
-        self._show_queue()
 
     def _wish(self) -> Collection[str]:
         """The replicas that hold the prompt of who is next."""
@@ -209,13 +209,9 @@ class Batcher:
         if replica_id is not None:
             self._homes.sent(replica_id, [sequence.encoding for sequence in batch])
         self._admission.refill(now)
-        self._show_queue()
         return batch
 
     def _settle(self, sequence: QueuedSequence, result: Result) -> None:
         if isinstance(result, RewardError):
             self._metrics.error(result.code)
         self._table.settle(sequence, result, time.monotonic())
-
-    def _show_queue(self) -> None:
-        self._metrics.queue(len(self._scheduler), self._scheduler.queued_tokens)
