@@ -51,7 +51,8 @@ def brittle(config: EngineConfig) -> Brittle:
 def client(ray_cluster: Cluster, configure: Callable[..., ClusterConfig]) -> Iterator[Any]:
     config = configure(scheduler={"max_attempts": 2, "dedupe_s": 0.0})
     two = {"num_replicas": 2}
-    batchers = {**two, "health_check_timeout_s": 2}
+    # A frozen one would be waited for, for a minute, before it is killed.
+    batchers = {**two, "health_check_timeout_s": 2, "graceful_shutdown_timeout_s": 2}
     with service(config, APP, two, brittle, batcher_options=batchers) as actor:
         yield actor
 
