@@ -77,6 +77,12 @@ def test_poison_under_load_is_blamed_alone_whichever_batcher_it_goes_through(cli
         running.wait_for(6)
 
 
+def a_batcher() -> tuple[str, Any]:
+    """One of two that serve: Serve waits for ever for one that is frozen while it starts."""
+    until(lambda: len(items_of_each()) == 2)
+    return next(iter(actors("Batcher", APP).items()))
+
+
 def ended(victim: str) -> bool:
     """It is gone and another is there."""
     now = actors("Batcher", APP)
@@ -84,14 +90,14 @@ def ended(victim: str) -> bool:
 
 
 def test_one_of_two_batchers_killed_under_load_costs_no_reward(client: Any) -> None:
-    victim, batcher = next(iter(actors("Batcher", APP).items()))
+    victim, batcher = a_batcher()
     with load(client):
         kill(batcher)
         until(lambda: ended(victim))
 
 
 def test_a_frozen_batcher_is_replaced_and_costs_no_reward(client: Any) -> None:
-    victim, batcher = next(iter(actors("Batcher", APP).items()))
+    victim, batcher = a_batcher()
     process = pid(batcher)
     with load(client):
         os.kill(process, signal.SIGSTOP)
