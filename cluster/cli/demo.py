@@ -16,20 +16,28 @@ from cluster.cli.engine_options import engine_config, engine_options
     "--file",
     "source",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Rows of `prompt` and `responses` to score instead of the packaged ones.",
+    help="Rows of `prompt` and `responses` to score instead of the packaged ones; `person`, the "
+    "number of the response a person prefers, counted from 0, may stand beside them.",
+)
+@click.option(
+    "--keep",
+    is_flag=True,
+    help="Leave the service up until Ctrl-C, with HTTP on a free port of 127.0.0.1.",
 )
 @engine_options
-def demo(source: Path | None, **options: Any) -> None:
+def demo(source: Path | None, keep: bool, **options: Any) -> None:
     """Start a local cluster, score chats through the actor client, and show the rewards.
 
     Starts a Ray of its own with a Serve application (batcher and one replica) and a client actor,
-    submits one future per prompt, prints every reward and the best response of each prompt, and
-    shuts everything down.
+    submits one future per prompt, prints every reward, the model's choice and a person's for each
+    prompt, and shuts everything down.
 
     Exit status: 0 every response has a reward; 1 some have an error; 2 nothing could be scored.
     """
     config = engine_config(**options)
+    from cluster.bench.http_client import free_port
     from cluster.cli.console import table_console
     from cluster.cli.demo_chats import run_demo
 
-    sys.exit(0 if run_demo(source, config, table_console()) else 1)
+    http_port = free_port() if keep else None
+    sys.exit(0 if run_demo(source, config, table_console(), http_port) else 1)

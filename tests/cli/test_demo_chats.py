@@ -1,13 +1,20 @@
 from __future__ import annotations
 
-from importlib.resources import files
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from cluster.cli.demo_chats import best_of, read_demo_groups, reward_table, summary
+from cluster.cli.demo_chats import (
+    DemoGroup,
+    agreement,
+    best_of,
+    packaged_chats,
+    read_demo_groups,
+    reward_table,
+    summary,
+)
 from cluster.errors import InvalidInput, NotFinite, RewardError
 from cluster.types import Score
 
@@ -16,10 +23,18 @@ def score(reward: float) -> Score:
     return Score(reward, 7, 1, False, 0.0, 0.0, "m", "r1", "invariant")
 
 
-def test_the_packaged_file_holds_groups_to_choose_from() -> None:
-    groups = list(read_demo_groups(Path(str(files("cluster") / "assets" / "demo.jsonl"))))
-    assert len(groups) == 6
-    assert all(len(set(group.responses)) == 4 for group in groups)
+def test_every_packaged_chat_has_a_choice_of_a_person_which_its_place_does_not_tell() -> None:
+    groups = list(read_demo_groups(packaged_chats()))
+    assert len(groups) == 10
+    assert all(len(set(group.responses)) == 3 for group in groups)
+    assert {group.person for group in groups} == {0, 1, 2}
+
+
+def test_only_chats_that_a_person_judged_are_counted() -> None:
+    right, wrong, unjudged = (DemoGroup([], ["a", "b"], person) for person in (1, 0, None))
+    results: list[list[Score | RewardError]] = [[score(-2.0), score(-1.0)]] * 3
+    text = agreement([right, wrong, unjudged], results)
+    assert text == "1 of 2 as a person would choose."
 
 
 def test_the_best_is_the_highest_reward_and_an_error_never_wins() -> None:
@@ -29,13 +44,14 @@ def test_the_best_is_the_highest_reward_and_an_error_never_wins() -> None:
 
 
 def test_the_table_shows_every_reward_and_names_every_error() -> None:
-    group = next(read_demo_groups(Path(str(files("cluster") / "assets" / "demo.jsonl"))))
-    results: list[Score | RewardError] = [score(0.25), NotFinite("NaN"), score(-1.5), score(0.125)]
+    group = next(read_demo_groups(packaged_chats()))
+    results: list[Score | RewardError] = [score(0.25), NotFinite("NaN"), score(-1.5)]
     console = Console(width=200, record=True, file=StringIO())
     console.print(reward_table([group], [results]))
     text = console.export_text()
-    assert all(part in text for part in ("+0.250", "not_finite", "-1.500", "+0.125", "best"))
-    assert summary([results], 1.0).startswith("3 of 4 responses scored by m at r1")
+    assert all(part in text for part in ("+0.250", "not_finite", "-1.500", "person"))
+    assert text.count("best") == 2  # one the model's, one the person's
+    assert summary([results], 1.0).startswith("2 of 3 responses scored by m at r1")
 
 
 @pytest.mark.parametrize("line", ['{"prompt": "a"}', "{", '{"responses": ["a"]}'])
@@ -43,4 +59,12 @@ def test_a_row_without_a_group_is_refused_by_line(tmp_path: Path, line: str) -> 
     file = tmp_path / "rows.jsonl"
     file.write_text(f'{{"prompt": "Hi", "responses": ["Yo"]}}\n{line}\n')
     with pytest.raises(InvalidInput, match="line 2"):
+        list(read_demo_groups(file))
+
+
+@pytest.mark.parametrize("person", ["1", "true", "-1", '"0"'])
+def test_a_choice_that_is_no_response_is_refused_by_line(tmp_path: Path, person: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(f'{{"prompt": "Hi", "responses": ["Yo"], "person": {person}}}\n')
+    with pytest.raises(InvalidInput, match=r"line 1: `person` is .* from 0 to 0"):
         list(read_demo_groups(file))

@@ -55,15 +55,22 @@ class Serving:
 
 
 @contextmanager
-def serving(arguments: Sequence[str | Path], env: dict[str, str], out: Path) -> Iterator[Serving]:
-    """A service that has said that it serves; ended with the block."""
+def serving(
+    arguments: Sequence[str | Path],
+    env: dict[str, str],
+    out: Path,
+    *,
+    command: str = "serve",
+    says: str = "\nServing ",
+) -> Iterator[Serving]:
+    """A service that has said that it serves (`says`); ended with the block."""
     with out.open("w") as sink:
-        command = [*COMMAND, "serve", *map(str, arguments)]
-        process = subprocess.Popen(command, env=env, stdout=sink, stderr=sink, text=True)
+        words = [*COMMAND, command, *map(str, arguments)]
+        process = subprocess.Popen(words, env=env, stdout=sink, stderr=sink, text=True)
         made = Serving(process, out)
         try:
             end = time.monotonic() + PATIENCE_S
-            while "\nServing " not in made.log:
+            while says not in made.log:
                 assert process.poll() is None, made.log
                 assert time.monotonic() < end, made.log
                 time.sleep(0.1)

@@ -137,6 +137,12 @@ def _signals_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def wait_until_signalled() -> None:
+    """Return at SIGINT or SIGTERM."""
+    with _signals_interrupt():
+        _wait_for_signal()
+
+
 def _wait_for_signal() -> None:
     while True:
         signal.pause()  # also returns for signals that Python code handles
