@@ -52,5 +52,5 @@ def _asked(model: str, revision: str, _period: int) -> str:
         return ""
     except Exception as error:
         # Of whichever HTTP library the hub's client is built on.
-        return f"{constants.ENDPOINT} cannot be reached: {error or type(error).__name__}"
+        return f"the hub at {constants.ENDPOINT} cannot be reached: {error or type(error).__name__}"
     return ""

@@ -1,4 +1,4 @@
-"""Reward function for OpenRLHF: a file that `--remote_rm_url` (later `--reward.remote_url`) names.
+"""Reward function for OpenRLHF: in a file that `--reward.remote_url` names, as of 0.11.
 
     from cluster.integrations.openrlhf import reward_func      # all that my_reward.py needs
 
@@ -7,9 +7,10 @@ the reward model's policy: right where both models have the same template. Where
 `reward_func_of` takes a function that gives a text back as a chat.
 
 Source of the convention: `SingleTurnAgentExecutor` of openrlhf/utils/agent.py, which calls it in a
-thread with three lists of length 1 and reads `rewards`, `scores` and `extra_logs`. An error leaves
-that sample without a reward, logged: name one with `reward_func_of(failed=...)` if a run may meet
-responses that cannot be scored.
+thread with three lists of length 1 and reads `rewards`, `scores` and `extra_logs`, and
+`_process_response_into_experience` of openrlhf/trainer/ppo_utils/samples_generator.py. (Before 0.11
+the flag was `--remote_rm_url`.) An error leaves that sample without a reward, logged: name one with
+`reward_func_of(failed=...)` if a run may meet responses that cannot be scored.
 """
 
 from __future__ import annotations

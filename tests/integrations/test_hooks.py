@@ -104,21 +104,20 @@ class TestOpenRLHF:
 
     @staticmethod
     def execute(func: Any, query: str) -> dict[str, Any]:
-        """As `SingleTurnAgentExecutor.execute` reads it."""
+        """As `SingleTurnAgentExecutor.execute` reads it, and then `SamplesGenerator`."""
         with ThreadPoolExecutor(1) as threads:
-            info = threads.submit(func, [query], [query[:20]], ["label"]).result()
-        return {
-            "reward": info.get("rewards"),
-            "scores": info.get("scores") or info.get("rewards"),
-            "extra_logs": info.get("extra_logs") or {},
-        }
+            told = threads.submit(func, [query], [query[:20]], ["label"]).result()
+        score = told.get("scores") if told.get("scores") is not None else told.get("rewards")
+        info = {"reward": torch.tensor([told.get("rewards")]), "score": torch.tensor([score])}
+        for key, value in (told.get("extra_logs") or {}).items():
+            info[key] = torch.tensor([value.flatten()[0].item()])
+        return info
 
     def test_the_whole_text_is_scored_with_one_bos(self, url: str, reward: Any) -> None:
-        found = self.execute(openrlhf.reward_func, TEMPLATED)
-        expected = torch.tensor([reward(TEMPLATED)])
-        assert torch.equal(found["reward"], expected)
-        assert torch.equal(found["scores"], expected)
-        assert torch.cat([found["reward"], found["extra_logs"]["reward_model"]]).shape == (2,)
+        found = [self.execute(openrlhf.reward_func, text) for text in (TEMPLATED, "Hi")]
+        expected = [pytest.approx(reward(text)) for text in (TEMPLATED, "Hi")]
+        for key in ("reward", "score", "reward_model"):
+            assert torch.cat([info[key] for info in found]).flatten().tolist() == expected
 
     def test_texts_of_another_template_are_read_back(self, url: str, reward: Any) -> None:
         func = openrlhf.reward_func_of(parse=lambda query, prompt: (PROMPT, query.split("|")[-1]))
