@@ -33,6 +33,7 @@ from typing import Any
 
 from cluster.data.jsonl import BrokenRow, Row
 from cluster.data.row_errors import make_report, named, with_report, without_report
+from cluster.data.validation import user_message
 from cluster.errors import InvalidInput, RewardError
 from cluster.types import Conversation, Message, Score
 
@@ -173,7 +174,7 @@ def prompt_messages(prompt: Any) -> list[Message]:
     if not isinstance(prompt, str):
         return _messages(prompt, "prompt")
     if not prompt.startswith(_HH_START):
-        return [Message(role="user", content=prompt)]
+        return [user_message(prompt)]
     messages = hh_messages(prompt)
     return messages[:-1] if messages[-1] == Message(role="assistant", content="") else messages
 

@@ -31,13 +31,14 @@ class Reader:
             return check_messages(conversation)
         prompt, response = conversation
         if id(prompt) not in self._prompts:  # the call's conversations live as long as this
-            self._prompts[id(prompt)] = check_messages(_prompt_messages(prompt))
+            messages = [user_message(prompt)] if isinstance(prompt, str) else prompt
+            self._prompts[id(prompt)] = check_messages(messages)
         return [*self._prompts[id(prompt)], _check_response(response)]
 
 
-def _prompt_messages(prompt: Any) -> Any:
-    """A string prompt is one user message, as in files and over HTTP."""
-    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+def user_message(text: str) -> Message:
+    """What a string prompt stands for, in files, calls and over HTTP."""
+    return {"role": "user", "content": text}
 
 
 def check_messages(value: Any) -> list[Message]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cluster.data.validation import user_message
 from cluster.types import Conversation, Message
 
 
 def chat(prompt: Any, completion: Any) -> Conversation:
     """The conversation to score. A text stands for one message, the prompt the user's; messages are
     dicts or objects with `role` and `content`, whose other fields are left out."""
-    before = [Message(role="user", content=prompt)] if isinstance(prompt, str) else messages(prompt)
+    before = [user_message(prompt)] if isinstance(prompt, str) else messages(prompt)
     if isinstance(completion, str):
         return before, completion
     after = messages(completion)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from cluster.config import HttpConfig
-from cluster.data.validation import check_messages
+from cluster.data.validation import check_messages, user_message
 from cluster.errors import InvalidInput, TooLong
 from cluster.serving.call_options import check_call_options
 from cluster.serving.http.body_reader import kind
@@ -163,7 +163,7 @@ def _pair(item: Mapping[str, Any]) -> Conversation:
 def _prompt(item: Mapping[str, Any]) -> Any:
     prompt = item.get("prompt")
     if isinstance(prompt, str):
-        return [{"role": "user", "content": prompt}]
+        return [user_message(prompt)]
     return _messages(prompt, "`prompt` must be a string or a list of messages")
 
 
