@@ -39,17 +39,14 @@ class HubDataset:
 
     def stream(self) -> Any:
         """Its rows as dictionaries, fetched as they are read. Raises InvalidInput, ConfigError."""
-        try:
-            import datasets
-        except ImportError:
-            raise ConfigError("hub data sets need: pip install 'reward-cluster[data]'") from None
-        try:
-            return datasets.load_dataset(self.name, split=self.split, streaming=True)
-        except Exception as error:  # of the hub, the network or the data set's files: many kinds
-            raise InvalidInput(
-                f"{self.name}:{self.split} is neither a file here nor a hub data set that can be "
-                f"read: {error}"
-            ) from error
+        return _ask_hub(
+            f"{self.name}:{self.split}",
+            lambda hub: hub.load_dataset(self.name, split=self.split, streaming=True),
+        )
+
+    def splits(self) -> list[str]:
+        """The names of all its data set's splits. Raises InvalidInput, ConfigError."""
+        return list(_ask_hub(self.name, lambda hub: hub.get_dataset_split_names(self.name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +82,20 @@ def find_input(source: str | Path) -> InputFiles:
     if named := _HUB.fullmatch(text):
         return InputFiles(hub=HubDataset(named[1], named[2] or "train"))
     raise InvalidInput(f"there is no file {text!r}; give a file, folder, glob, URL or hub data set")
+
+
+def _ask_hub(name: str, ask: Callable[[Any], Any]) -> Any:
+    """The answer of `ask`, which gets the library `datasets`."""
+    try:
+        import datasets
+    except ImportError:
+        raise ConfigError("hub data sets need: pip install 'reward-cluster[data]'") from None
+    try:
+        return ask(datasets)
+    except Exception as error:  # of the hub, the network or the data set's files: many kinds
+        raise InvalidInput(
+            f"{name} is neither a file here nor a hub data set that can be read: {error}"
+        ) from error
 
 
 def _local(source: str) -> list[InputFile] | None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from cluster.data.input_files import find_input
 from cluster.data.reader import read_files
-from cluster.errors import ConfigError, InvalidInput
 from cluster.evaluation.types import SourcedRow
 
 
@@ -28,7 +27,7 @@ def split_sources(source: str) -> list[str]:
     hub = find_input(source).hub
     if hub is None or ":" in source.removeprefix("hf://"):
         return [source]
-    splits = _split_names(hub.name)
+    splits = hub.splits()
     return [f"{hub.name}:{name}" for name in (["filtered"] if "filtered" in splits else splits)]
 
 
@@ -48,16 +47,3 @@ def _short(path: str, source: str) -> str:
     if Path(source).is_dir():
         return str(Path(path).relative_to(source))
     return Path(path).name if Path(path).exists() or "://" in source else path
-
-
-def _split_names(name: str) -> list[str]:
-    try:
-        import datasets
-    except ImportError:
-        raise ConfigError("hub data sets need: pip install 'reward-cluster[data]'") from None
-    try:
-        return list(datasets.get_dataset_split_names(name))
-    except Exception as error:  # of the hub, the network or the data set's files: many kinds
-        raise InvalidInput(
-            f"{name} is neither a file here nor a hub data set that can be read: {error}"
-        ) from error
