@@ -92,6 +92,22 @@ def write_json(path: Path, value: Any) -> None:
         out.write(json.dumps(value, indent=2) + "\n")
 
 
+def append_rows(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
+    """Every value as one more JSON line of a log, down to the disk."""
+    text = "".join(map(to_json_line, values))
+    with path.open("ab") as log:
+        log.write(text.encode())
+        log.flush()
+        os.fsync(log.fileno())
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows that `append_rows` wrote; the last one is left out where a killed run wrote half of
+    it. [] where there is no file."""
+    whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
+    return [json.loads(line) for line in whole.splitlines()]
+
+
 @contextmanager
 def _compressed(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
     if path.suffix != ".gz":

@@ -10,13 +10,11 @@ last window, and a resumed one ends with the same bytes. A line has `source`, `l
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cluster.data.jsonl import to_json_line
+from cluster.data.jsonl import append_rows, read_log, write_rows
 from cluster.errors import ConfigError, error_of
 from cluster.evaluation.scoring import Asked
 from cluster.evaluation.suite import Suite
@@ -30,20 +28,12 @@ class ResultLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        found = path.read_bytes() if path.exists() else b""
-        whole = found[: found.rfind(b"\n") + 1]
-        if whole != found:  # the end of a run that was killed
-            with path.open("r+b") as file:
-                file.truncate(len(whole))
-        self.lines = [json.loads(line) for line in whole.splitlines()]
+        self.lines = read_log(path)
+        write_rows(path, self.lines)  # without half a line, the end of a run that was killed
 
     def append(self, verdicts: Iterable[Verdict], suite: Suite) -> None:
         """Write a window of verdicts, down to the disk."""
-        text = "".join(to_json_line(as_line(one, suite)) for one in verdicts)
-        with self._path.open("ab") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        append_rows(self._path, (as_line(one, suite) for one in verdicts))
 
     def replay(self, asked: Iterator[Asked]) -> Iterator[Verdict]:
         """The verdicts of the lines so far, whose rows are taken off the front of `asked`.

@@ -7,13 +7,12 @@ that it has a `step`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.data.jsonl import atomic_writer, to_json_line
+from cluster.data.jsonl import append_rows, read_log, write_rows
 from cluster.rlhf.runs.trackers import Trackers
 
 
@@ -27,19 +26,14 @@ class StepLog:
     def begin(self, step: int) -> None:
         """Keep the rows up to `step`, the last one that is not done again."""
         kept = [row for row in self.rows() if row["step"] <= step]
-        with atomic_writer(self.path) as out:
-            out.writelines(map(to_json_line, kept))
+        write_rows(self.path, kept)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """One more row, written through at once."""
-        with self.path.open("a") as out:
-            out.write(to_json_line(row))
+        append_rows(self.path, [row])
         if self.trackers is not None:
             self.trackers.log(row)
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows; the last one is left out where a killed run wrote half of it."""
-        if not self.path.exists():
-            return []
-        whole = self.path.read_text().rpartition("\n")[0]
-        return [json.loads(line) for line in whole.splitlines()]
+        """All whole rows."""
+        return read_log(self.path)
