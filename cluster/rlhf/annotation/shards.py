@@ -1,7 +1,7 @@
 """Output shards: a killed run resumes and ends with the same bytes.
 
 Invariant: a part is named after the input rows it covers, appears whole or not at all, and the
-parts in the folder cover the rows 0..n_done without a gap. `manifest` says what they were made
+parts in the folder cover the rows 0..n_done without a gap. made_from.json says what they were made
 from; parts of something else are never continued. Knows nothing of what a row holds.
 """
 
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from cluster.data.jsonl import atomic_writer, to_json_line
 from cluster.errors import ConfigError, InvalidInput
+from cluster.rlhf.runs import manifest
 
 KEPT, REJECTED, FACTS = ".kept.jsonl", ".rejected.jsonl", ".facts.jsonl"
 
@@ -48,10 +49,10 @@ class Shards:
     Raises ConfigError where the folder holds parts of another input or other settings.
     """
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, made_from: Mapping[str, Any]) -> None:
         self._folder = folder
         self.n_done = 0
-        self._check(manifest)
+        self._claim(made_from)
         while (end := self._end_of(self.n_done)) is not None:
             self.n_done = end
 
@@ -86,17 +87,13 @@ class Shards:
         """Delete the folder; to be called once the output is whole."""
         shutil.rmtree(self._folder)
 
-    def _check(self, manifest: Mapping[str, Any]) -> None:
-        self._folder.mkdir(exist_ok=True)
-        path = self._folder / "manifest.json"
-        wanted = json.dumps(dict(manifest), indent=1, sort_keys=True) + "\n"
-        if path.exists() and path.read_text() != wanted:
+    def _claim(self, made_from: Mapping[str, Any]) -> None:
+        if self._end_of(0) is not None and not (self._folder / manifest.NAME).exists():
             raise ConfigError(
-                f"{self._folder} holds parts of another input or of other settings (see {path}); "
-                "run it with those again, or delete the folder to start again"
+                f"{self._folder} holds parts that do not say what they were made from; delete the "
+                "folder to start again"
             )
-        with atomic_writer(path) as out:
-            out.write(wanted)
+        manifest.claim(self._folder, made_from, "delete the folder to start again")
 
     def _end_of(self, start: int) -> int | None:
         """The end of the part that begins at row `start`, None if there is none."""

@@ -13,10 +13,11 @@ from cluster.errors import ConfigError
 NAME = "made_from.json"
 
 
-def claim(folder: Path, made_from: Mapping[str, Any]) -> None:
+def claim(folder: Path, made_from: Mapping[str, Any], instead: str = "give another folder") -> None:
     """Make `folder` one of results of `made_from`, JSON values.
 
-    Raises ConfigError, naming what differs, where it holds those of something else.
+    instead: what a user may do who does not want to resume. Raises ConfigError, naming what
+    differs, where the folder holds results of something else.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
@@ -27,7 +28,7 @@ def claim(folder: Path, made_from: Mapping[str, Any]) -> None:
         if other:
             raise ConfigError(
                 f"{folder} holds a run with another {', '.join(other)} (see {path}); give the "
-                "same again to resume it, or another folder"
+                f"same again to resume it, or {instead}"
             )
     with atomic_writer(path) as out:
         out.write(json.dumps(wanted, indent=1, sort_keys=True) + "\n")
