@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from cluster.data.formats import Scorer
 from cluster.data.rejects import Rejects
@@ -29,17 +29,34 @@ class LoopReport:
     broken: tuple[str, ...]
 
 
+class LoopOptions(TypedDict, total=False):
+    """How `train_raft` and `train_dpo` run, beside their configuration."""
+
+    app: str | None
+    """A running Serve application to score by, in place of an engine of `config.reward` in this
+    process."""
+    seeds: Sequence[int]
+    """In place of the loop's `seed`; of several, each is a run in a folder `seed-N` of its own and
+    the picture shows all."""
+    strict: bool
+    """The first broken row of prompts raises InvalidInput."""
+    on_stage: OnStage
+    """Gets the loop's name (`control` of the control) and each stage."""
+    on_run: Callable[[LoopReport], object]
+    """Gets each finished run."""
+
+
 def launch(
     config: C,
     recipe: Callable[[C], Recipe],
     *,
-    app: str | None,
-    seeds: Sequence[int],
-    strict: bool,
-    on_stage: OnStage,
-    on_run: Callable[[LoopReport], object],
+    app: str | None = None,
+    seeds: Sequence[int] = (),
+    strict: bool = False,
+    on_stage: OnStage = lambda loop, stage: None,
+    on_run: Callable[[LoopReport], object] = lambda report: None,
 ) -> list[LoopReport]:
-    """Every run of `config`, resumed where it was begun; of `train_raft` and `train_dpo`."""
+    """Every run of `config`, resumed where it was begun; see `LoopOptions`."""
     runs = list(_by_seed(config, recipe(config), seeds))
     score = scorer(config.reward, app)
     reports = []
