@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.data.call_results import call_groups
 from cluster.data.jsonl import BrokenRow, Row
 from cluster.data.row_errors import make_report, named, with_report, without_report
 from cluster.data.validation import user_message
@@ -205,16 +206,13 @@ def _try_ask(row: Row | BrokenRow) -> RowQuery | RewardError:
 def _score_window(
     waiting: Sequence[tuple[Row | BrokenRow, RowQuery | RewardError]], score: Scorer
 ) -> Iterator[ScoredRow]:
-    conversations = [
-        c for _, ask in waiting if isinstance(ask, RowQuery) for c in ask.conversations
-    ]
-    results = iter(score(conversations) if conversations else ())
-    for row, ask in waiting:
+    asked = [ask.conversations if isinstance(ask, RowQuery) else () for _, ask in waiting]
+    for (row, ask), results in zip(waiting, call_groups(asked, score), strict=True):
         if isinstance(row, BrokenRow) or isinstance(ask, RewardError):
             assert isinstance(ask, RewardError)
             yield _failed(row, ask, None, ())
         else:
-            yield _finished(row, ask, [next(results) for _ in ask.conversations])
+            yield _finished(row, ask, results)
 
 
 def _finished(row: Row, ask: RowQuery, results: Sequence[Score | RewardError]) -> ScoredRow:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from cluster.config import EngineConfig
+from cluster.data.call_results import valid_items, with_errors
 from cluster.engine.engine import Engine
 from cluster.errors import RewardError
 from cluster.types import Conversation, Encoding, ModelInfo, Score
@@ -49,23 +50,18 @@ class OfflineScorer:
         self, encodings: Sequence[Encoding | RewardError]
     ) -> list[Score | RewardError]:
         """The score of each encoding, in order; an error stays where it is."""
-        answers: dict[int, Score | RewardError] = {}
-        for step in self._steps(encodings):
-            scores = self._engine.score([encoding for _, encoding in step])
-            answers.update((i, score) for (i, _), score in zip(step, scores, strict=True))
-            self.on_tokens(sum(encoding.n_tokens for _, encoding in step))
-        return [e if isinstance(e, RewardError) else answers[i] for i, e in enumerate(encodings)]
+        results: list[Score | RewardError] = []
+        for step in self._steps(valid_items(encodings)):
+            results += self._engine.score(step)
+            self.on_tokens(sum(encoding.n_tokens for encoding in step))
+        return with_errors(encodings, results)
 
-    def _steps(
-        self, encodings: Sequence[Encoding | RewardError]
-    ) -> Iterator[list[tuple[int, Encoding]]]:
+    def _steps(self, encodings: Sequence[Encoding]) -> Iterator[list[Encoding]]:
         """Runs of neighbours, so that a group's shared prompt stays in one step."""
-        step: list[tuple[int, Encoding]] = []
+        step: list[Encoding] = []
         n_tokens = 0
-        for index, encoding in enumerate(encodings):
-            if isinstance(encoding, RewardError):
-                continue
-            step.append((index, encoding))
+        for encoding in encodings:
+            step.append(encoding)
             n_tokens += encoding.n_tokens
             if n_tokens >= self._step_tokens:
                 yield step

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from cluster.data.call_results import call_groups, raise_retryable
 from cluster.data.formats import Scorer
 from cluster.data.jsonl import BrokenRow
 from cluster.errors import InvalidInput, RewardError
@@ -49,27 +50,24 @@ def judge(asked: Iterable[Asked], score: Scorer, window: int = WINDOW) -> Iterat
 
 
 def _judge_window(waiting: Sequence[Asked], score: Scorer) -> list[Verdict]:
-    conversations = [
-        candidate.conversation
+    asked = [
+        [candidate.conversation for candidate in one.candidates] if isinstance(one, Item) else []
         for one in waiting
-        if isinstance(one, Item)
-        for candidate in one.candidates
     ]
-    results = iter(score(conversations) if conversations else ())
+    answers = call_groups(asked, score)
     return [
-        _verdict(one, [next(results) for _ in one.candidates]) if isinstance(one, Item) else one
-        for one in waiting
+        _verdict(one, results) if isinstance(one, Item) else one
+        for one, results in zip(waiting, answers, strict=True)
     ]
 
 
 def _verdict(item: Item, results: Sequence[Score | RewardError]) -> Judged | Refusal:
+    raise_retryable(results)
     scores: list[Score] = []
     for candidate, result in zip(item.candidates, results, strict=True):
         if isinstance(result, Score):
             scores.append(result)
             continue
-        if result.retryable:
-            raise result
         error = type(result)(f"{candidate.field}: {result.message}")
         return Refusal(item.source, item.number, error)
     return Judged(

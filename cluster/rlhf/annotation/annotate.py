@@ -20,6 +20,7 @@ from itertools import islice
 from typing import Any
 
 from cluster.config import EngineConfig
+from cluster.data.call_results import raise_retryable
 from cluster.data.formats import ScoredRow, Scorer, score_rows
 from cluster.data.jsonl import BrokenRow, Row, to_json_line
 from cluster.data.reader import parse_text, read_texts
@@ -143,12 +144,11 @@ class _Worker:
 
     def _checked(self, conversations: Sequence[Conversation]) -> Sequence[Score | RewardError]:
         results = self._score(conversations)
+        raise_retryable(results)
         for result in results:
             if isinstance(result, Score):
                 self._n_tokens += result.n_tokens
                 self._check(identity(result))
-            elif result.retryable:
-                raise result
         return results
 
     def _check(self, answered: Mapping[str, str]) -> None:

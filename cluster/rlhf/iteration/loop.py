@@ -9,12 +9,13 @@ scorer and the lesson are passed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
+from cluster.data.call_results import call_groups, raise_retryable
 from cluster.data.formats import Scorer
 from cluster.data.groups import Response, ResponseGroup
 from cluster.data.prompts import digest
@@ -164,30 +165,25 @@ class Loop:
         self, prompts: Sequence[Chat], samples: Sequence[Sequence[Sample]]
     ) -> tuple[list[ResponseGroup], int]:
         """The finished and scored responses as groups, and how many could not be scored."""
+        finished = [[(j, s.text) for j, s in enumerate(drawn) if s.finished] for drawn in samples]
         asked = [
-            (i, j, (prompt, sample.text))
-            for i, (prompt, drawn) in enumerate(zip(prompts, samples, strict=True))
-            for j, sample in enumerate(drawn)
-            if sample.finished
+            [(prompt, text) for _, text in drawn]
+            for prompt, drawn in zip(prompts, finished, strict=True)
         ]
-        results = self._scores([pair for _, _, pair in asked])
-        found: list[list[Response]] = [[] for _ in prompts]
-        for (i, j, (_, text)), result in zip(asked, results, strict=True):
-            if isinstance(result, Score):
-                reply = Message(role="assistant", content=text)
-                found[i].append(Response(j, (reply,), result.reward))
+        results = call_groups(asked, self._scores)
         groups = [
-            ResponseGroup(i, tuple(prompt), tuple(responses))
-            for i, (prompt, responses) in enumerate(zip(prompts, found, strict=True), 1)
+            ResponseGroup(i, tuple(prompt), tuple(_responses(drawn, scored)))
+            for i, (prompt, drawn, scored) in enumerate(
+                zip(prompts, finished, results, strict=True), 1
+            )
         ]
-        return groups, sum(isinstance(result, RewardError) for result in results)
+        n_failed = sum(isinstance(one, RewardError) for scored in results for one in scored)
+        return groups, n_failed
 
     def _scores(self, pairs: Sequence[tuple[Chat, str]]) -> Sequence[Score | RewardError]:
-        """One result a pair. Raises an error that may pass: it is no property of the response."""
-        results = self._score(list(pairs)) if pairs else []
-        for result in results:
-            if isinstance(result, RewardError) and result.retryable:
-                raise result
+        """One result per pair. Raises an error that may pass."""
+        results = self._score(pairs)
+        raise_retryable(results)
         return results
 
     def _transformed(self, group: ResponseGroup) -> ResponseGroup:
@@ -207,6 +203,15 @@ class Loop:
             "responses": [r.messages[0]["content"] for r in group.responses],
             "rewards": [r.reward for r in group.responses],
         }
+
+
+def _responses(
+    drawn: Sequence[tuple[int, str]], results: Sequence[Score | RewardError]
+) -> Iterator[Response]:
+    """Those that have a reward. drawn: each with its place among the prompt's samples."""
+    for (index, text), result in zip(drawn, results, strict=True):
+        if isinstance(result, Score):
+            yield Response(index, (Message(role="assistant", content=text),), result.reward)
 
 
 def _paired(

@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from cluster.data.call_results import call_groups
 from cluster.data.formats import ask_of
 from cluster.data.groups import Reject
 from cluster.data.jsonl import BrokenRow, Row
@@ -64,13 +65,9 @@ def stream_pairs(source: str | Path, encoder: ChatEncoder) -> Iterator[Pair | Re
     """
     rows = map(_asked, read_rows(source))
     while chunk := list(islice(rows, ROWS_AT_ONCE)):
-        sides = [side for row in chunk if isinstance(row, _Asked) for side in row.conversations]
-        encoded = iter(encoder.encode_all(sides))
-        for row in chunk:
-            if isinstance(row, _Asked):
-                yield _pair(row, next(encoded), next(encoded))
-            else:
-                yield row
+        asked = [row.conversations if isinstance(row, _Asked) else () for row in chunk]
+        for row, sides in zip(chunk, call_groups(asked, encoder.encode_all), strict=True):
+            yield _pair(row, *sides) if isinstance(row, _Asked) else row
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,15 @@ A route reads, asks the scorer and renders; each of the three is a module of its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from cluster.config import HttpConfig
-from cluster.errors import NotReady, RewardError
+from cluster.data.call_results import valid_items, with_errors
+from cluster.errors import InvalidInput, NotReady, RewardError
 from cluster.serving.http import schemas
 from cluster.serving.http.api_keys import KeyRing
 from cluster.serving.http.auth import require_key
@@ -27,7 +29,7 @@ from cluster.serving.http.request_parser import ScoreQuery, rank_ask, score_ask
 from cluster.serving.http.responses import rank_response, score_response
 from cluster.serving.http.scorer import Scorer
 from cluster.serving.metrics import ServingMetrics
-from cluster.types import ModelInfo, Score
+from cluster.types import Conversation, ModelInfo, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +53,17 @@ class Service:
             return await self._results(ask)
 
     async def _results(self, ask: ScoreQuery) -> list[Score | RewardError]:
-        results: dict[int, Score | RewardError] = {}
-        sound = {}
-        for i, wanted in enumerate(ask.wanted):
-            if isinstance(wanted.conversation, RewardError):
-                results[i] = wanted.conversation
-                self.metrics.error(wanted.conversation.code)
-            else:
-                sound[i] = wanted.conversation
-        if sound:
+        conversations: list[Conversation | InvalidInput] = [w.conversation for w in ask.wanted]
+        for one in conversations:
+            if isinstance(one, RewardError):
+                self.metrics.error(one.code)
+        valid: list[Conversation] = valid_items(conversations)
+        scored: Sequence[Score | RewardError] = ()
+        if valid:
             scored = await self.scorer.score(
-                list(sound.values()), priority=ask.priority, deadline_s=ask.deadline_s
+                valid, priority=ask.priority, deadline_s=ask.deadline_s
             )
-            results |= zip(sound, scored, strict=True)
-        return [results[i] for i in range(len(ask.wanted))]
+        return with_errors(conversations, scored)
 
 
 def native_routes(service: Service) -> APIRouter:

@@ -1,0 +1,56 @@
+"""Batched calls with errors kept in place: only what is valid is asked, every answer is put back.
+
+Invariant: one result comes out for one item in, in order; an error stays where its item stood.
+Knows nothing of what is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from cluster.errors import RewardError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def valid_items(items: Iterable[T | RewardError]) -> list[T]:
+    """The items that are no errors, in order."""
+    return [item for item in items if not isinstance(item, RewardError)]
+
+
+def with_errors(
+    items: Sequence[T | RewardError], results: Sequence[R | RewardError]
+) -> list[R | RewardError]:
+    """`results`, one per valid item, and the errors among `items`, each at its item's place.
+
+    Every error names its place among `items`.
+    """
+    answers = iter(results)
+    placed = [item if isinstance(item, RewardError) else next(answers) for item in items]
+    return [one.at(i) if isinstance(one, RewardError) else one for i, one in enumerate(placed)]
+
+
+def call_groups(
+    groups: Iterable[Sequence[T]], call: Callable[[Sequence[T]], Sequence[R]]
+) -> list[list[R]]:
+    """`call` with the members of all groups at once; its results, grouped alike.
+
+    `call` answers one result per member, in order; it is not called for no member at all.
+    """
+    sizes: list[int] = []
+    members: list[T] = []
+    for group in groups:
+        sizes.append(len(group))
+        members.extend(group)
+    results = iter(call(members) if members else ())
+    return [[next(results) for _ in range(size)] for size in sizes]
+
+
+def raise_retryable(results: Iterable[object]) -> None:
+    """Raises the first error that may pass: it is no property of its item, so the call is made
+    again and nothing of it is kept."""
+    for result in results:
+        if isinstance(result, RewardError) and result.retryable:
+            raise result
