@@ -9,9 +9,7 @@ from typing import Any
 
 from cluster.config import EngineConfig
 from cluster.data.formats import Scorer
-
-PATIENCE_S = 600.0
-"""Seconds for which a service that does not answer is waited for."""
+from cluster.rlhf.reward_service import PATIENCE_S, app_scorer, engine_scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +34,13 @@ def split_revision(text: str) -> dict[str, str]:
 
 def engine(config: EngineConfig) -> Contender:
     """An engine in this process."""
-
-    def load() -> Scorer:
-        from cluster.engine.offline import OfflineScorer
-
-        return OfflineScorer.load(config).score
-
     name = config.model if config.revision is None else f"{config.model}@{config.revision}"
-    return Contender(name, load, {"engine": asdict(config)})
+    return Contender(name, lambda: engine_scorer(config), {"engine": asdict(config)})
 
 
 def application(app: str) -> Contender:
     """The Serve application of that name, in the Ray that is found."""
-
-    def load() -> Scorer:
-        from cluster.rlhf.reward_service import service_scorer
-        from cluster.serving.ray_session import join_service
-
-        join_service(app)
-        return service_scorer(app, PATIENCE_S)
-
-    return Contender(f"app {app}", load, {"app": app})
+    return Contender(f"app {app}", lambda: app_scorer(app), {"app": app})
 
 
 def service(url: str, key: str | None = None) -> Contender:

@@ -13,17 +13,25 @@ PATIENCE_S = 600.0
 """Seconds for which a service that does not answer is waited for, unless said otherwise."""
 
 
-def scorer(config: EngineConfig, app: str | None) -> Scorer:
-    """An engine in this process, or where `app` is given the Serve application of that name,
-    wherever it is found."""
-    if app is None:
-        from cluster.engine.offline import OfflineScorer
+def scorer(config: EngineConfig, app: str | None, patience_s: float = PATIENCE_S) -> Scorer:
+    """An engine of `config` in this process, or where `app` is given the Serve application of that
+    name: of the Ray that this process is in, or else wherever it is found."""
+    return engine_scorer(config) if app is None else app_scorer(app, patience_s)
 
-        return OfflineScorer.load(config).score
+
+def engine_scorer(config: EngineConfig) -> Scorer:
+    """An engine in this process. Raises ModelRefused and ConfigError as `Engine.load` does."""
+    from cluster.engine.offline import OfflineScorer
+
+    return OfflineScorer.load(config).score
+
+
+def app_scorer(app: str, patience_s: float = PATIENCE_S) -> Scorer:
+    """The Serve application `app`, whose Ray is joined. Raises NotReady where there is none."""
     from cluster.serving.ray_session import join_service
 
     join_service(app)
-    return service_scorer(app, PATIENCE_S)
+    return service_scorer(app, patience_s)
 
 
 def service_scorer(app: str, patience_s: float) -> Scorer:

@@ -26,7 +26,7 @@ from cluster.data.jsonl import BrokenRow, Row, to_json_line
 from cluster.data.reader import parse_text, read_texts
 from cluster.engine.checkpoint import load_config, revision
 from cluster.errors import ConfigError, InvalidInput, RewardError
-from cluster.rlhf.reward_service import PATIENCE_S, service_scorer
+from cluster.rlhf.reward_service import PATIENCE_S, scorer
 from cluster.rlhf.runs.reward_model_id import identity, scored_by
 from cluster.rlhf.transforms import TransformConfig, record
 from cluster.types import Conversation, Score
@@ -67,6 +67,10 @@ class Pool:
     """Seconds for which a service that does not answer is waited for."""
     transforms: tuple[TransformConfig, ...] = ()
     """What is recorded beside the raw rewards."""
+
+    def scorer(self) -> Scorer:
+        """One of its members, in this process."""
+        return scorer(self.config, self.app, self.patience_s)
 
 
 def annotate(source: str, pool: Pool, skip: int = 0) -> Iterator[Annotated]:
@@ -122,7 +126,7 @@ class _Worker:
         self._n_tokens = 0
         self._made_by = pool.made_by
         self._transforms = pool.transforms
-        self._score = _scorer(pool)
+        self._score = pool.scorer()
 
     def annotate(self, block: Sequence[Text]) -> list[Annotated]:
         """The rows of one block."""
@@ -162,17 +166,9 @@ class _Worker:
 def answering(pool: Pool) -> dict[str, str]:
     """The `made_by` of `pool`: by the checkpoint's files, or by asking the service."""
     if pool.app is not None:
-        return scored_by(_scorer(pool))
+        return scored_by(pool.scorer())
     found = revision(pool.config, getattr(load_config(pool.config), "_commit_hash", None))
     return {"model": pool.config.model, "revision": found, "numerics": pool.config.numerics}
-
-
-def _scorer(pool: Pool) -> Scorer:
-    if pool.app is not None:
-        return service_scorer(pool.app, pool.patience_s)
-    from cluster.engine.offline import OfflineScorer
-
-    return OfflineScorer.load(pool.config).score
 
 
 def _blocks(rows: Iterator[Text]) -> Iterator[list[Text]]:
