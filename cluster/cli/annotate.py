@@ -12,7 +12,7 @@ from cluster.cli.config_options import SettingsCommand, given_settings
 from cluster.cli.engine_options import engine_config, engine_options
 from cluster.cli.io_options import OutFile, rejects_path
 from cluster.cli.progress import TokenProgress, rows_to_show
-from cluster.cli.scoring_backend import refuse_beside_app
+from cluster.cli.scoring_backend import refuse_beside_service
 
 if TYPE_CHECKING:
     from cluster.rlhf.annotation.annotate import Annotated
@@ -86,7 +86,7 @@ def annotate(
     could be scored.
     """
     config = engine_config(**options)
-    refuse_beside_app(app, given_settings(options))
+    refuse_beside_service(app, given_settings(options))
     from cluster.rlhf.annotation.annotate_file import annotate_file
     from cluster.rlhf.transforms import TransformConfig
 

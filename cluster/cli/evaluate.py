@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from cluster.cli.console import table_console
 from cluster.cli.engine_options import engine_config, engine_options_beside
 from cluster.cli.progress import TokenProgress
+from cluster.cli.scoring_backend import refuse_beside_service
 from cluster.evaluation import contenders, report
 from cluster.evaluation.contenders import Contender
 from cluster.evaluation.report_files import save
@@ -114,9 +115,7 @@ def _contenders(
     """An own engine where nobody else is asked, too."""
     context = click.get_current_context()
     given = [n for n in options if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
-    if not models and (apps or urls) and given:
-        names = ", ".join(sorted(given))
-        raise click.UsageError(f"a service scores by its own settings; leave out {names}")
+    refuse_beside_service(not models and (apps or urls), given)
     own = models or (() if apps or urls else ("tiny",))
     return [
         *(

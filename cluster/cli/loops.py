@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cluster.cli.config_options import given_settings, setting_options
-from cluster.cli.scoring_backend import refuse_beside_app
+from cluster.cli.scoring_backend import refuse_beside_service
 from cluster.config import parse_config
 from cluster.settings.layers import layered
 
@@ -54,7 +54,7 @@ def parse_loop(cls: type[C], config: Path | None, options: Mapping[str, Any], ap
     `--app`."""
     given = layered(config, given_settings(options))
     if "reward" in given:
-        refuse_beside_app(app, ["reward (of the config)"])
+        refuse_beside_service(app, ["reward (of the config)"])
     return parse_config(cls, given)
 
 

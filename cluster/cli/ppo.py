@@ -13,7 +13,7 @@ from cluster.cli.config_options import (
     given_settings,
     setting_options,
 )
-from cluster.cli.scoring_backend import refuse_beside_app
+from cluster.cli.scoring_backend import refuse_beside_service
 from cluster.config import parse_config
 from cluster.rlhf.ppo.config import PpoRun
 from cluster.settings.layers import layered
@@ -48,7 +48,7 @@ def ppo(
     """
     given = layered(config, given_settings(options))
     if "reward" in given:
-        refuse_beside_app(app, ["reward (of the config)"])
+        refuse_beside_service(app, ["reward (of the config)"])
     settings = parse_config(PpoRun, given)
     from cluster.rlhf.ppo.launch import train_ppo
 

@@ -7,8 +7,11 @@ from collections.abc import Iterable
 import click
 
 
-def refuse_beside_app(app: str | None, given: Iterable[str]) -> None:
-    """An option of the engine would be ignored beside `--app`. Raises UsageError."""
+def refuse_beside_service(service: object, given: Iterable[str]) -> None:
+    """An option of the engine would be ignored beside a service. Raises UsageError.
+
+    service: what was asked to score instead, if anything.
+    """
     names = ", ".join(sorted(given))
-    if app is not None and names:
-        raise click.UsageError(f"--app scores by the service's own model; leave out {names}")
+    if service and names:
+        raise click.UsageError(f"a service scores by its own model and settings; leave out {names}")
