@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from annotated_types import Ge, Gt, Interval, MinLen
 
 from cluster.errors import ConfigError
-from cluster.types import BosPolicy, Numerics, Truncation
+from cluster.types import BosPolicy, Numerics, TransformName, Truncation
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 Layers = Literal["auto", "model", "compiled"]
@@ -101,6 +101,18 @@ class SchedulerConfig:
     """Replica deaths that one batch survives before it is split."""
     dedupe_s: NotNegative = 60.0
     """Seconds for which an answered request's score is kept for a client's retry."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransformConfig:
+    """One transform and its parameters, as they are recorded; see `cluster.data.transforms`."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    name: TransformName
+    """`centre`, `leave_one_out` and `normalise` are of the rewards of one prompt's responses."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Its function's keywords; of `whiten` the moments as a mapping."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

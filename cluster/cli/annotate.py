@@ -88,7 +88,7 @@ def annotate(
     config = engine_config(**options)
     refuse_beside_service(app, given_settings(options))
     from cluster.rlhf.annotation.annotate_file import annotate_file
-    from cluster.rlhf.transforms import TransformConfig
+    from cluster.data.transforms import parse_step
 
     with TokenProgress(rows_to_show(source)) as progress:
 
@@ -107,7 +107,7 @@ def annotate(
             engines=engines,
             address=address,
             part_rows=part_rows,
-            transforms=[TransformConfig.parse(text) for text in transforms],
+            transforms=list(map(parse_step, transforms)),
             on_resume=lambda n: click.echo(f"resuming after the {n} rows already done", err=True),
             on_row=on_row,
         )

@@ -19,16 +19,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from cluster.config import EngineConfig
+from cluster.config import EngineConfig, TransformConfig
 from cluster.data.call_results import raise_retryable
 from cluster.data.formats import ScoredRow, Scorer, score_rows
 from cluster.data.jsonl import BrokenRow, Row, to_json_line
 from cluster.data.reader import parse_text, read_texts
+from cluster.data.transforms import record
 from cluster.engine.checkpoint import load_config, revision
 from cluster.errors import ConfigError, InvalidInput, RewardError
 from cluster.rlhf.reward_service import PATIENCE_S, scorer
 from cluster.rlhf.runs.reward_model_id import identity, scored_by
-from cluster.rlhf.transforms import TransformConfig, record
 from cluster.types import Conversation, Score
 
 ROWS_A_BLOCK = 64

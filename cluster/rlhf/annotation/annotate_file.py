@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from cluster import __version__
-from cluster.config import EngineConfig
+from cluster.config import EngineConfig, TransformConfig
 from cluster.data.input_files import find_input
 from cluster.data.jsonl import atomic_writer
 from cluster.data.output_lock import output_lock
+from cluster.data.transforms import check
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.errors import InvalidInput
 from cluster.rlhf.annotation.annotate import Annotated, Pool, annotate, answering
 from cluster.rlhf.annotation.shards import Shards
 from cluster.rlhf.annotation.summary import RewardSummary
 from cluster.rlhf.reward_service import PATIENCE_S
-from cluster.rlhf.transforms import TransformConfig, check
 
 SHOWN = 20
 """How many failures are listed."""

@@ -19,12 +19,12 @@ from cluster.data.call_results import call_groups, raise_retryable
 from cluster.data.formats import Scorer
 from cluster.data.groups import Response, ResponseGroup
 from cluster.data.prompts import digest
+from cluster.data.transforms import record
 from cluster.errors import ConfigError, RewardError
 from cluster.rlhf.annotation.best_of_n import Candidates
 from cluster.rlhf.iteration.config import LoopConfig
 from cluster.rlhf.iteration.stages import Stage, Stages
 from cluster.rlhf.policy.model import Policy, Sample
-from cluster.rlhf.transforms import record
 from cluster.types import Chat, Message, Score
 
 CANDIDATES = Candidates(min_chars=1)

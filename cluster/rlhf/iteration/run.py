@@ -19,6 +19,7 @@ from cluster.data.formats import Scorer
 from cluster.data.jsonl import write_json
 from cluster.data.output_lock import output_lock
 from cluster.data.rejects import Rejects
+from cluster.data.transforms import check
 from cluster.engine.checkpoint import revision
 from cluster.rlhf.iteration.config import LoopConfig, LoopRun
 from cluster.rlhf.iteration.loop import Learn, Loop
@@ -30,7 +31,6 @@ from cluster.rlhf.policy.setup import GENERATED, starting_policy, training_promp
 from cluster.rlhf.runs.reward_model_id import scored_by
 from cluster.rlhf.runs.step_log import StepLog
 from cluster.rlhf.runs.trackers import Trackers, check_installed
-from cluster.rlhf.transforms import check
 from cluster.types import Chat
 
 OnStage = Callable[[str, Stage], object]

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cluster.rlhf import transforms
+from cluster.config import TransformConfig
+from cluster.data import transforms
 from cluster.rlhf.ppo import losses
 from cluster.rlhf.ppo.config import AdvantageEstimator, LossConfig
-from cluster.rlhf.transforms import TransformConfig
 
 _BASELINE = {"grpo": TransformConfig("normalise"), "rloo": TransformConfig("leave_one_out")}
 

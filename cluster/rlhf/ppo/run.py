@@ -25,6 +25,7 @@ from cluster.data.jsonl import whole_folder
 from cluster.data.output_lock import output_lock
 from cluster.data.prompts import digest
 from cluster.data.rejects import Rejects
+from cluster.data.transforms import apply_by_group, check
 from cluster.engine.checkpoint import revision
 from cluster.errors import ConfigError, RewardError
 from cluster.rlhf.policy.model import Policy
@@ -39,7 +40,6 @@ from cluster.rlhf.runs.manifest import claim
 from cluster.rlhf.runs.reward_model_id import identity, scored_by
 from cluster.rlhf.runs.step_log import StepLog
 from cluster.rlhf.runs.trackers import Trackers, check_installed
-from cluster.rlhf.transforms import apply_by_group, check
 from cluster.types import Chat, Score
 
 OnStep = Callable[[StepRow], object]

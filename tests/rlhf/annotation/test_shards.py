@@ -54,11 +54,11 @@ def test_a_part_without_its_kept_lines_was_cut_off_and_does_not_count(tmp_path: 
 
 def test_parts_of_something_else_are_not_continued(tmp_path: Path) -> None:
     Shards(tmp_path, {"source": "a"}).add([row("{}\n")])
-    with pytest.raises(ConfigError, match="another source .* delete the folder"):
+    with pytest.raises(ConfigError, match=r"another source .* delete the folder"):
         Shards(tmp_path, {"source": "b"})
     assert Shards(tmp_path, {"source": "a"}).n_done == 1
     (tmp_path / "made_from.json").unlink()
-    with pytest.raises(ConfigError, match="do not say .* delete the folder"):
+    with pytest.raises(ConfigError, match=r"do not say .* delete the folder"):
         Shards(tmp_path, {"source": "a"})
 
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from cluster.cli import main
+from cluster.config import TransformConfig
 from cluster.data.reader import read_rows
 from cluster.errors import ConfigError, RewardError
 from cluster.rlhf.dpo.config import DpoConfig, DpoLossConfig
@@ -17,7 +18,6 @@ from cluster.rlhf.dpo.loop import preferences
 from cluster.rlhf.iteration.loop import Loop
 from cluster.rlhf.policy.config import Sampling
 from cluster.rlhf.policy.model import Policy
-from cluster.rlhf.transforms import TransformConfig
 from cluster.types import Score
 
 pytestmark = pytest.mark.slow

@@ -8,69 +8,63 @@ conversations.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cluster.config import STRICT, parse_config
-from cluster.errors import ConfigError
-from cluster.rlhf.transform_functions import (
+from cluster.config import TransformConfig, parse_config
+from cluster.data.transform_functions import (
     GROUPED,
     TRANSFORMS,
     Rewards,
     RunningMoments,
     as_rewards,
 )
+from cluster.errors import ConfigError, RewardError
 
 
-@dataclass(frozen=True, slots=True)
-class TransformConfig:
-    """One transform and its parameters, as they are recorded. `whiten` takes the moments' dict.
+def parse_step(text: str) -> TransformConfig:
+    """Of a name, or of a mapping in YAML (`{name: clip, parameters: {low: -5}}`).
 
-    Raises ConfigError for a name that is not known.
+    Raises ConfigError.
     """
+    import yaml
 
-    __pydantic_config__: ClassVar[Any] = STRICT
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{text!r} is no transform: {error}") from None
+    named = found if isinstance(found, dict) else {"name": found}
+    return parse_config(TransformConfig, named)
 
-    name: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if self.name not in TRANSFORMS:
-            raise ConfigError(f"no transform {self.name!r}; known: {', '.join(TRANSFORMS)}")
-
-    @classmethod
-    def parse(cls, text: str) -> TransformConfig:
-        """Of a name, or of a mapping in YAML (`{name: clip, parameters: {low: -5}}`).
-
-        Raises ConfigError.
-        """
-        import yaml
-
-        try:
-            found = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{text!r} is no transform: {error}") from None
-        return parse_config(cls, found if isinstance(found, dict) else {"name": found})
-
-    def apply(self, rewards: npt.ArrayLike) -> Rewards:
-        """The transformed rewards. Raises ConfigError for parameters that do not fit."""
-        given = dict(self.parameters)
-        if self.name == "whiten" and isinstance(given.get("moments"), Mapping):
-            given["moments"] = RunningMoments.from_dict(given["moments"])
-        try:
-            return TRANSFORMS[self.name](rewards, **given)
-        except TypeError as error:
-            raise ConfigError(f"{self.name}: {error}") from None
+def apply_step(step: TransformConfig, rewards: npt.ArrayLike) -> Rewards:
+    """The transformed rewards, finite. Raises ConfigError for a name or parameters that do not fit,
+    InvalidInput for rewards that do not."""
+    if step.name not in TRANSFORMS:
+        raise ConfigError(f"no transform {step.name!r}; known: {', '.join(TRANSFORMS)}")
+    given = dict(step.parameters)
+    if step.name == "whiten" and isinstance(given.get("moments"), Mapping):
+        given["moments"] = RunningMoments.from_dict(given["moments"])
+    try:
+        with np.errstate(all="ignore"):
+            found = TRANSFORMS[step.name](rewards, **given)
+    except RewardError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise ConfigError(f"{step.name}: {error}") from None
+    if not np.isfinite(found).all():
+        raise ConfigError(f"{step.name} makes a reward that is not finite; change its parameters")
+    return found
 
 
 def apply(rewards: npt.ArrayLike, steps: Sequence[TransformConfig]) -> Rewards:
     """`rewards` through every step in turn."""
     result = as_rewards(rewards)
     for step in steps:
-        result = step.apply(result)
+        result = apply_step(step, result)
     return result
 
 
@@ -79,7 +73,7 @@ def check(steps: Sequence[TransformConfig]) -> None:
     for step in steps:
         if step.name == "subtract_reference" and np.size(step.parameters.get("reference", 0)) != 1:
             raise ConfigError("subtract_reference: one `reference` for all, where it is configured")
-        step.apply([0.0, 1.0])
+        apply_step(step, [0.0, 1.0])
 
 
 def apply_by_group(
@@ -92,11 +86,11 @@ def apply_by_group(
     result, groups = as_rewards(rewards_N).copy(), np.asarray(groups_N)
     for step in steps:
         if step.name not in GROUPED:
-            result = step.apply(result)
+            result = apply_step(step, result)
             continue
         for group in np.unique(groups):
             inside = groups == group
-            result[inside] = step.apply(result[inside]) if inside.sum() > 1 else 0.0
+            result[inside] = apply_step(step, result[inside]) if inside.sum() > 1 else 0.0
     return result
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.errors import ConfigError, InvalidInput
+from cluster.types import TransformName
 
 Rewards = npt.NDArray[np.float64]
 
@@ -144,7 +145,7 @@ def whiten(
     return centred / (moments.std + epsilon)
 
 
-TRANSFORMS: dict[str, Callable[..., Rewards]] = {
+TRANSFORMS: dict[TransformName, Callable[..., Rewards]] = {
     "affine": affine,
     "clip": clip,
     "centre": centre,

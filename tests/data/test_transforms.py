@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.errors import ConfigError, InvalidInput
-from cluster.rlhf.transform_functions import (
+from cluster.config import TransformConfig
+from cluster.data.transform_functions import (
     TRANSFORMS,
     RunningMoments,
     affine,
@@ -22,11 +22,13 @@ from cluster.rlhf.transform_functions import (
     subtract_reference,
     whiten,
 )
-from cluster.rlhf.transforms import TransformConfig, apply, apply_by_group, record
+from cluster.data.transforms import apply, apply_by_group, apply_step, record
+from cluster.errors import ConfigError, InvalidInput
+from cluster.types import TransformName
 
 reward = st.floats(-50, 50, allow_nan=False, width=32)
 rewards = st.lists(reward, min_size=1, max_size=12)
-PARAMETERS: dict[str, dict[str, Any]] = {
+PARAMETERS: dict[TransformName, dict[str, Any]] = {
     "affine": {"mean": 1.0638, "std": 2.9530},
     "subtract_reference": {"reference": 0.5},
     "whiten": {"moments": {"count": 3, "mean": 1.0, "squares": 8.0}},
@@ -105,9 +107,9 @@ def test_whitening_shifts_unless_told_not_to() -> None:
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_a_transform_answers_in_float64_and_leaves_its_argument_alone(name: str) -> None:
+def test_a_transform_answers_in_float64_and_leaves_its_argument_alone(name: TransformName) -> None:
     given_rewards = np.array([1.5, -2.0, 30.0], np.float32)
-    found = TransformConfig(name, PARAMETERS.get(name, {})).apply(given_rewards)
+    found = apply_step(TransformConfig(name, PARAMETERS.get(name, {})), given_rewards)
     assert found.shape == (3,)
     assert found.dtype == np.float64
     assert given_rewards.tolist() == [1.5, -2.0, 30.0]
@@ -115,9 +117,11 @@ def test_a_transform_answers_in_float64_and_leaves_its_argument_alone(name: str)
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), None, "x"])
-def test_what_is_no_finite_number_is_refused_by_every_transform(name: str, bad: Any) -> None:
+def test_what_is_no_finite_number_is_refused_by_every_transform(
+    name: TransformName, bad: Any
+) -> None:
     with pytest.raises(InvalidInput):
-        TransformConfig(name, PARAMETERS.get(name, {})).apply([1.0, bad])
+        apply_step(TransformConfig(name, PARAMETERS.get(name, {})), [1.0, bad])
 
 
 @pytest.mark.parametrize(
@@ -140,9 +144,9 @@ def test_a_shape_without_a_meaning_is_refused(call: Callable[[], object]) -> Non
         lambda: affine([1.0], mean=0.0, std=0.0),
         lambda: affine([1.0], mean=float("nan"), std=1.0),
         lambda: clip([1.0], low=1.0, high=0.0),
-        lambda: TransformConfig("center"),
-        lambda: TransformConfig("clip", {"lower": 1}).apply([1.0]),
-        lambda: TransformConfig("affine").apply([1.0]),
+        lambda: apply_step(TransformConfig("center"), [1.0]),  # type: ignore[arg-type]
+        lambda: apply_step(TransformConfig("clip", {"lower": 1}), [1.0]),
+        lambda: apply_step(TransformConfig("affine"), [1.0]),
         lambda: RunningMoments.from_dict({"count": 1}),
         lambda: RunningMoments.from_dict({"count": 1, "mean": 0, "squares": -1}),
     ],
