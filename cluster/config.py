@@ -144,6 +144,8 @@ class HttpConfig:
     """Highest priority that a request may ask for; trainers' own calls go up to 1000."""
     deadline_s: Positive = 300.0
     """Seconds after which an unanswered request gets 504."""
+    transforms: tuple[TransformConfig, ...] = ()
+    """Recorded beside the raw rewards, for requests that do not name their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

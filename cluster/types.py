@@ -20,6 +20,9 @@ ForwardPath = Literal["packed", "alone", "own"]
 """All chats of a batch in one forward without padding; one chat a packed forward, where else its
 bits would follow its batch (`invariant`); or the model's own forward chat by chat."""
 Truncation = Literal["error", "left"]
+TransformName = Literal[
+    "affine", "clip", "centre", "leave_one_out", "normalise", "subtract_reference", "whiten"
+]
 
 
 class Message(TypedDict):
@@ -118,6 +121,7 @@ class Score:
     truncated: whether the start of the conversation was cut.
     queue_s, forward_s: seconds waited for a device, seconds of the batch's forward.
     revision: of the model's weights.  numerics: see `cluster.engine`.
+    transformed_reward: the reward after the transforms that the call asked for, None without.
     """
 
     reward: float
@@ -129,6 +133,7 @@ class Score:
     model: str
     revision: str
     numerics: Numerics
+    transformed_reward: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,21 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-from cluster.config import MAX_PRIORITY
+from cluster.config import MAX_PRIORITY, TransformConfig
 from cluster.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """Of one call. deadline: on `time.monotonic`, None is never. job: the caller's Ray job."""
+    """Of one call. deadline: on `time.monotonic`, None is never. job: the caller's Ray job.
+
+    transforms: what is recorded beside the raw rewards; see `cluster.serving.scoring.transformed`.
+    """
 
     priority: int = 0
     deadline: float | None = None
     job: str = ""
+    transforms: tuple[TransformConfig, ...] = ()
 
 
 def check_call_options(priority: Any, deadline_s: Any = None) -> None:

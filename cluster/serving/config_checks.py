@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.config import ClusterConfig
+from cluster.data.transforms import check as check_transforms
 from cluster.errors import ConfigError
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -21,6 +22,7 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 def check_config(config: ClusterConfig) -> None:
     """Raises ConfigError for settings with which nothing, or not every request, could be scored."""
+    check_transforms(config.http.transforms)
     problems = [*_budgets(config), *_device(config)]
     if problems:
         raise ConfigError("\n".join(problems))

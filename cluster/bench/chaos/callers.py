@@ -178,4 +178,4 @@ def _item(entry: dict[str, Any]) -> Score | RewardError:
         found = entry["error"]
         classes = {each.code: each for each in all_error_classes()}
         return classes[found["code"]](found["message"], found["item"])
-    return Score(**{name: entry[name] for name in Score.__dataclass_fields__})
+    return Score(**{name: entry[name] for name in Score.__dataclass_fields__ if name in entry})

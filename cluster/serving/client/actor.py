@@ -20,6 +20,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -32,6 +33,7 @@ from cluster.serving.jobs import end_with_job
 from cluster.serving.names import APP
 from cluster.serving.scoring.conversation_scorer import ConversationScorer
 from cluster.serving.scoring.object_refs import resolved
+from cluster.serving.scoring.transformed import Transforms, parse_transforms
 from cluster.serving.scoring.window_scorer import Item
 from cluster.types import Chat, Conversation, Score
 
@@ -47,6 +49,8 @@ class RewardClient:
     unscored items are DeadlineExceeded; None waits as long as the service needs. While the service
     is full, starting or recovering, the actor waits and asks again. job: hex id of the caller's Ray
     job, whose calls are dropped when it has ended; by default the job that the actor belongs to.
+    transforms: recorded as `transformed_reward` beside each raw reward, those of groups among the
+    call's responses to one prompt: names, {name, parameters}, or TransformConfigs.
     """
 
     def __init__(self, app: str = APP, job: str = "", ends_with_job: bool = False) -> None:
@@ -67,10 +71,12 @@ class RewardClient:
         strict: bool = False,
         deadline: Deadline | float | None = None,
         job: str = "",
+        transforms: Transforms = (),
     ) -> list[Item]:
         """Rewards in order, all of one revision. `conversations`, or any item of it, may be an
         ObjectRef. Raises InvalidInput where the call itself is malformed."""
         n, terms = _length(conversations), self._terms(priority, deadline_s, deadline, job)
+        terms = replace(terms, transforms=parse_transforms(transforms))
         with self._inside() as is_open:
             if is_open:
                 items = await self._scorer.score(n, resolved(conversations), terms)
@@ -90,13 +96,14 @@ class RewardClient:
         strict: bool = False,
         deadline: Deadline | float | None = None,
         job: str = "",
+        transforms: Transforms = (),
     ) -> list[Item]:
         """One reward a response; the prompt is computed once for all of them. A string prompt is
         one user message."""
         if isinstance(responses, str) or not isinstance(responses, Sequence):
             raise InvalidInput("responses must be a list of strings, one for each reward wanted")
         group: list[Conversation | Ref] = [(prompt, response) for response in responses]
-        return await self.score(group, priority, deadline_s, strict, deadline, job)
+        return await self.score(group, priority, deadline_s, strict, deadline, job, transforms)
 
     async def score_stream(
         self,

@@ -19,9 +19,11 @@ from ray.exceptions import ActorDiedError
 from cluster.errors import RewardError
 from cluster.serving.batching.retry import unwrap_ray_error
 from cluster.serving.client.actor import Item, RewardClient
-from cluster.serving.client.connect import RewardService, all_late, patience_s
+from cluster.serving.client.connect import RewardService
+from cluster.serving.client.patience import all_late, patience_s
 from cluster.serving.deadline import Deadline
 from cluster.serving.names import APP
+from cluster.serving.scoring.transformed import Transforms
 from cluster.types import Conversation
 
 if TYPE_CHECKING:
@@ -40,19 +42,25 @@ class AsyncRewardService:
         priority: int = 0,
         deadline_s: float | None = None,
         strict: bool = False,
+        transforms: Transforms = (),
     ) -> list[Item]:
         """As `RewardService.score`; a task that is cancelled cancels its call."""
         deadline = Deadline.after(deadline_s)
         try:
-            return await self._score(list(conversations), priority, deadline, strict)
+            return await self._score(list(conversations), priority, deadline, strict, transforms)
         except ActorDiedError as error:
             self._service.reconnect(error)
-            return await self._score(list(conversations), priority, deadline, strict)
+            return await self._score(list(conversations), priority, deadline, strict, transforms)
 
     async def _score(
-        self, items: list[Conversation], priority: int, deadline: Deadline | None, strict: bool
+        self,
+        items: list[Conversation],
+        priority: int,
+        deadline: Deadline | None,
+        strict: bool,
+        transforms: Transforms,
     ) -> list[Item]:
-        ref = self._service.submit(items, priority, deadline, strict)
+        ref = self._service.submit(items, priority, deadline, strict, transforms)
         try:
             answer: list[Item] = await asyncio.wait_for(ref, patience_s(deadline))
         except RewardError as error:

@@ -18,13 +18,15 @@ import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.errors import DeadlineExceeded, NotReady, RewardError
+from cluster.errors import NotReady, RewardError
 from cluster.serving.batching.retry import PROCESS_DIED, pause_s, unwrap_ray_error
 from cluster.serving.client.actor import CONTROL, Item, RewardClient
+from cluster.serving.client.patience import all_late, is_past, late, patience_s, pause_before
 from cluster.serving.deadline import Deadline
 from cluster.serving.jobs import current_job
 from cluster.serving.names import APP, NAMESPACE
 from cluster.serving.ray_session import join, require_app
+from cluster.serving.scoring.transformed import Transforms
 from cluster.types import Conversation, Score
 
 if TYPE_CHECKING:
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
 MAX_CALLS = 5000
 """Calls that one handle may have under way; `.remote()` then raises PendingCallsLimitExceeded. Each
 takes about 55 KiB of the actor while it waits, nearly all of it Ray's."""
-GRACE_S = 5.0
-"""Seconds after a deadline for the actor's own answer to arrive."""
 MAX_DEATHS = 5
 """Calls in a row that find the actor dead: it is not being restarted."""
 
@@ -129,25 +129,38 @@ class RewardService:
         priority: int = 0,
         deadline_s: float | None = None,
         strict: bool = False,
+        transforms: Transforms = (),
     ) -> list[Item]:
         """As `RewardClient.score`, waiting for the answer; an interrupt cancels the call."""
         deadline = Deadline.after(deadline_s)
         try:
-            return self._score(list(conversations), priority, deadline, strict)
+            return self._score(list(conversations), priority, deadline, strict, transforms)
         except ActorDiedError as error:
             self.reconnect(error)
-            return self._score(list(conversations), priority, deadline, strict)
+            return self._score(list(conversations), priority, deadline, strict, transforms)
 
     def submit(
-        self, items: list[Conversation], priority: int, deadline: Deadline | None, strict: bool
+        self,
+        items: list[Conversation],
+        priority: int,
+        deadline: Deadline | None,
+        strict: bool,
+        transforms: Transforms,
     ) -> Any:
         """The call as an ObjectRef of its answer, at once."""
-        return self.client.score.remote(items, priority, None, strict, deadline, current_job())
+        return self.client.score.remote(
+            items, priority, None, strict, deadline, current_job(), transforms
+        )
 
     def _score(
-        self, items: list[Conversation], priority: int, deadline: Deadline | None, strict: bool
+        self,
+        items: list[Conversation],
+        priority: int,
+        deadline: Deadline | None,
+        strict: bool,
+        transforms: Transforms,
     ) -> list[Item]:
-        ref = self.submit(items, priority, deadline, strict)
+        ref = self.submit(items, priority, deadline, strict, transforms)
         try:
             answer: list[Item] = ray.get(ref, timeout=patience_s(deadline))
         except RewardError as error:
@@ -186,15 +199,15 @@ class RewardService:
                 why = error
             if not missing:
                 return
-            if _is_past(deadline):
-                yield from ((i, _late(i)) for i in missing)
+            if is_past(deadline):
+                yield from ((i, late(i)) for i in missing)
                 return
             alive = len(missing) < before or not isinstance(why, ActorDiedError)
             deaths = 0 if alive else deaths + 1
             attempt = 0 if len(missing) < before else attempt + 1
             if why is not None and deaths > MAX_DEATHS:
                 self.reconnect(why)
-            time.sleep(_pause_before(deadline, pause_s(why or NotReady("ended early"), attempt)))
+            time.sleep(pause_before(deadline, pause_s(why or NotReady("ended early"), attempt)))
 
     def _arrivals(
         self, items: list[Conversation], priority: int, deadline: Deadline | None
@@ -221,30 +234,6 @@ class RewardService:
         if self._app is None:
             raise NotReady("the client actor is gone; connect() makes another") from error
         self.client = connect(self._app)
-
-
-def patience_s(deadline: Deadline | None) -> float | None:
-    """Seconds to wait for the actor's own word that the deadline has passed; None for ever."""
-    return None if deadline is None else max(0.0, deadline.at - time.time()) + GRACE_S
-
-
-def _is_past(deadline: Deadline | None) -> bool:
-    return deadline is not None and time.time() >= deadline.at
-
-
-def _pause_before(deadline: Deadline | None, seconds: float) -> float:
-    return seconds if deadline is None else max(0.0, min(seconds, deadline.at - time.time()))
-
-
-def all_late(n: int, strict: bool) -> list[Item]:
-    """The answer of a call whose deadline has passed; strict raises it."""
-    if strict and n:
-        raise _late(0) from None
-    return [_late(i) for i in range(n)]
-
-
-def _late(i: int) -> DeadlineExceeded:
-    return DeadlineExceeded("the deadline passed before the item was scored", i)
 
 
 __all__ = ["RewardClient", "RewardService", "connect", "disconnect"]

@@ -19,6 +19,7 @@ import httpx
 
 from cluster.errors import NotReady, RewardError, Unauthorized
 from cluster.serving.client.score_call import PATH, ScoreCall
+from cluster.serving.scoring.transformed import Transforms, parse_transforms, with_transformed
 from cluster.types import Conversation, ModelInfo, Score
 
 URL = "http://127.0.0.1:8000"
@@ -54,12 +55,15 @@ class HttpClient:
         priority: int = 0,
         deadline_s: float | None = None,
         strict: bool = False,
+        transforms: Transforms = (),
     ) -> list[Score | RewardError]:
         """The score or the error of each, in order; strict raises the first error instead.
+        transforms: see `RewardClient`; applied here, as a large call is sent in parts.
 
         Raises NotReady (nobody answers as a reward service for `patience_s`), Unauthorized, and
         the error of a call that is malformed as a whole.
         """
+        steps = parse_transforms(transforms)
         call = ScoreCall(self.url, conversations, self._patience_s, priority, deadline_s)
         while (body := call.next_body()) is not None:
             try:
@@ -68,7 +72,7 @@ class HttpClient:
                 call.failed(error)
             if call.pause_s:
                 self._pause(call.pause_s)
-        return call.results(strict)
+        return with_transformed(conversations, call.results(strict), steps)
 
     def ready(self) -> bool:
         """Whether a replica serves now; False too where nobody answers. Asks once."""
@@ -127,8 +131,10 @@ class AsyncHttpClient:
         priority: int = 0,
         deadline_s: float | None = None,
         strict: bool = False,
+        transforms: Transforms = (),
     ) -> list[Score | RewardError]:
         """As `HttpClient.score`."""
+        steps = parse_transforms(transforms)
         call = ScoreCall(self.url, conversations, self._patience_s, priority, deadline_s)
         while (body := call.next_body()) is not None:
             try:
@@ -137,7 +143,7 @@ class AsyncHttpClient:
                 call.failed(error)
             if call.pause_s:
                 await self._pause(call.pause_s)
-        return call.results(strict)
+        return with_transformed(conversations, call.results(strict), steps)
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -24,7 +24,8 @@ from cluster.serving.metrics import ServingMetrics
 DESCRIPTION = """\
 Rewards for chats from a reward model.
 
-- A reward is the model's raw logit: no sigmoid, no transform. A failure is never a number.
+- `reward` is the model's raw logit: no sigmoid, no transform. A failure is never a number.
+- `transforms` put a `transformed_reward` beside it, and stand in the answer by name.
 - Every error, of a call or of an item, is `{code, message, item}`; the message names the remedy.
 - With keys configured, everything under `/v1` requires `Authorization: Bearer <key>`.
 - `X-Request-Id` is taken from the request or made, and names the request in the service's log.

@@ -15,16 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from cluster.config import HttpConfig
+from cluster.config import HttpConfig, TransformConfig
 from cluster.data.validation import check_messages, user_message
 from cluster.errors import InvalidInput, TooLong
 from cluster.serving.call_options import check_call_options
 from cluster.serving.http.body_reader import kind
 from cluster.serving.scoring.token_limit import too_many_tokens
+from cluster.serving.scoring.transformed import parse_transforms
 from cluster.types import Conversation
 
 CHARS_PER_TOKEN = 16
 """No tokenizer's tokens are longer on the average of a text (English: 4 to 5)."""
+TERMS = ("priority", "deadline_s", "transforms")
+"""Keys of a body beside what is to be scored."""
 FORMS = "{messages}, {prompt, response}, {prompt, responses}, {text} or {ids}"
 
 
@@ -39,17 +42,20 @@ class QueryItem:
 
 @dataclass(frozen=True, slots=True)
 class ScoreQuery:
-    """A whole request. least_tokens: that it holds at least. deadline_s: from now."""
+    """A whole request. least_tokens: that it holds at least. deadline_s: from now.
+
+    transforms: to be recorded beside the raw rewards."""
 
     wanted: list[QueryItem]
     least_tokens: int
     priority: int
     deadline_s: float
+    transforms: tuple[TransformConfig, ...] = ()
 
 
 def score_ask(body: Mapping[str, Any], limits: HttpConfig) -> ScoreQuery:
     """What a body of /v1/score asks. Raises InvalidInput or TooLong."""
-    _known_keys(body, {"conversations", "priority", "deadline_s"})
+    _known_keys(body, {"conversations", *TERMS})
     items = body.get("conversations")
     if not isinstance(items, list):
         raise InvalidInput(f"`conversations` must be a list, not {_given(body, 'conversations')}")
@@ -74,7 +80,7 @@ def one_conversation(item: Any) -> Conversation:
 
 def rank_ask(body: Mapping[str, Any], limits: HttpConfig) -> ScoreQuery:
     """What a body of /v1/rank asks: one group. Raises InvalidInput or TooLong."""
-    _known_keys(body, {"prompt", "responses", "priority", "deadline_s"})
+    _known_keys(body, {"prompt", "responses", *TERMS})
     group = [QueryItem(0, i, found) for i, found in enumerate(_group(body))]
     if len(group) > limits.max_items:
         raise _too_many(limits.max_items)
@@ -85,7 +91,7 @@ def _ask(body: Mapping[str, Any], wanted: list[QueryItem], limits: HttpConfig) -
     least = least_tokens(wanted)
     if least > limits.max_tokens_per_request:
         raise too_many_tokens(limits.max_tokens_per_request)
-    given, deadline_s = body.get("priority"), body.get("deadline_s")
+    given, deadline_s, asked = (body.get(name) for name in TERMS)
     whole = 0 if given is None else _whole(given)
     priority: Any = given if whole is None else whole
     if type(deadline_s) is int:  # JSON knows whole numbers that no float holds
@@ -97,7 +103,13 @@ def _ask(body: Mapping[str, Any], wanted: list[QueryItem], limits: HttpConfig) -
         deadline_s = limits.deadline_s
     if not deadline_s > 0:
         raise InvalidInput("deadline_s must be a number of seconds above 0")
-    return ScoreQuery(wanted, least, priority, float(min(deadline_s, limits.deadline_s)))
+    return ScoreQuery(
+        wanted,
+        least,
+        priority,
+        float(min(deadline_s, limits.deadline_s)),
+        limits.transforms if asked is None else parse_transforms(asked),
+    )
 
 
 def least_tokens(wanted: Sequence[QueryItem]) -> int:

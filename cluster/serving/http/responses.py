@@ -15,39 +15,36 @@ from pydantic_core import to_json
 
 from cluster.errors import Overloaded, RewardError
 from cluster.serving.http.errors import detail, error_response, representative_error, retry_after
-from cluster.serving.http.request_parser import QueryItem
+from cluster.serving.http.request_parser import QueryItem, ScoreQuery
+from cluster.serving.scoring.transformed import as_json
 from cluster.types import Score
 
 Result = Score | RewardError
 
 
-def score_response(
-    wanted_N: Sequence[QueryItem], results_N: Sequence[Result], request_id: str
-) -> Response:
+def score_response(ask: ScoreQuery, results_N: Sequence[Result], request_id: str) -> Response:
     """Results in the order of the request."""
-    entries = [_entry(w, r) for w, r in zip(wanted_N, results_N, strict=True)]
-    return _response("results", entries, wanted_N, results_N, request_id)
+    entries = [_entry(w, r) for w, r in zip(ask.wanted, results_N, strict=True)]
+    return _response("results", entries, ask, results_N, request_id)
 
 
-def rank_response(
-    wanted_N: Sequence[QueryItem], results_N: Sequence[Result], request_id: str
-) -> Response:
-    """Best first; equal rewards in the request's order; errors last."""
+def rank_response(ask: ScoreQuery, results_N: Sequence[Result], request_id: str) -> Response:
+    """Best first by raw reward; equal ones in the request's order; errors last."""
     order = sorted(range(len(results_N)), key=lambda i: _rank(results_N[i]))
-    entries = [_entry(wanted_N[i], results_N[i]) for i in order]
-    return _response("ranking", entries, wanted_N, results_N, request_id)
+    entries = [_entry(ask.wanted[i], results_N[i]) for i in order]
+    return _response("ranking", entries, ask, results_N, request_id)
 
 
 def _response(
     name: str,
     entries: list[dict[str, Any]],
-    wanted_N: Sequence[QueryItem],
+    ask: ScoreQuery,
     results: Sequence[Result],
     request_id: str,
 ) -> Response:
     errors = [
         result.at(wanted.item)
-        for wanted, result in zip(wanted_N, results, strict=True)
+        for wanted, result in zip(ask.wanted, results, strict=True)
         if isinstance(result, RewardError)
     ]
     if errors and len(errors) == len(results):
@@ -55,11 +52,13 @@ def _response(
     refused = next((error for error in errors if isinstance(error, Overloaded)), None)
     headers = None if refused is None else retry_after(refused)
     scores = [result for result in results if isinstance(result, Score)]
-    body = {
+    body: dict[str, Any] = {
         "model": _common([score.model for score in scores]),
         "revision": _common([score.revision for score in scores]),
         name: entries,
     }
+    if ask.transforms:
+        body["transforms"] = as_json(ask.transforms)
     return Response(to_json(body), headers=headers, media_type="application/json")
 
 
@@ -72,6 +71,8 @@ def _entry(wanted: QueryItem, result: Result) -> dict[str, Any]:
         return entry
     for name in Score.__slots__:
         entry[name] = getattr(result, name)
+    if result.transformed_reward is None:
+        del entry["transformed_reward"]
     return entry
 
 

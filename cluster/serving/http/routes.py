@@ -29,6 +29,7 @@ from cluster.serving.http.request_parser import ScoreQuery, rank_ask, score_ask
 from cluster.serving.http.responses import rank_response, score_response
 from cluster.serving.http.scorer import Scorer
 from cluster.serving.metrics import ServingMetrics
+from cluster.serving.scoring.transformed import with_transformed
 from cluster.types import Conversation, ModelInfo, Score
 
 
@@ -63,7 +64,7 @@ class Service:
             scored = await self.scorer.score(
                 valid, priority=ask.priority, deadline_s=ask.deadline_s
             )
-        return with_errors(conversations, scored)
+        return with_transformed(conversations, with_errors(conversations, scored), ask.transforms)
 
 
 def native_routes(service: Service) -> APIRouter:
@@ -91,7 +92,7 @@ def _v1(service: Service) -> APIRouter:
         with an error's status (429, 503 and 504 before others) and lists every item's error."""
         ask = score_ask(await service.body(request), config)
         results = await service.results(ask)
-        return score_response(ask.wanted, results, request_id_of(request))
+        return score_response(ask, results, request_id_of(request))
 
     @routes.post(
         "/rank",
@@ -100,10 +101,10 @@ def _v1(service: Service) -> APIRouter:
         openapi_extra=schemas.request_body(schemas.RankRequest, schemas.RANK_EXAMPLE),
     )
     async def rank(request: Request) -> Response:
-        """The responses best first; of equal rewards the one given first; errors last."""
+        """Responses best first by raw reward; of equal ones the one given first; errors last."""
         ask = rank_ask(await service.body(request), config)
         results = await service.results(ask)
-        return rank_response(ask.wanted, results, request_id_of(request))
+        return rank_response(ask, results, request_id_of(request))
 
     @routes.get("/model", summary="The served model")
     async def model() -> ModelInfo:

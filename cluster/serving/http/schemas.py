@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 from pydantic.json_schema import models_json_schema
 
 from cluster.config import MAX_PRIORITY
-from cluster.types import Numerics
+from cluster.types import Numerics, TransformName
 
 REFERENCE = "#/components/schemas/{model}"
 
@@ -71,8 +71,15 @@ class Ids(Body):
 Item = Chat | Pair | Group | Templated | Ids
 
 
+class Transform(Body):
+    """One reward transform, see the settings `http.transforms`."""
+
+    name: TransformName
+    parameters: dict[str, Any] = {}
+
+
 class Terms(Body):
-    """Priority and deadline of the call."""
+    """Priority and deadline of the call, and what is recorded beside its rewards."""
 
     priority: Annotated[
         StrictInt,
@@ -81,6 +88,13 @@ class Terms(Body):
     deadline_s: Annotated[
         float | None,
         Field(gt=0, description="Seconds from now; the service's own limit holds as well."),
+    ] = None
+    transforms: Annotated[
+        list[Transform | TransformName] | None,
+        Field(
+            description="Applied in turn beside the raw rewards; responses to one prompt are a "
+            "group. Null: the service's own, by default none."
+        ),
     ] = None
 
 
@@ -108,6 +122,9 @@ class Scored(Place):
     """A reward, and how it was computed."""
 
     reward: Annotated[float, Field(description="The model's raw logit, untransformed.")]
+    transformed_reward: Annotated[
+        float | None, Field(description="After the answer's `transforms`; only with some.")
+    ] = None
     n_tokens: Annotated[int, Field(description="Tokens scored.")]
     n_bos: Annotated[int, Field(description="Leading BOS tokens among them.")]
     truncated: Annotated[bool, Field(description="Whether the start of the chat was cut.")]
@@ -132,6 +149,12 @@ class Failed(Place):
     error: ErrorDetail
 
 
+Transforms = Annotated[
+    list[Transform] | None,
+    Field(description="What made each `transformed_reward`, in turn; only where there are some."),
+]
+
+
 class ScoreResponse(BaseModel):
     """One result per conversation, one per response of a group, in the request's order.
 
@@ -142,6 +165,7 @@ class ScoreResponse(BaseModel):
     model: str | None
     revision: str | None
     results: list[Scored | Failed]
+    transforms: Transforms = None
 
 
 class RankResponse(BaseModel):
@@ -150,6 +174,7 @@ class RankResponse(BaseModel):
     model: str | None
     revision: str | None
     ranking: list[Scored | Failed]
+    transforms: Transforms = None
 
 
 class ErrorResponse(BaseModel):

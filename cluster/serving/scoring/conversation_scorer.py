@@ -23,6 +23,7 @@ from cluster.serving.call_options import CallOptions
 from cluster.serving.deadline import pause
 from cluster.serving.scoring.served_encoder import ServedEncoder
 from cluster.serving.scoring.token_limit import CallTokens
+from cluster.serving.scoring.transformed import with_transformed
 from cluster.serving.scoring.window_scorer import Emit, Item, WindowScorer
 from cluster.serving.scoring.windows import windows
 from cluster.types import Score
@@ -50,7 +51,9 @@ class ConversationScorer:
         return self._windows.encoder
 
     async def score(self, n: int, pieces: Pieces, terms: CallOptions) -> list[Item]:
-        """The results of items 0 to n-1, all of one revision or the rest with RevisionChanged."""
+        """The results of items 0 to n-1, all of one revision or the rest with RevisionChanged.
+
+        With the transforms of `terms`; InvalidInput where they make no finite number."""
         known: dict[int, Any] = {}
         results: dict[int, Item] = {}
 
@@ -61,7 +64,10 @@ class ConversationScorer:
 
         await self._run(n, remembered(), terms, results.__setitem__)
         await self._agree(known, results, terms)
-        return [results[i] for i in range(n)]
+        ordered = [results[i] for i in range(n)]
+        if not terms.transforms:
+            return ordered
+        return with_transformed([known.get(i) for i in range(n)], ordered, terms.transforms)
 
     async def stream(
         self, n: int, pieces: Pieces, terms: CallOptions

@@ -79,6 +79,20 @@ def test_a_group_is_scored_like_its_conversations_one_by_one(
     assert rewards(scores) == expected(encoder, [(PROMPT, r) for r in responses])
 
 
+def test_transforms_are_recorded_beside_the_raw_rewards_also_of_references(client: Any) -> None:
+    pairs = [(PROMPT, "4"), ray.put((PROMPT, "5")), ("Hi", "yes")]
+    plain = rewards(get(client.score.remote(pairs)))
+    scores = get(client.score.remote(pairs, transforms=["centre"]))
+    assert rewards(scores) == plain
+    half = (scores[0].reward - scores[1].reward) / 2
+    found = [score.transformed_reward for score in scores]
+    assert found == pytest.approx([half, -half, 0.0])
+    grouped = get(client.score_group.remote(PROMPT, ["4", "5"], transforms=["centre"]))
+    assert [score.transformed_reward for score in grouped] == pytest.approx([half, -half])
+    with pytest.raises(InvalidInput, match="centre"):
+        get(client.score.remote(pairs, transforms=["center"]))
+
+
 def test_a_bad_item_is_an_error_in_its_place_and_harms_no_other(client: Any) -> None:
     items = get(client.score.remote(["a", [], "b", [{"role": "user", "content": 5}], [10**6]]))
     assert [isinstance(item, Score) for item in items] == [True, False, True, False, False]

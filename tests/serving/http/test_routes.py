@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 from support.http import FakeScorer, made_score, score_of
 
+from cluster.config import TransformConfig
 from cluster.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -72,6 +73,36 @@ def test_a_result_is_the_whole_score_record(client: TestClient) -> None:
     }
     assert result["n_tokens"] == 3
     assert (body["model"], body["revision"]) == ("fake", "r1")
+
+
+def test_transforms_that_are_asked_for_stand_beside_the_raw_rewards_with_their_names(
+    client: TestClient,
+) -> None:
+    group = {"prompt": "hi", "responses": ["hello", "bye"]}
+    plain = post(client, group, {"ids": [1]}).json()
+    found = post(client, group, {"ids": [1]}, transforms=["centre"]).json()
+    assert found["transforms"] == [{"name": "centre", "parameters": {}}]
+    a, b, alone = (result["reward"] for result in plain["results"])
+    assert [result["reward"] for result in found["results"]] == [a, b, alone]
+    assert [result["transformed_reward"] for result in found["results"]] == pytest.approx(
+        [(a - b) / 2, (b - a) / 2, 0.0]
+    )
+    assert "transforms" not in plain
+    ranked = client.post("/v1/rank", json={**group, "transforms": ["centre"]}).json()["ranking"]
+    assert sum(one["transformed_reward"] for one in ranked) == pytest.approx(0.0)
+    refused = post(client, group, transforms=["center"])
+    assert refused.status_code == 400
+    assert "centre" in refused.json()["error"]["message"]
+
+
+def test_the_services_own_transforms_hold_where_a_request_names_none(connect: Connect) -> None:
+    clip = TransformConfig("clip", {"low": 0.0, "high": 0.0})
+    client = connect(transforms=(clip,))
+    found = post(client, {"ids": [1]}).json()
+    assert found["results"][0]["transformed_reward"] == 0.0
+    assert found["transforms"] == [{"name": "clip", "parameters": {"low": 0.0, "high": 0.0}}]
+    off = post(client, {"ids": [1]}, transforms=[]).json()
+    assert "transformed_reward" not in off["results"][0]
 
 
 def test_an_item_that_cannot_be_scored_names_itself_and_harms_no_other(
