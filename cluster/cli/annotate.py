@@ -72,7 +72,8 @@ def annotate(
     transforms: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Score every response of every row of IN and write the rows with `rewards` to OUT.
+    """Score every response of every row of IN and write the rows with `rewards` to OUT: JSON lines,
+    or Parquet where OUT ends in .parquet.
 
     IN is a file, a folder, a glob or a URL (s3://, gs://, hdfs://, file://) of JSON lines, JSON
     arrays or Parquet, gzipped or not, or the name of a hub data set (org/name:split). A row has

@@ -18,7 +18,8 @@ from cluster.cli.progress import TokenProgress, rows_to_show
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write, whole or not at all; .gz compresses. Standard output if not given.",
+    help="File to write, whole or not at all; .gz compresses, .parquet is Parquet. Standard output "
+    "if not given.",
 )
 @engine_options
 def score(source: str, out: Path | None, **options: Any) -> None:

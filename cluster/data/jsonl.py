@@ -54,15 +54,22 @@ def atomic_writer(path: Path | None) -> Iterator[TextIO]:
         with path.open("w", encoding="utf-8") as device:
             yield device
         return
+    with atomic_file(path) as raw, _compressed(raw, path) as data:
+        text = io.TextIOWrapper(data, "utf-8")
+        try:
+            yield text
+        finally:
+            text.detach()
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file of bytes that takes its name only when the block ends without an error."""
+    path = path.resolve()
     temp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temp.open("xb") as raw:
-            with _compressed(raw, path) as data:
-                text = io.TextIOWrapper(data, "utf-8")
-                try:
-                    yield text
-                finally:
-                    text.detach()
+            yield raw
             raw.flush()
             os.fsync(raw.fileno())
         temp.replace(path)

@@ -21,6 +21,7 @@ from cluster.config import EngineConfig, TransformConfig
 from cluster.data.input_files import find_input
 from cluster.data.jsonl import atomic_writer
 from cluster.data.output_lock import output_lock
+from cluster.data.row_writer import check_writable, row_writer
 from cluster.data.transforms import check
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.errors import InvalidInput
@@ -89,6 +90,7 @@ def annotate_file(
     read; NotReady where the service stays away. What is done is kept in all cases.
     """
     check(transforms)
+    check_writable(out)
     if app is None:
         ChatEncoder.load(config or EngineConfig())  # refuses what cannot be loaded, before any Ray
     digest = find_input(source).digest
@@ -132,7 +134,7 @@ def _join(parts: Shards, out: Path, rejects: Path | None) -> AnnotationReport:
     if rejects is not None and (report.n_rejected or rejects.is_file()):
         with atomic_writer(rejects) as sink:
             sink.writelines(parts.rejected())
-    with atomic_writer(out) as sink:
+    with row_writer(out) as sink:
         sink.writelines(parts.kept())
     parts.remove()
     return report

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from cluster.data.groups import ResponseGroup, read_groups
-from cluster.data.jsonl import atomic_writer, to_json_line
+from cluster.data.jsonl import to_json_line
 from cluster.data.rejects import Rejects
+from cluster.data.row_writer import row_writer
 from cluster.errors import InvalidInput
 from cluster.rlhf.annotation.best_of_n import Candidates, Picked, Selector, TopK, sft_chat
 from cluster.rlhf.annotation.dpo_pairs import DropReason, PairRule, choose_pair, dpo_row
@@ -78,7 +79,7 @@ def best_of_n_file(
     Raises InvalidInput where none is kept, and at the first broken row where `rejects` is strict.
     """
     report, broken = SelectionReport(), rejects or Rejects(None)
-    with atomic_writer(out) as sink, broken:
+    with row_writer(out) as sink, broken:
         groups = report.counted(broken.keep_valid(read_groups(source)), candidates or Candidates())
         for picked in (selector or TopK()).pick(groups):
             sink.write(to_json_line(to_row(picked)))
@@ -116,7 +117,7 @@ def dpo_pairs_file(
     Raises InvalidInput where there is none, and at the first broken row where `rejects` is strict.
     """
     report, broken = PairsReport(), rejects or Rejects(None)
-    with atomic_writer(out) as sink, broken:
+    with row_writer(out) as sink, broken:
         for group in broken.keep_valid(read_groups(source)):
             pair = choose_pair(group, rule or PairRule())
             if isinstance(pair, str):

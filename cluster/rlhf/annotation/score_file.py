@@ -13,8 +13,9 @@ from pathlib import Path
 from cluster.config import EngineConfig
 from cluster.data.formats import ScoredRow, score_rows
 from cluster.data.input_files import find_input
-from cluster.data.jsonl import atomic_writer, to_json_line
+from cluster.data.jsonl import to_json_line
 from cluster.data.reader import read_rows
+from cluster.data.row_writer import check_writable, row_writer
 from cluster.engine.offline import OfflineScorer
 from cluster.types import ModelInfo
 
@@ -78,6 +79,7 @@ def score_file(
     or ModelRefused for a model that cannot be used; nothing is written then.
     """
     find_input(source)
+    check_writable(out)
     scorer = OfflineScorer.load(config or EngineConfig())
     report = ScoreReport(scorer.info)
     started = time.perf_counter()
@@ -87,7 +89,7 @@ def score_file(
         on_tokens(n_tokens)
 
     scorer.on_tokens = count
-    with atomic_writer(out) as sink:
+    with row_writer(out) as sink:
         for row in score_rows(read_rows(source), scorer.score):
             sink.write(to_json_line(row.value))
             report.add_row(row)

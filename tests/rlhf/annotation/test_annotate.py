@@ -15,9 +15,12 @@ from support.groups import read_lines, write_lines
 
 from cluster.cli import main
 from cluster.config import EngineConfig
+from cluster.data import row_writer
+from cluster.data.jsonl import Row
 from cluster.data.output_lock import output_lock
+from cluster.data.reader import read_rows
 from cluster.engine.offline import OfflineScorer
-from cluster.errors import NotFinite, NotReady, RewardError
+from cluster.errors import InvalidInput, NotFinite, NotReady, RewardError
 from cluster.rlhf.annotation.annotate import Annotated, Pool, _Worker
 from cluster.rlhf.annotation.shards import Shards
 from cluster.types import Conversation, Message, Score
@@ -80,6 +83,30 @@ def test_ragged_rows_keep_their_order_and_get_the_engines_rewards(
     assert "Collect 147 data from 150 inputs. mean score" in done.stderr
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "out.jsonl.parts").exists()
+
+
+@pytest.mark.ray
+def test_an_output_named_parquet_holds_the_same_rows_after_a_resumed_run(
+    own_ray: None,
+    tmp_path: Path,
+    source: Path,
+    smallest_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines, table = tmp_path / "out.jsonl", tmp_path / "out.parquet"
+    assert run(source, lines, smallest_checkpoint).exit_code == 1
+
+    def no_space(*_: object) -> None:
+        raise InvalidInput("no table")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(row_writer, "_write_parquet", no_space)
+        assert run(source, table, smallest_checkpoint).exit_code == 2
+    assert not table.exists()
+    done = run(source, table, smallest_checkpoint)
+    assert "resuming after the 150 rows already done" in done.stderr
+    found = [row.value for row in read_rows(table) if isinstance(row, Row)]
+    assert found == read_lines(lines)
 
 
 @pytest.mark.ray
