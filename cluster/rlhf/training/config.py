@@ -37,7 +37,7 @@ class LoraSettings:
     """Names of the linear layers of the body that get one."""
     base_dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of the weights that are not trained; bfloat16 takes half the memory. The adapters and
-    the head are float32. FSDP wants one dtype: float32."""
+    the head are float32. FSDP2 shards both beside each other; FSDP1 would want one dtype."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
