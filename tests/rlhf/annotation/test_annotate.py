@@ -265,4 +265,4 @@ def test_transforms_stand_beside_the_raw_rewards_and_decide_what_parts_go_on(
         assert [step["name"] for step in row["transforms"]] == ["centre", "clip"]
     bad = run(source, tmp_path / "out.jsonl", smallest_checkpoint, "--transform", "center")
     assert bad.exit_code == 2
-    assert "known: affine" in bad.output
+    assert "affine" in bad.output

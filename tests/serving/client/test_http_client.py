@@ -125,6 +125,16 @@ def test_a_call_that_is_too_large_is_made_in_halves(ask: Ask, behind: FakeScorer
     assert sorted(len(asked) for asked, _, _ in behind.asked) == [1, 2, 2]
 
 
+def test_transforms_see_the_groups_of_the_whole_call_though_it_is_sent_in_halves(ask: Ask) -> None:
+    found = ask(
+        [("Hi", "a"), ("Ho", "b"), ("Hi", "cc")], config={"max_items": 2}, transforms=["centre"]
+    )
+    scores = [one for one in found if isinstance(one, Score)]
+    half = (scores[0].reward - scores[2].reward) / 2
+    assert half
+    assert [one.transformed_reward for one in scores] == pytest.approx([half, 0.0, -half])
+
+
 def answering(answer: httpx.Response | Exception) -> HttpClient:
     def handle(request: httpx.Request) -> httpx.Response:
         if isinstance(answer, Exception):
