@@ -77,13 +77,14 @@ class ScoredRow:
     """A row on its way out.
 
     error: why it has no rewards, None where it has.  unscored: the errors of those of its responses
-    that have none, each message naming the response.
+    that have none, each message naming the response.  rewards: of those that have one, in order.
     """
 
     number: int
     value: dict[str, Any]
     error: RewardError | None = None
     unscored: tuple[RewardError, ...] = ()
+    rewards: tuple[float, ...] = ()
 
     @property
     def errors(self) -> tuple[RewardError, ...]:
@@ -227,7 +228,9 @@ def _finished(row: Row, ask: RowQuery, results: Sequence[Score | RewardError]) -
         answers[_CUT] = True
     if failed:
         answers[_UNSCORED] = [make_report(row.number, error, field) for field, error in failed]
-    return ScoredRow(row.number, kept | answers, None, tuple(named(f, e) for f, e in failed))
+    unscored = tuple(named(f, e) for f, e in failed)
+    rewards = tuple(r.reward for r in results if isinstance(r, Score))
+    return ScoredRow(row.number, kept | answers, None, unscored, rewards)
 
 
 def _failed(

@@ -94,7 +94,7 @@ def apply_by_group(
     return result
 
 
-_FIELDS = (("rewards",), ("chosen_reward", "rejected_reward"), ("reward",))
+_FIELDS = (("chosen_reward", "rejected_reward"), ("rewards",), ("reward",))  # as in `formats`
 
 
 def record(row: Mapping[str, Any], steps: Sequence[TransformConfig]) -> dict[str, Any]:

@@ -190,6 +190,14 @@ def test_a_row_scored_without_its_start_says_so() -> None:
     assert "reward_truncated" not in second
 
 
+def test_the_rewards_of_a_row_are_those_just_scored_whatever_its_columns_hold() -> None:
+    pair = {"prompt": "h", "chosen": "aa", "rejected": "a", "rewards": [9.0, 9.0, 9.0]}
+    group = {"prompt": "h", "responses": ["a", "bad"], "chosen_reward": 9.0, "rejected_reward": 9.0}
+    rows = [Row(1, pair), Row(2, group)]
+    found = [row.rewards for row in score_rows(rows, Scorer())]
+    assert found == [(2.0, 1.0), (1.0,)]
+
+
 REPLIES = st.sampled_from(["a", "bb", "bad", "cut"])
 ROWS = st.one_of(
     st.builds(lambda r: {"prompt": "hi", "response": r}, REPLIES),

@@ -200,6 +200,8 @@ def test_rewards_of_pairs_and_of_one_response_are_recorded_under_their_names() -
     pair = record({"chosen_reward": 3.0, "rejected_reward": 0.5}, steps)
     assert (pair["transformed_chosen_reward"], pair["transformed_rejected_reward"]) == (1.0, 0.5)
     assert record({"reward": -4.0}, steps)["transformed_reward"] == -1.0
+    stale = record({"chosen_reward": 3.0, "rejected_reward": 0.5, "rewards": [7.0]}, steps)
+    assert stale["transformed_chosen_reward"] == 1.0
     assert record({"error": {}}, steps) == {"error": {}}
 
 

@@ -26,7 +26,7 @@ from cluster.data.jsonl import BrokenRow, Row, to_json_line
 from cluster.data.reader import parse_text, read_texts
 from cluster.data.transforms import record
 from cluster.engine.checkpoint import load_config, revision
-from cluster.errors import ConfigError, InvalidInput, RewardError
+from cluster.errors import ConfigError, RewardError
 from cluster.rlhf.reward_service import PATIENCE_S, scorer
 from cluster.rlhf.runs.reward_model_id import identity, scored_by
 from cluster.types import Conversation, Score
@@ -135,7 +135,7 @@ class _Worker:
         return [
             Annotated(
                 to_json_line(self._recorded(row.value)),
-                _rewards(row),
+                list(row.rewards),
                 _told(row),
                 row.error is not None,
                 n_tokens if i == 0 else 0,
@@ -189,18 +189,5 @@ def _cause(error: BaseException) -> BaseException:
     return cause or error
 
 
-def _rewards(row: ScoredRow) -> list[float]:
-    return [] if row.error is not None else rewards_of(row.value)
-
-
 def _told(row: ScoredRow) -> list[str]:
     return [f"line {row.number}: {error.message} [{error.code}]" for error in row.errors]
-
-
-def rewards_of(row: Mapping[str, Any]) -> list[float]:
-    """The rewards of a finished row, whichever format it has. Raises InvalidInput."""
-    for keys in (("rewards",), ("chosen_reward", "rejected_reward"), ("reward",)):
-        if all(key in row for key in keys):
-            values = row["rewards"] if keys == ("rewards",) else [row[key] for key in keys]
-            return [reward for reward in values if reward is not None]
-    raise InvalidInput("a finished row has rewards")
