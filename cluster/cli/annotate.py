@@ -88,8 +88,8 @@ def annotate(
     """
     config = engine_config(**options)
     refuse_beside_service(app, given_settings(options))
-    from cluster.rlhf.annotation.annotate_file import annotate_file
     from cluster.data.transforms import parse_step
+    from cluster.rlhf.annotation.annotate_file import annotate_file
 
     with TokenProgress(rows_to_show(source)) as progress:
 

@@ -22,7 +22,7 @@ from cluster.data.transform_functions import (
     subtract_reference,
     whiten,
 )
-from cluster.data.transforms import apply, apply_by_group, apply_step, record
+from cluster.data.transforms import apply, apply_by_group, apply_step, parse_step, record
 from cluster.errors import ConfigError, InvalidInput
 from cluster.types import TransformName
 
@@ -206,9 +206,9 @@ def test_rewards_of_pairs_and_of_one_response_are_recorded_under_their_names() -
 
 
 def test_a_transform_is_given_by_its_name_or_as_yaml() -> None:
-    assert TransformConfig.parse("centre") == TransformConfig("centre")
-    clipped = TransformConfig.parse("{name: clip, parameters: {low: -5}}")
+    assert parse_step("centre") == TransformConfig("centre")
+    clipped = parse_step("{name: clip, parameters: {low: -5}}")
     assert clipped == TransformConfig("clip", {"low": -5})
     for text in ("{name: clip", "nothing", "{nam: clip}"):
         with pytest.raises(ConfigError):
-            TransformConfig.parse(text)
+            parse_step(text)
