@@ -20,15 +20,12 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from cluster.engine.cpu_matmul import agreeing_rows, candidates, linears
+from cluster.engine.cpu_rows import invariant_rows
 from cluster.engine.experts import expert_widths, fix_expert_rows, has_experts
 from cluster.engine.packing import Batch, Segment
 
 STEP = 256
 """On a GPU, row counts are multiples of this."""
-LANES = 32
-"""Elements of the widest vector: bfloat16 in AVX-512. A multiple of it is one of all others."""
-GRAIN = 32768
-"""at::internal::GRAIN_SIZE."""
 TAIL = 128
 """Most dummy tokens of a segment: one long tail would cost attention as a long chat does."""
 
@@ -76,29 +73,12 @@ def batch_invariant_sizes(
     if has_experts(module) and not (on_cpu and fix_expert_rows(module, token_budget)):
         return ()
     if on_cpu:
-        sizes = agreeing_rows(matmuls or linears(module.base_model), token_budget)
         if matmuls is not None:  # native layers split their work by rows
-            return sizes
-        return whole_vectors(sizes, _widths(module), torch.get_num_threads())
+            return agreeing_rows(matmuls, token_budget)
+        return invariant_rows(linears(module.base_model), token_budget, _widths(module))
     sizes = candidate_sizes("cuda", token_budget)
     found = sizes_that_agree(module, sizes)
     return found if sizes[-1] in found else ()
-
-
-def whole_vectors(sizes: tuple[int, ...], widths: set[int], threads: int) -> tuple[int, ...]:
-    """Those of `sizes` at which no thread's part of an elementwise kernel ends within a vector.
-
-    What is left of a vector goes through scalar code, whose exp has other bits than the vector's.
-    ATen gives each thread an equal part of all elements, and one at least GRAIN of them.
-    """
-    return tuple(size for size in sizes if all(_whole(size, w, threads) for w in widths))
-
-
-def _whole(n_rows: int, width: int, threads: int) -> bool:
-    n = n_rows * width
-    parts = min(threads, -(-n // GRAIN))
-    part = -(-n // parts)
-    return part % LANES == 0 and (parts == 1 or width % LANES == 0 or part % width == 0)
 
 
 def _widths(module: Any) -> set[int]:

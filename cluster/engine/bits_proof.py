@@ -51,7 +51,7 @@ def keeps_bits(model: PackedRewardModel, max_tokens: int) -> bool:
 def trial_sizes(model: PackedRewardModel) -> tuple[int, ...]:
     """Row counts up to the largest, doubling, on a GPU, where sums follow them outside matmuls too.
 
-    On a CPU `batch_invariance.whole_vectors` has left none at which elementwise kernels do.
+    On a CPU `cpu_rows.whole_vectors` has left none at which elementwise kernels do.
     """
     if model.device.type == "cpu":
         return ()

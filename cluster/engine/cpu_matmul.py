@@ -21,6 +21,9 @@ from torch.nn.functional import linear
 ANCHOR_ROWS = 2048
 """The row count that others must agree with. Fixed, so that bits do not follow a token budget."""
 
+STEP, FINE_STEP = 128, 64
+"""Between row counts up to the anchor; the smallest row count."""
+
 _PERIOD = 61
 """Probes repeat this many distinct rows: a prime, so that each of them visits every place of a
 kernel's block."""
@@ -55,9 +58,12 @@ def linears(module: nn.Module) -> list[nn.Linear]:
     return [m for m in module.modules() if isinstance(m, nn.Linear)]
 
 
-def candidates(largest: int) -> list[int]:
-    """Row counts worth having, ascending: steps of at most an eighth beyond 1,024 rows."""
-    sizes = [64, *range(128, ANCHOR_ROWS + 1, 128)]
+def candidates(largest: int, step: int = STEP) -> list[int]:
+    """Row counts worth having, ascending: steps of at most an eighth beyond 1,024 rows.
+
+    step: of those up to the anchor.
+    """
+    sizes = [FINE_STEP, *range(STEP, ANCHOR_ROWS + 1, step)]
     while sizes[-1] < largest:
         step = 1 << (sizes[-1].bit_length() - 4)
         sizes.append(sizes[-1] + step)
@@ -65,14 +71,14 @@ def candidates(largest: int) -> list[int]:
 
 
 @torch.inference_mode()
-def agreeing_rows(layers: Sequence[nn.Linear], largest: int) -> tuple[int, ...]:
+def agreeing_rows(layers: Sequence[nn.Linear], largest: int, step: int = STEP) -> tuple[int, ...]:
     """Row counts up to about `largest`, and at least to ANCHOR_ROWS, with the anchor's bits.
 
     Each distinct shape of `layers` is tried with every row at every place. Empty if the anchor does
     not agree with itself.
     """
     kinds = {(tuple(m.weight.shape), m.bias is None): m for m in layers}.values()
-    sizes = _affordable(candidates(largest), sum(layer.weight.numel() for layer in kinds))
+    sizes = _affordable(candidates(largest, step), sum(layer.weight.numel() for layer in kinds))
     n_most = sizes[-1]
     generator = torch.Generator().manual_seed(0)
     for layer in kinds:

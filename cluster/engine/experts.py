@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers.integrations.moe import ExpertsInterface
 
-from cluster.engine.cpu_matmul import agreeing_rows, linears
+from cluster.engine.cpu_matmul import linears
+from cluster.engine.cpu_rows import invariant_rows
 
 IMPLEMENTATION = "fixed_rows"
 """The name under which transformers knows our experts function."""
@@ -41,7 +42,7 @@ def fix_expert_rows(module: Any, largest: int) -> bool:
     if not experts:
         return False
     probe = _OneOfEach(experts)
-    sizes = agreeing_rows(linears(probe), largest)
+    sizes = invariant_rows(linears(probe), largest, expert_widths(module))
     if not sizes:
         return False
     use_fixed_rows(module, sizes)
@@ -61,7 +62,7 @@ def expert_widths(module: Any) -> set[int]:
 
 
 class _OneOfEach(nn.Module):
-    """The first expert of each layer as Linears, for `agreeing_rows`."""
+    """The first expert of each layer as Linears, for `invariant_rows`."""
 
     def __init__(self, experts: list[Any]) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 
@@ -10,6 +11,7 @@ from cluster.config import Layers
 from cluster.engine.attention import tiled
 from cluster.engine.batch_invariance import batch_invariant_sizes, candidate_sizes
 from cluster.engine.cpu_matmul import lay_out
+from cluster.engine.experts import has_experts
 from cluster.engine.layers_proof import layers_agree
 from cluster.engine.llama_layers import LlamaLayers, is_taken, llama_layers
 from cluster.engine.model import PackedRewardModel
@@ -35,10 +37,9 @@ def tune(model: PackedRewardModel, forward_tokens: int, layers: Layers = "auto")
         model.row_sizes = batch_invariant_sizes(model.module, forward_tokens, matmuls)
         if not model.row_sizes:
             log.warning(
-                "%s: no row count gives a row the same bits in every batch on this device with %d "
-                "threads: one chat a forward; a power of two of threads (OMP_NUM_THREADS) may help",
+                "%s: one chat a forward, as %s",
                 type(model.module).__name__,
-                torch.get_num_threads(),
+                _why_no_rows(model.module),
             )
     elif on_cpu:  # few row counts: a kernel is made once for each
         model.row_sizes = candidate_sizes("cpu", forward_tokens)
@@ -52,6 +53,15 @@ def hardware(model: PackedRewardModel) -> str:
     parts += ["tiled attention"] if tiled.is_available() else []
     parts += ["native layers"] if model.native_layers is not None else []
     return ", ".join([*parts, f"{torch.get_num_threads()} threads"])
+
+
+def _why_no_rows(module: Any) -> str:
+    if has_experts(module):
+        return "the rows that its experts get follow the batch, and a row's bits follow them"
+    return (
+        "no row count gives a row the same bits in every batch on this device with "
+        f"{torch.get_num_threads()} threads; a power of two (OMP_NUM_THREADS) may help"
+    )
 
 
 def _native_layers(model: PackedRewardModel) -> LlamaLayers | None:

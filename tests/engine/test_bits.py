@@ -16,8 +16,9 @@ from support.scoring import rewards
 
 from cluster.config import EngineConfig
 from cluster.engine import batch_invariance, bits_proof, experts
-from cluster.engine.batch_invariance import LANES, candidate_sizes, whole_vectors
+from cluster.engine.batch_invariance import candidate_sizes
 from cluster.engine.bits_proof import keeps_bits
+from cluster.engine.cpu_rows import LANES, whole_vectors
 from cluster.engine.engine import Engine
 from cluster.types import Encoding
 
@@ -89,6 +90,23 @@ def test_any_number_of_threads_keeps_a_chats_bits(
         assert rewards(engine, chats()) == alone(engine, chats())
         halves = rewards(engine, chats()[:18]) + rewards(engine, chats()[18:])
         assert rewards(engine, chats()) == halves
+
+
+def test_experts_keep_a_chats_bits_with_three_threads(tmp_path: Path) -> None:
+    extra = {**ODD, "num_local_experts": 2, "num_experts_per_tok": 1}
+    with threads(3):
+        engine = engine_of(save_random(tmp_path, "MixtralConfig", extra), dtype="float32")
+        assert engine.info.forward == "packed"
+        assert rewards(engine, chats(20)) == alone(engine, chats(20))
+
+
+def test_threads_that_are_no_power_of_two_have_row_counts_of_their_own(
+    random_checkpoint: Path,
+) -> None:
+    with threads(3):
+        sizes = engine_of(random_checkpoint, dtype="float32").model.row_sizes
+    assert [size for size in sizes if size % 128 and size > 64]
+    assert not [size for size in sizes if size % 192 and size > 1024]
 
 
 def test_no_part_of_a_thread_ends_within_a_vector() -> None:
