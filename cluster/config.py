@@ -221,6 +221,13 @@ def parse_config(cls: type[C], values: Mapping[str, Any]) -> C:
         raise ConfigError(_explain(cls, error.errors())) from None
 
 
+def check_config(config: C) -> C:
+    """`config` as it is. Raises ConfigError as `parse_config` does, for one made in Python."""
+    fields = dataclasses.fields(typing.cast(Any, config))
+    parse_config(type(config), {field.name: getattr(config, field.name) for field in fields})
+    return config
+
+
 def _explain(cls: type[Any], problems: list[Any]) -> str:
     lines = [f"{cls.__name__} cannot be used:"]
     known = cls

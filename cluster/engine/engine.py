@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from cluster.config import EngineConfig
+from cluster.config import EngineConfig, check_config
 from cluster.engine.bits_proof import keep_promise, keeps_bits
 from cluster.engine.checkpoint import revision
 from cluster.engine.cublas import forbid_split_k
@@ -52,8 +52,9 @@ class Engine:
     def load(cls, config: EngineConfig) -> Engine:
         """Load model and tokenizer, refuse what cannot be scored rightly, warm up.
 
-        Raises ModelRefused with the reason and the remedy.
+        Raises ModelRefused with the reason and the remedy, ConfigError for a setting out of range.
         """
+        check_config(config)
         if config.numerics == "invariant":
             forbid_split_k()
         encoder = ChatEncoder.load(config)

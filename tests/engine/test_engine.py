@@ -164,6 +164,13 @@ def test_a_tokenizer_without_a_template_is_refused(random_checkpoint: Path, tmp_
         Engine.load(EngineConfig(model=str(folder)))
 
 
+@pytest.mark.parametrize("key", ["min_shared_tokens", "token_budget", "max_tokens"])
+def test_a_setting_out_of_range_is_a_config_error_from_python_too(key: str) -> None:
+    settings: dict[str, Any] = {key: 0}
+    with pytest.raises(ConfigError, match=f"{key}: .* greater than or equal to 1"):
+        Engine.load(EngineConfig(**settings))
+
+
 def test_an_unknown_attention_is_a_config_error(random_checkpoint: Path) -> None:
     with pytest.raises(ConfigError, match="use one of auto, cascade, eager"):
         PackedRewardModel.load(EngineConfig(model=str(random_checkpoint), attention="magic"))

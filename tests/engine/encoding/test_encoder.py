@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from cluster.config import EngineConfig
 from cluster.engine.checkpoint import locate
 from cluster.engine.encoding.encoder import ChatEncoder
-from cluster.errors import InvalidInput, RewardError, TooLong
+from cluster.engine.encoding.tokenizer import refuse_foreign_ids
+from cluster.errors import InvalidInput, ModelRefused, RewardError, TooLong
 from cluster.types import Encoding, Message
 
 CARD_CHAT: list[Message] = [
@@ -161,6 +162,12 @@ def test_the_bos_policy_decides_and_is_counted(
     for encoding in (chat, text):
         assert encoding.n_bos == expected
         assert encoding.input_ids.tolist().count(tiny_tokenizer.bos_token_id) == expected
+
+
+def test_a_tokenizer_with_more_ids_than_the_model_is_refused_at_load(tiny_tokenizer: Any) -> None:
+    refuse_foreign_ids(tiny_tokenizer, len(tiny_tokenizer))
+    with pytest.raises(ModelRefused, match="resize_token_embeddings"):
+        refuse_foreign_ids(tiny_tokenizer, len(tiny_tokenizer) - 1)
 
 
 def test_a_tokenizer_that_adds_no_bos_yields_none(tiny_tokenizer: Any) -> None:
