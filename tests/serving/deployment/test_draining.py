@@ -28,9 +28,9 @@ def app(plain_app: str) -> Iterator[str]:
 def test_a_call_counts_until_it_is_answered(app: str, client: Any, gate: Gate) -> None:
     with gate.shut():
         held = gate.n_held
-        ref = client.score.remote([np.array([1, 2, 3], np.int32)])
+        ref = client.score.remote([np.array([211, 17, 93, 5], np.int32)])  # asked nowhere else
         until(lambda: gate.n_held > held)
-        assert under_way([app]) == UnderWay(calls=1, tokens=3)
+        assert under_way([app]) == UnderWay(calls=1, tokens=4)
     ray.get(ref)
     until(lambda: not under_way([app]))
 
