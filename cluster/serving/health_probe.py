@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Collection
-from contextvars import Context
 from typing import Any
 
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
 from cluster.errors import NotReady
+from cluster.serving.fresh import Fresh
 from cluster.serving.protocol import ServedModel
 from cluster.types import ModelInfo
 
@@ -72,19 +71,12 @@ class ModelProbe:
 
     def __init__(self, replicas: Any, fresh_s: float = FRESH_S, timeout_s: float = PROBE_S) -> None:
         self._replicas = replicas
-        self._fresh_s = fresh_s
         self._timeout_s = timeout_s
-        self._probing: asyncio.Task[ServedModel | None] | None = None
-        self._since = 0.0
+        self._known = Fresh(self._first, fresh_s)
 
     async def info(self) -> ModelInfo:
         """Of the first to answer. Raises NotReady where none does in time."""
-        now = time.monotonic()
-        if self._probing is None or (self._probing.done() and now - self._since > self._fresh_s):
-            self._since = now
-            # An empty context: Serve would cancel the probe with the request that began it.
-            self._probing = asyncio.create_task(self._first(), context=Context())
-        return _required(await asyncio.shield(self._probing)).info
+        return _required(await self._known.get()).info
 
     async def served(self) -> ServedModel:
         """As `info`, asked now. Raises NotReady."""

@@ -16,8 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
+from cluster.serving.window import Shape, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +32,10 @@ class Metric:
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 WINDOW = 8192
 """Rewards over which mean, spread and quantiles are taken."""
+LATENCY_WINDOW = 512
+"""Batches over which the latency's quantiles are taken."""
 SHAPE_EVERY_S = 1.0
 """Quantiles cost 0.4 ms, so they are not taken with every batch."""
 
@@ -100,31 +100,25 @@ class Sink(Protocol):
         """Add to a counter, set a gauge, observe in a histogram."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Of the rewards in a window. quantiles: value by share below it."""
-
-    n: int
-    mean: float
-    std: float
-    quantiles: dict[float, float]
-
-
 @dataclass(slots=True)
 class Totals:
     """Since the process started; differences of two are rates. errors: by code.
 
-    rewards: the shape of the last ones, None before the first.
+    fill: sum of the batches' unique tokens / token budget.
+    rewards, latency_s: of the last rewards, and of the last batches' seconds from the arrival of
+        their first item to their answer; None before the first.
     """
 
     batches: int = 0
     items: int = 0
     tokens: int = 0
     saved_tokens: int = 0
+    fill: float = 0.0
     forward_s: float = 0.0
     retries: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     rewards: Shape | None = None
+    latency_s: Shape | None = None
 
 
 class ServingMetrics:
@@ -134,7 +128,8 @@ class ServingMetrics:
         self, sink: Sink | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.totals = Totals()
-        self.rewards = RewardWindow(WINDOW)
+        self.rewards = Window(WINDOW)
+        self._latencies = Window(LATENCY_WINDOW)
         self._sink = sink
         self._clock = clock
         self._next_shape = clock()
@@ -152,6 +147,7 @@ class ServingMetrics:
 
     def batch_cut(self, tokens: int, unique: int, budget: int) -> None:
         """A batch of `tokens`, `unique` of which run, leaves the queue."""
+        self.totals.fill += unique / budget
         self._record(BATCH_FILL, unique / budget)
         self._record(SAVED_SHARE, 1 - unique / tokens)
         if tokens > unique:
@@ -169,6 +165,7 @@ class ServingMetrics:
         totals.forward_s += forward_s
         self._record(FORWARD_S, forward_s)
         self._record(QUEUE_S, queue_s)
+        self._latencies.add([queue_s + forward_s])
         if rewards:
             self._record(SCORED_ITEMS, len(rewards))
             self._record(SCORED_TOKENS, tokens)
@@ -189,6 +186,7 @@ class ServingMetrics:
         if self._clock() < self._next_shape:
             return
         self._next_shape = self._clock() + SHAPE_EVERY_S
+        self.totals.latency_s = self._latencies.shape()
         shape = self.totals.rewards = self.rewards.shape()
         self._record(REWARD_MEAN, shape.mean)
         self._record(REWARD_STD, shape.std)
@@ -198,28 +196,3 @@ class ServingMetrics:
     def _record(self, metric: Metric, value: float, **tags: str) -> None:
         if self._sink is not None:
             self._sink.record(metric, value, tags)
-
-
-class RewardWindow:
-    """The last `size` rewards."""
-
-    def __init__(self, size: int) -> None:
-        self._ring: npt.NDArray[np.float64] = np.zeros(size)
-        self._seen = 0
-
-    def add(self, rewards_N: Sequence[float]) -> None:
-        """Newer rewards push out the oldest."""
-        size = len(self._ring)
-        last = np.asarray(rewards_N[-size:])
-        start = self._seen + len(rewards_N) - len(last)
-        self._ring[(start + np.arange(len(last))) % size] = last
-        self._seen += len(rewards_N)
-
-    def shape(self) -> Shape:
-        """Raises ValueError while the window is empty."""
-        held = self._ring[: min(self._seen, len(self._ring))]
-        if not len(held):
-            raise ValueError("no reward yet")
-        values = np.quantile(held, QUANTILES).tolist()
-        quantiles = dict(zip(QUANTILES, values, strict=True))
-        return Shape(len(held), float(held.mean()), float(held.std()), quantiles)

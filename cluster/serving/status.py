@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic_core import to_jsonable_python
 from ray import serve
 
 from cluster.serving.batching.queue_state import QueueState
 from cluster.serving.health_probe import each_answer
 from cluster.serving.metrics import Totals
-from cluster.serving.names import BATCHER, REPLICA
+from cluster.serving.names import BATCHER, INGRESS, REPLICA
 from cluster.serving.replica.prefix_cache_metrics import summed
+from cluster.serving.window import Shape
 from cluster.types import ModelInfo, PromptCacheStats
 
 
@@ -66,8 +68,13 @@ class Throughput:
 
 
 def snapshot(app: str) -> Snapshot:
+    """As `read_status`, for a thread without an event loop."""
+    return asyncio.run(read_status(app))
+
+
+async def read_status(app: str) -> Snapshot:
     """The service `app` of the Ray cluster that this process is connected to."""
-    applications = serve.status().applications
+    applications = (await asyncio.to_thread(serve.status)).applications
     found = applications.get(app)
     if found is None:
         there_are = f"this Ray cluster serves: {', '.join(applications) or 'nothing'}"
@@ -80,17 +87,30 @@ def snapshot(app: str) -> Snapshot:
         )
         for name, of in found.deployments.items()
     )
+    models, queues, totals, refused, prompts = await asyncio.gather(
+        _ask(app, REPLICA, "info", ModelInfo),
+        _ask(app, BATCHER, "state", QueueState),
+        _ask(app, BATCHER, "totals", Totals),
+        _ask(app, INGRESS, "errors", Counter),
+        _ask(app, REPLICA, "prompt_cache", PromptCacheStats),
+    )
     return Snapshot(
         app,
         str(found.status.value),
         found.message,
         time.monotonic(),
         deployments,
-        tuple(_ask(app, REPLICA, "info", ModelInfo)),
-        _all_queues(_ask(app, BATCHER, "state", QueueState)),
-        _all_totals(_ask(app, BATCHER, "totals", Totals)),
-        summed(_ask(app, REPLICA, "prompt_cache", PromptCacheStats)),
+        tuple(models),
+        _all_queues(queues),
+        _all_totals(totals, refused),
+        summed(prompts),
     )
+
+
+def as_record(now: Snapshot) -> dict[str, Any]:
+    """As JSON; `at` in seconds since 1970, since its readers are on other machines."""
+    record: dict[str, Any] = to_jsonable_python(now)
+    return record | {"at": time.time() - (time.monotonic() - now.at)}
 
 
 def throughput(before: Snapshot, after: Snapshot) -> Throughput | None:
@@ -112,14 +132,10 @@ def throughput(before: Snapshot, after: Snapshot) -> Throughput | None:
     )
 
 
-def _ask(app: str, deployment: str, method: str, kind: type[Any]) -> list[Any]:
+async def _ask(app: str, deployment: str, method: str, kind: type[Any]) -> list[Any]:
     """The answers of all running processes of a deployment; those that fail are left out."""
     handle: Any = serve.get_deployment_handle(deployment, app)
-
-    async def collect() -> list[Any]:
-        return [answer async for answer in each_answer(handle, method) if isinstance(answer, kind)]
-
-    return asyncio.run(collect())
+    return [answer async for answer in each_answer(handle, method) if isinstance(answer, kind)]
 
 
 def _all_queues(states: Sequence[QueueState]) -> QueueState | None:
@@ -139,18 +155,24 @@ def _all_queues(states: Sequence[QueueState]) -> QueueState | None:
     )
 
 
-def _all_totals(totals: Sequence[Totals]) -> Totals | None:
-    """Summed over batchers; the rewards' shape is that of the one with the most rewards."""
+def _all_totals(totals: Sequence[Totals], refused: Sequence[Counter[str]]) -> Totals | None:
+    """Summed over batchers, with the errors of what no ingress let through; shapes are those of the
+    batcher with the most rewards or batches."""
     if not totals:
         return None
-    shapes = [t.rewards for t in totals if t.rewards is not None]
     return Totals(
         batches=sum(t.batches for t in totals),
         items=sum(t.items for t in totals),
         tokens=sum(t.tokens for t in totals),
         saved_tokens=sum(t.saved_tokens for t in totals),
+        fill=sum(t.fill for t in totals),
         forward_s=sum(t.forward_s for t in totals),
         retries=sum(t.retries for t in totals),
-        errors=sum((t.errors for t in totals), Counter()),
-        rewards=max(shapes, key=lambda shape: shape.n, default=None),
+        errors=sum([*(t.errors for t in totals), *refused], Counter()),
+        rewards=_largest([t.rewards for t in totals]),
+        latency_s=_largest([t.latency_s for t in totals]),
     )
+
+
+def _largest(shapes: Sequence[Shape | None]) -> Shape | None:
+    return max((s for s in shapes if s is not None), key=lambda shape: shape.n, default=None)

@@ -15,10 +15,10 @@ from cluster.serving.metrics import (
     REWARD_QUANTILE,
     SHAPE_EVERY_S,
     Metric,
-    RewardWindow,
     ServingMetrics,
 )
 from cluster.serving.ray_metrics import RaySink
+from cluster.serving.window import Window
 
 
 class Recorder:
@@ -126,7 +126,7 @@ def test_the_distribution_is_refreshed_when_its_time_has_come(recorder: Recorder
 
 def test_the_window_holds_the_last_rewards_in_any_portions() -> None:
     rng = np.random.default_rng(0)
-    window, seen = RewardWindow(100), np.zeros(0)
+    window, seen = Window(100), np.zeros(0)
     for n in (1, 99, 1, 250, 30, 100, 7):
         part = rng.normal(size=n)
         window.add(part.tolist())
@@ -139,5 +139,5 @@ def test_the_window_holds_the_last_rewards_in_any_portions() -> None:
 
 
 def test_an_empty_window_has_no_shape() -> None:
-    with pytest.raises(ValueError, match="no reward yet"):
-        RewardWindow(10).shape()
+    with pytest.raises(ValueError, match="nothing was added"):
+        Window(10).shape()

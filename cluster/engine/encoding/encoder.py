@@ -27,6 +27,7 @@ from cluster.engine.encoding.tokenizer import (
     added_ids,
     load_tokenizer,
     refuse_foreign_ids,
+    token_texts,
     with_bos,
 )
 from cluster.engine.packing import common_prefix
@@ -131,6 +132,10 @@ class ChatEncoder:
         for index, templated in zip(chats, encoded, strict=True):
             results[index] = self._chat(chats[index], templated)
         return [r.at(i) if isinstance(r, RewardError) else _known(r) for i, r in enumerate(results)]
+
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        """What each id stands for, special tokens included."""
+        return token_texts(self._tokenizer, ids)
 
     def _templated(self, text: str) -> TokenIds:
         """Text that already went through the template: any BOS it has gives way to the policy's."""

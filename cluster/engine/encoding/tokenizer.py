@@ -5,7 +5,7 @@ Knows nothing of chats.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from cluster.config import EngineConfig
@@ -92,3 +92,9 @@ def with_bos(prefix: list[int], bos_id: int | None, policy: BosPolicy) -> list[i
         return prefix
     rest = [id_ for id_ in prefix if id_ != bos_id]
     return rest if policy == "none" or bos_id is None else [bos_id, *rest]
+
+
+def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """The text of each id, special tokens included. A part of a character is shown as U+FFFD."""
+    texts: list[str] = tokenizer.batch_decode([[i] for i in ids], skip_special_tokens=False)
+    return texts

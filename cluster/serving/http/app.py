@@ -12,9 +12,11 @@ from cluster.config import HttpConfig
 from cluster.errors import RewardError
 from cluster.serving.http.api_keys import KeyRing, load_keys
 from cluster.serving.http.body_reader import BodyReader
+from cluster.serving.http.console import add_console
 from cluster.serving.http.errors import error_response, http_response, request_id_of
+from cluster.serving.http.inspection_routes import inspection_routes
+from cluster.serving.http.inspector import Inspector
 from cluster.serving.http.middleware import RequestMiddleware
-from cluster.serving.http.page import page_routes
 from cluster.serving.http.request_limit import RequestLimit
 from cluster.serving.http.routes import Service, native_routes
 from cluster.serving.http.schemas import request_schemas
@@ -37,12 +39,14 @@ def build_http_app(
     config: HttpConfig,
     metrics: ServingMetrics | None = None,
     *,
+    inspector: Inspector | None = None,
     keys: KeyRing | None = None,
     door: RequestLimit | None = None,
     echo_request_id: bool = True,
 ) -> FastAPI:
     """The service's HTTP side over `scorer`.
 
+    inspector: where it is None, the service cannot be looked into.
     keys: without them, those of `config` or the environment; ConfigError for unusable ones.
     """
     metrics = metrics or ServingMetrics()
@@ -59,7 +63,9 @@ def build_http_app(
     )
     service = Service(scorer, config, metrics, keys, door, BodyReader(config))
     app.include_router(native_routes(service))
-    app.include_router(page_routes())
+    if inspector is not None:
+        app.include_router(inspection_routes(service, inspector))
+    add_console(app)
     app.add_middleware(RequestMiddleware, metrics=metrics, echo_id=echo_request_id)
     _handle_errors(app, metrics)
     _document_bodies(app)

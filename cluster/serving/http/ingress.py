@@ -6,6 +6,8 @@ alone. Knows nothing of queues, batches or devices.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -20,9 +22,11 @@ from cluster.errors import ConfigError, InvalidInput, NotReady, RevisionChanged,
 from cluster.serving.batching.batcher_client import BatcherClient
 from cluster.serving.call_options import CallOptions
 from cluster.serving.config_checks import open_problem
-from cluster.serving.health_probe import ModelProbe
+from cluster.serving.fresh import Fresh
+from cluster.serving.health_probe import FRESH_S, ModelProbe
 from cluster.serving.http.api_keys import KeyDigest, KeyRing
 from cluster.serving.http.app import build_http_app
+from cluster.serving.http.inspector import TokenizedChat, tokenized
 from cluster.serving.http.request_limit import RequestLimit
 from cluster.serving.http.row_scorer import RowScorer
 from cluster.serving.logs import event
@@ -30,6 +34,8 @@ from cluster.serving.metrics import ServingMetrics
 from cluster.serving.names import DRAINING, REPLICA
 from cluster.serving.ray_metrics import RaySink
 from cluster.serving.scoring.conversation_scorer import ConversationScorer
+from cluster.serving.scoring.served_encoder import ServedEncoder
+from cluster.serving.status import Snapshot, read_status
 from cluster.types import Conversation, ModelInfo, Score
 
 NOBODY = KeyDigest(b"", b"")
@@ -41,6 +47,7 @@ class ServiceScorer:
 
     def __init__(self, app: str, max_tokens: int, metrics: ServingMetrics) -> None:
         """max_tokens: of one request."""
+        self._app, self._max_tokens = app, max_tokens
         self._scorer = ConversationScorer(BatcherClient(app, patient=False), max_tokens)
         self._metrics = metrics
         self._probe = ModelProbe(serve.get_deployment_handle(REPLICA, app))
@@ -64,10 +71,33 @@ class ServiceScorer:
             return False
         return True
 
+    def inspector(self) -> ServiceInspector:
+        """Of the same app, with the same encoder."""
+        return ServiceInspector(self._app, self._scorer.encoder, self._max_tokens)
+
     def _count(self, errors: Iterable[RewardError]) -> None:
         """Of this process; the batcher counts its own."""
         for code, n in Counter(error.code for error in errors).items():
             self._metrics.error(code, n)
+
+
+class ServiceInspector:
+    """An `Inspector` of the app that this process belongs to."""
+
+    def __init__(self, app: str, encoder: ServedEncoder, max_tokens: int) -> None:
+        """max_tokens: of one request."""
+        self._encoder = encoder
+        self._max_tokens = max_tokens
+        self._state = Fresh(functools.partial(read_status, app), FRESH_S)
+
+    async def tokenize(
+        self, conversations: Sequence[Conversation], *, deadline_s: float
+    ) -> list[TokenizedChat | RewardError]:
+        encoder = await self._encoder.refresh(time.monotonic() + deadline_s)
+        return await asyncio.to_thread(tokenized, encoder, conversations, self._max_tokens)
+
+    async def status(self) -> Snapshot:
+        return await self._state.get()
 
 
 async def _at_once(conversations: Sequence[Conversation]) -> AsyncIterator[Mapping[int, Any]]:
@@ -80,7 +110,7 @@ class Ingress:
 
     def __init__(self, batcher: DeploymentHandle[Any], config: ClusterConfig) -> None:
         """Loads no tokenizer: the first request takes that of the model that serves."""
-        metrics = ServingMetrics(RaySink())
+        self._metrics = metrics = ServingMetrics(RaySink())
         scorer = ServiceScorer(batcher.app_name, config.http.max_tokens_per_request, metrics)
         self._config = config
         self._keys = KeyRing([NOBODY])
@@ -90,6 +120,7 @@ class Ingress:
             scorer,
             config.http,
             metrics,
+            inspector=scorer.inspector(),
             keys=self._keys,
             door=self._door,
             echo_request_id=False,
@@ -107,6 +138,10 @@ class Ingress:
         self._keys.replace(keys)
         self._door.draining = bool(user_config.get(DRAINING))
         event("http_access", access=str(keys), host=host)
+
+    async def errors(self) -> Counter[str]:
+        """Items and calls that ended here with an error, by code; batchers count their own."""
+        return self._metrics.totals.errors
 
     async def n_inside(self) -> int:
         """Requests that were let in and are not answered yet."""

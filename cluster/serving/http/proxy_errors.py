@@ -26,7 +26,10 @@ VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 MIDDLEWARES = "cluster.serving.http.proxy_errors:middlewares"
 OF_THE_PROXY = (408, 503)
 """Statuses that Serve's proxy answers by itself, as text."""
-PATHS = ("/v1/score", "/v1/rank", "/v1/model", "/healthz", "/readyz")
+PATHS = (
+    *("/v1/score", "/v1/rank", "/v1/model", "/v1/tokenize", "/v1/status"),
+    *("/healthz", "/readyz"),
+)
 """Ends of the paths of this project's apps: there the proxy's own 404 means "not yet"."""
 
 

@@ -15,6 +15,7 @@ from pydantic_core import to_json
 
 from cluster.errors import Overloaded, RewardError
 from cluster.serving.http.errors import detail, error_response, representative_error, retry_after
+from cluster.serving.http.inspector import TokenizedChat
 from cluster.serving.http.request_parser import QueryItem, ScoreQuery
 from cluster.serving.scoring.transformed import as_json
 from cluster.types import Score
@@ -35,23 +36,28 @@ def rank_response(ask: ScoreQuery, results_N: Sequence[Result], request_id: str)
     return _response("ranking", entries, ask, results_N, request_id)
 
 
+def tokenize_response(
+    ask: ScoreQuery, results_N: Sequence[TokenizedChat | RewardError], request_id: str
+) -> Response:
+    """What the model would read of each, in the order of the request."""
+    entries = [_entry(w, r) for w, r in zip(ask.wanted, results_N, strict=True)]
+    if failed := _failed(ask, results_N, entries, request_id):
+        return failed
+    return Response(to_json({"results": entries}), media_type="application/json")
+
+
 def _response(
     name: str,
     entries: list[dict[str, Any]],
     ask: ScoreQuery,
-    results: Sequence[Result],
+    results_N: Sequence[Result],
     request_id: str,
 ) -> Response:
-    errors = [
-        result.at(wanted.item)
-        for wanted, result in zip(ask.wanted, results, strict=True)
-        if isinstance(result, RewardError)
-    ]
-    if errors and len(errors) == len(results):
-        return error_response(representative_error(errors), request_id, entries)
-    refused = next((error for error in errors if isinstance(error, Overloaded)), None)
+    if failed := _failed(ask, results_N, entries, request_id):
+        return failed
+    refused = next((result for result in results_N if isinstance(result, Overloaded)), None)
     headers = None if refused is None else retry_after(refused)
-    scores = [result for result in results if isinstance(result, Score)]
+    scores = [result for result in results_N if isinstance(result, Score)]
     body: dict[str, Any] = {
         "model": _common([score.model for score in scores]),
         "revision": _common([score.revision for score in scores]),
@@ -62,16 +68,30 @@ def _response(
     return Response(to_json(body), headers=headers, media_type="application/json")
 
 
-def _entry(wanted: QueryItem, result: Result) -> dict[str, Any]:
+def _failed(
+    ask: ScoreQuery, results_N: Sequence[object], entries: list[dict[str, Any]], request_id: str
+) -> Response | None:
+    """The answer where something was asked for and nothing came of it."""
+    errors = [
+        result.at(wanted.item)
+        for wanted, result in zip(ask.wanted, results_N, strict=True)
+        if isinstance(result, RewardError)
+    ]
+    if errors and len(errors) == len(results_N):
+        return error_response(representative_error(errors), request_id, entries)
+    return None
+
+
+def _entry(wanted: QueryItem, result: Result | TokenizedChat) -> dict[str, Any]:
     entry: dict[str, Any] = {"item": wanted.item}
     if wanted.response is not None:
         entry["response"] = wanted.response
     if isinstance(result, RewardError):
         entry["error"] = detail(result.at(wanted.item))
         return entry
-    for name in Score.__slots__:
+    for name in result.__slots__:
         entry[name] = getattr(result, name)
-    if result.transformed_reward is None:
+    if entry.get("transformed_reward", 0) is None:
         del entry["transformed_reward"]
     return entry
 

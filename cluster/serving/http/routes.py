@@ -5,9 +5,9 @@ A route reads, asks the scorer and renders; each of the three is a module of its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -32,6 +32,8 @@ from cluster.serving.metrics import ServingMetrics
 from cluster.serving.scoring.transformed import with_transformed
 from cluster.types import Conversation, ModelInfo, Score
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -51,20 +53,26 @@ class Service:
     async def results(self, ask: ScoreQuery) -> list[Score | RewardError]:
         """A result for all that is wanted, in order. Raises where the door is shut."""
         with self.door.passed(ask.least_tokens):
-            return await self._results(ask)
+            scored = await self.each_valid(
+                ask,
+                lambda valid: self.scorer.score(
+                    valid, priority=ask.priority, deadline_s=ask.deadline_s
+                ),
+            )
+        return with_transformed([w.conversation for w in ask.wanted], scored, ask.transforms)
 
-    async def _results(self, ask: ScoreQuery) -> list[Score | RewardError]:
+    async def each_valid(
+        self,
+        ask: ScoreQuery,
+        do: Callable[[list[Conversation]], Awaitable[Sequence[T | RewardError]]],
+    ) -> list[T | RewardError]:
+        """What `do` makes of what could be read, with the other items' errors at their places."""
         conversations: list[Conversation | InvalidInput] = [w.conversation for w in ask.wanted]
         for one in conversations:
             if isinstance(one, RewardError):
                 self.metrics.error(one.code)
         valid: list[Conversation] = valid_items(conversations)
-        scored: Sequence[Score | RewardError] = ()
-        if valid:
-            scored = await self.scorer.score(
-                valid, priority=ask.priority, deadline_s=ask.deadline_s
-            )
-        return with_transformed(conversations, with_errors(conversations, scored), ask.transforms)
+        return with_errors(conversations, await do(valid) if valid else ())
 
 
 def native_routes(service: Service) -> APIRouter:
@@ -75,10 +83,15 @@ def native_routes(service: Service) -> APIRouter:
     return routes
 
 
+def guarded_routes(service: Service, tag: str) -> APIRouter:
+    """Routes under /v1 that want a key, none yet."""
+    key = Depends(require_key(service.keys, service.config.open_to_network))
+    return APIRouter(prefix="/v1", dependencies=[key], tags=[tag], responses=_failures())
+
+
 def _v1(service: Service) -> APIRouter:
     config = service.config
-    key = Depends(require_key(service.keys, config.open_to_network))
-    routes = APIRouter(prefix="/v1", dependencies=[key], tags=["rewards"], responses=_failures())
+    routes = guarded_routes(service, "rewards")
 
     @routes.post(
         "/score",

@@ -168,6 +168,22 @@ class ScoreResponse(BaseModel):
     transforms: Transforms = None
 
 
+class Tokenized(Place):
+    """A conversation as the model reads it."""
+
+    ids: Annotated[list[int], Field(description="Token ids, special tokens included.")]
+    tokens: Annotated[list[str], Field(description="The text of each id.")]
+    prompt_len: Annotated[int, Field(description="Tokens before the response; 0: no such split.")]
+    n_bos: Annotated[int, Field(description="Leading BOS tokens among them.")]
+    truncated: Annotated[bool, Field(description="Whether the start of the chat was cut.")]
+
+
+class TokenizeResponse(BaseModel):
+    """One result per conversation, one per response of a group, in the request's order."""
+
+    results: list[Tokenized | Failed]
+
+
 class RankResponse(BaseModel):
     """Best first; of equal rewards the first given comes first; errors come last."""
 

@@ -1,0 +1,38 @@
+"""Console at `/`: a page for people, from files of the package and from no other host.
+
+It needs no key; what it asks the service for does.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+"""What a browser may do for the page: run this service's files, and ask this service."""
+
+
+def add_console(app: FastAPI) -> None:
+    """Add `/` and the files under `/console`."""
+    folder = Path(str(files("cluster").joinpath("assets/console")))
+
+    @app.get("/", include_in_schema=False)
+    async def console(request: Request) -> Response:
+        path = request.url.path
+        if not path.endswith("/"):  # the page's own links are relative to it
+            return RedirectResponse(f"{path}/")
+        return FileResponse(folder / "index.html", headers=HEADERS)
+
+    app.mount("/console", StaticFiles(directory=folder), name="console")
