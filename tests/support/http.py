@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.errors import NotReady, RewardError
+from cluster.serving.http.inspector import TokenizedChat, tokenized
+from cluster.serving.metrics import Totals
 from cluster.serving.replica.backends import fake_reward
+from cluster.serving.status import Snapshot
 from cluster.types import Conversation, Encoding, ModelInfo, Score
 
 INFO = ModelInfo(
@@ -78,3 +82,19 @@ def made_score(reward: float, revision: str = "r1") -> Score:
         revision=revision,
         numerics="invariant",
     )
+
+
+class FakeInspector:
+    """Encodes for real; `now` is the service's state."""
+
+    def __init__(self, encoder: ChatEncoder) -> None:
+        self._encoder = encoder
+        self.now = Snapshot("fake", "RUNNING", "", time.monotonic(), totals=Totals(batches=3))
+
+    async def tokenize(
+        self, conversations: Sequence[Conversation], *, deadline_s: float
+    ) -> list[TokenizedChat | RewardError]:
+        return tokenized(self._encoder, conversations, 10_000)
+
+    async def status(self) -> Snapshot:
+        return self.now

@@ -12,8 +12,8 @@
  */
 
 const PORTION = 2000;
-/** Keys that hold numbers of other meaning. */
-const NO_REWARDS = /^(id|index|line|n_|.*_s$|.*tokens$|margin$)/;
+/** Keys that may hold rewards; other numbers of a row mean something else. */
+const REWARDS = /reward|score|rating|logit/i;
 
 /**
  * @param {Blob} file
@@ -146,7 +146,7 @@ function rewardsOf(row, n) {
   /** @type {Map<string, number[]>} */
   const found = new Map();
   for (const [name, value] of Object.entries(row)) {
-    if (NO_REWARDS.test(name)) continue;
+    if (!REWARDS.test(name)) continue;
     if (Array.isArray(value) && value.length === n && value.some(isNumber)) {
       found.set(common(name), value.map((v) => (isNumber(v) ? v : NaN)));
     } else if (n === 1 && isNumber(value)) {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from starlette.testclient import TestClient
-from support.http import FakeScorer
+from support.http import FakeInspector, FakeScorer
 
 from cluster.config import EngineConfig, HttpConfig
 from cluster.engine.encoding.encoder import ChatEncoder
@@ -37,7 +37,8 @@ def connect(scorer: FakeScorer, metrics: ServingMetrics) -> Connect:
     """`connect(max_items=2)`: a client of an app with that HttpConfig."""
 
     def make(**config: object) -> TestClient:
-        app = build_http_app(scorer, HttpConfig(**config), metrics)  # type: ignore[arg-type]
+        limits = HttpConfig(**config)  # type: ignore[arg-type]
+        app = build_http_app(scorer, limits, metrics, inspector=FakeInspector(scorer.encoder))
         return TestClient(app, base_url="http://localhost:8000")
 
     return make

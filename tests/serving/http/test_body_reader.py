@@ -200,14 +200,6 @@ def test_a_slash_more_is_another_path_and_no_redirect(client: TestClient) -> Non
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
 
 
-def test_the_page_loads_nothing_from_another_host(client: TestClient) -> None:
-    answer = client.get("/")
-    assert answer.status_code == 200
-    assert "v1/rank" in answer.text
-    assert "//" not in answer.text
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
-
-
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
 def test_there_is_no_page_that_loads_scripts_from_a_cdn(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404

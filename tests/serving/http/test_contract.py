@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemathesis import checks
 from schemathesis.generation import GenerationMode
 from starlette.testclient import TestClient
-from support.http import FakeScorer
+from support.http import FakeInspector, FakeScorer
 
 from cluster.config import HttpConfig
 from cluster.engine.encoding.encoder import ChatEncoder
@@ -45,7 +45,10 @@ CHECKS = [
         "response_schema_conformance",
     )
 ]
-OPERATIONS = [("/v1/score", "POST"), ("/v1/rank", "POST"), ("/v1/model", "GET")]
+OPERATIONS = [
+    *(("/v1/score", "POST"), ("/v1/rank", "POST"), ("/v1/tokenize", "POST")),
+    *(("/v1/model", "GET"), ("/v1/status", "GET")),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +60,8 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.fixture(scope="module")
 def api(encoder: ChatEncoder) -> Any:
     # schemathesis asks for a host of its own
-    app = build_http_app(FakeScorer(encoder), HttpConfig(open_to_network=True))
+    limits, inspector = HttpConfig(open_to_network=True), FakeInspector(encoder)
+    app = build_http_app(FakeScorer(encoder), limits, inspector=inspector)
     return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
