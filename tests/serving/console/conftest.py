@@ -80,11 +80,18 @@ def watched(browser: Any, url: str, viewport: dict[str, int]) -> Iterator[Any]:
     context.set_default_timeout(1000 * PATIENCE_S)
     made = context.new_page()
     wrong: list[str] = []
+
+    def asks(request: Any) -> None:
+        if not request.url.startswith((url, "data:")):
+            wrong.append(request.url)
+
+    def opens(dialog: Any) -> None:
+        wrong.append(dialog.message)
+        dialog.dismiss()
+
     made.on("pageerror", lambda error: wrong.append(str(error)))
-    made.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
-    made.on(
-        "request", lambda asked: asked.url.startswith((url, "data:")) or wrong.append(asked.url)
-    )
+    made.on("dialog", opens)
+    made.on("request", asks)
     made.goto(url)
     made.get_by_label("API key").fill(KEY)
     yield made

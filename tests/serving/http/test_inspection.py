@@ -17,7 +17,7 @@ def test_the_tokens_of_a_chat_are_its_templated_text(
 ) -> None:
     answer = client.post("/v1/tokenize", json={"conversations": [PAIR]})
     (found,) = answer.json()["results"]
-    encoded = scorer.encoder.encode(([{"role": "user", "content": "hi"}], "there"))
+    encoded = scorer.encoder.encode(("hi", "there"))
     assert found["ids"] == encoded.input_ids.tolist()
     assert "".join(found["tokens"]) == (
         "<|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|>"
