@@ -46,6 +46,11 @@ def test_in_a_job_a_hook_asks_the_actor_sync_and_async(app: str, rewards: list[f
     assert not service.serves("another")
 
 
+def test_a_worker_of_the_job_sees_what_its_ray_serves(app: str) -> None:
+    look: Any = ray.remote(num_cpus=0)(service.serves)
+    assert ray.get([look.remote(app), look.remote("another")]) == [True, False]
+
+
 def test_nemo_rls_actor_asks_the_app_that_its_config_names(app: str, rewards: list[float]) -> None:
     actor = nemo_rl.RewardClusterEnvironment.options(num_cpus=0).remote({"app": app})
     logs = [
