@@ -5,7 +5,7 @@ import dataclasses
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from cluster.config import EngineConfig, FakeGpuConfig
 from cluster.engine import memory
 from cluster.errors import ConfigError, NotFinite, NotReady, RewardError
+from cluster.serving import ray_metrics
 from cluster.serving.metrics import WEIGHTS_REFUSED, Metric
 from cluster.serving.replica import replica as module
 from cluster.serving.replica.backends import Backend, SleepBackend, backend_factory, fake_reward
@@ -128,9 +129,10 @@ def test_every_health_check_shows_whether_weights_were_refused(
     """Ray forgets a gauge that is not set again."""
     shown: list[tuple[str, float]] = []
 
-    class Sink:
-        def record(self, metric: Metric, value: float, tags: dict[str, str]) -> None:
-            shown.append((metric.name, value))
+    def gauge(metric: Metric) -> Callable[..., None]:
+        return lambda value, tags: shown.append((metric.name, value))
+
+    monkeypatch.setattr(ray_metrics, "_make", gauge)
 
     def make(config: EngineConfig) -> Backend:
         if config.revision == "broken":
@@ -146,7 +148,6 @@ def test_every_health_check_shows_whether_weights_were_refused(
             assert shown == [(WEIGHTS_REFUSED.name, refused)]
 
     monkeypatch.setattr(module, "_inside_serve", lambda: True)
-    monkeypatch.setattr(module, "RaySink", Sink)
     asyncio.run(run())
 
 
