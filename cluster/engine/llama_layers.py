@@ -66,7 +66,8 @@ class LlamaLayers:
         layers = self._layers[: len(body.layers)]  # a proof at load may run the first ones alone
         last_N, places_N = torch.unique(last_N, return_inverse=True)
         x_TD = embedding(ids_T, body.embed_tokens.weight)
-        turns = tuple(x[0] for x in body.rotary_emb(x_TD[None], position_ids=positions_T[None]))
+        cosine, sine = body.rotary_emb(x_TD[None], position_ids=positions_T[None])
+        turns = cosine[0].contiguous(), sine[0].contiguous()  # all layers read them by pointer
         normed = self._add_norm(x_TD, None, layers[0].norm)
         for layer, after in zip(layers, [*(x.norm for x in layers[1:]), body.norm], strict=True):
             attended = self._attend(layer, normed, turns, attend)
@@ -87,7 +88,7 @@ class LlamaLayers:
         eps = layer.query_norm.variance_epsilon if layer.query_norm else 0.0
         self._library.rotate_heads(
             _pointer(states),
-            *(_pointer(turn.contiguous()) for turn in turns),
+            *(_pointer(turn) for turn in turns),
             *norms,
             *(rows, n_heads, n_heads + n_kv, n_kv, layer.size),
             *(ctypes.c_float(eps), torch.get_num_threads()),

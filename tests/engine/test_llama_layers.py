@@ -106,6 +106,24 @@ def test_a_chats_bits_are_those_it_has_alone(engine: Engine) -> None:
     assert rewards(engine, mix[::-1] * 20) == alone[::-1] * 20
 
 
+def test_rotary_that_is_not_contiguous_turns_heads_the_same() -> None:
+    model = PackedRewardModel(build("Llama"), "fast")
+    tune(model, 2048)
+    assert model.native_layers is not None
+    batch = pack(chats(), "fast")
+    body = model.module.base_model
+    rotary = body.rotary_emb
+
+    class Strided(nn.Module):
+        def forward(self, *args: Any, **kwargs: Any) -> list[Any]:
+            return [x.mT.contiguous().mT for x in rotary(*args, **kwargs)]
+
+    with torch.inference_mode():
+        expected = model.pooled(batch)
+        body.rotary_emb = Strided()
+        assert torch.equal(model.pooled(batch), expected)
+
+
 def test_behind_the_last_attention_only_pooled_tokens_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
