@@ -50,7 +50,8 @@ def hardware(model: PackedRewardModel) -> str:
     if model.device.type == "cuda":
         return torch.cuda.get_device_name(model.device)
     parts = [f"{model.device.type} {torch.backends.cpu.get_cpu_capability()}"]
-    parts += ["tiled attention"] if tiled.is_available() else []
+    if tiled.is_available():
+        parts.append(f"tiled attention by {'AMX' if tiled.has_tiles() else 'AVX512-BF16'}")
     parts += ["native layers"] if model.native_layers is not None else []
     return ", ".join([*parts, f"{torch.get_num_threads()} threads"])
 

@@ -160,13 +160,17 @@ def is_available() -> bool:
     return _library() is not None
 
 
+def has_tiles() -> bool:
+    """Whether its products are those of AMX, whose bits differ from AVX512-BF16's."""
+    return torch.cpu._is_amx_tile_supported() and torch.cpu._init_amx()
+
+
 @functools.cache
 def _library() -> ctypes.CDLL | None:
     """The kernel, compiled and tried; None where it cannot be or is not right."""
     if not torch.cpu._is_avx512_bf16_supported():
         return None
-    has_tiles = torch.cpu._is_amx_tile_supported() and torch.cpu._init_amx()
-    library = load_library(SOURCE, FEATURES + (TILES if has_tiles else ()))
+    library = load_library(SOURCE, FEATURES + (TILES if has_tiles() else ()))
     if library is not None and not _is_right(library):
         log.warning("the compiled attention is wrong on this machine: torch's own is used")
         return None
