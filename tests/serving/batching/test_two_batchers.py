@@ -32,6 +32,7 @@ ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[
 
 APP = "two-batchers"
 POISON = 66
+RUNNING = {"RUNNING": 2}
 
 
 class Brittle(SleepBackend):
@@ -79,7 +80,7 @@ def test_poison_under_load_is_blamed_alone_whichever_batcher_it_goes_through(cli
 
 def a_batcher() -> tuple[str, Any]:
     """One of two that serve: Serve waits for ever for one that is frozen while it starts."""
-    until(lambda: len(items_of_each()) == 2)
+    until(lambda: serve.status().applications[APP].deployments[BATCHER].replica_states == RUNNING)
     return next(iter(actors("Batcher", APP).items()))
 
 
