@@ -21,6 +21,8 @@ from cluster.types import BosPolicy, Numerics, TransformName, Truncation
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 Layers = Literal["auto", "model", "compiled"]
+Dialect = Literal["openrlhf", "vllm"]
+ForeignTemplate = Literal["chatml", "llama3", "gemma"]
 Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
@@ -146,6 +148,15 @@ class HttpConfig:
     """Seconds after which an unanswered request gets 504."""
     transforms: tuple[TransformConfig, ...] = ()
     """Recorded beside the raw rewards, for requests that do not name their own."""
+    dialects: tuple[Dialect, ...] = ("openrlhf", "vllm")
+    """Protocols of other servers and trainers that are answered too, none where empty. Where two of
+    them cannot be told apart by a request's keys the first one answers."""
+    retemplate: ForeignTemplate | None = None
+    """Chat template that made the texts which the dialects bring, where it is not the served
+    model's: they are parsed back into messages. None takes them as they are."""
+    reward_for_failed: Annotated[float, Interval(ge=-1e6, le=1e6)] | None = None
+    """Reward that the dialects answer for a sample which never can be scored, for clients that
+    retry every error. None fails the request: a failure is no number unless you say so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

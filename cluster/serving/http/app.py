@@ -13,6 +13,7 @@ from cluster.errors import RewardError
 from cluster.serving.http.api_keys import KeyRing, load_keys
 from cluster.serving.http.body_reader import BodyReader
 from cluster.serving.http.console import add_console
+from cluster.serving.http.dialects.answer import dialect_routes
 from cluster.serving.http.errors import error_response, http_response, request_id_of
 from cluster.serving.http.inspection_routes import inspection_routes
 from cluster.serving.http.inspector import Inspector
@@ -29,7 +30,7 @@ Rewards for chats from a reward model.
 - `reward` is the model's raw logit: no sigmoid, no transform. A failure is never a number.
 - `transforms` put a `transformed_reward` beside it, and stand in the answer by name.
 - Every error, of a call or of an item, is `{code, message, item}`; the message names the remedy.
-- With keys configured, everything under `/v1` requires `Authorization: Bearer <key>`.
+- With keys configured, every path that scores requires `Authorization: Bearer <key>`.
 - `X-Request-Id` is taken from the request or made, and names the request in the service's log.
 """
 
@@ -63,6 +64,7 @@ def build_http_app(
     )
     service = Service(scorer, config, metrics, keys, door, BodyReader(config))
     app.include_router(native_routes(service))
+    app.include_router(dialect_routes(service))
     if inspector is not None:
         app.include_router(inspection_routes(service, inspector))
     add_console(app)

@@ -49,7 +49,7 @@ def error_response(
     body: dict[str, Any] = {"error": detail(error), "request_id": request_id}
     if results is not None:
         body["results"] = results
-    return _json(error.http_status, body, _headers(error))
+    return _json(error.http_status, body, error_headers(error))
 
 
 def http_response(error: HTTPException, request_id: str) -> Response:
@@ -94,7 +94,8 @@ def retry_after(error: Overloaded) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
 
 
-def _headers(error: RewardError) -> dict[str, str]:
+def error_headers(error: RewardError) -> dict[str, str]:
+    """What goes with `error`, whatever the form of its body."""
     if isinstance(error, Overloaded):
         return retry_after(error)
     if isinstance(error, Unauthorized):

@@ -78,6 +78,16 @@ def one_conversation(item: Any) -> Conversation:
     return found
 
 
+def flat_query(
+    conversations: Sequence[Conversation | InvalidInput], priority: int, limits: HttpConfig
+) -> ScoreQuery:
+    """What another dialect's body asks. Raises TooLong."""
+    if len(conversations) > limits.max_items:
+        raise _too_many(limits.max_items)
+    wanted = [QueryItem(i, None, each) for i, each in enumerate(conversations)]
+    return _ask({"priority": min(priority, limits.max_priority)}, wanted, limits)
+
+
 def rank_ask(body: Mapping[str, Any], limits: HttpConfig) -> ScoreQuery:
     """What a body of /v1/rank asks: one group. Raises InvalidInput or TooLong."""
     _known_keys(body, {"prompt", "responses", *TERMS})

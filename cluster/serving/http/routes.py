@@ -18,6 +18,8 @@ from cluster.serving.http import schemas
 from cluster.serving.http.api_keys import KeyRing
 from cluster.serving.http.auth import require_key
 from cluster.serving.http.body_reader import BodyReader, parse_object
+from cluster.serving.http.dialects.answer import answer
+from cluster.serving.http.dialects.table import NATIVE, by_path, taking
 from cluster.serving.http.errors import (
     MEANING,
     error_response,
@@ -92,6 +94,7 @@ def guarded_routes(service: Service, tag: str) -> APIRouter:
 def _v1(service: Service) -> APIRouter:
     config = service.config
     routes = guarded_routes(service, "rewards")
+    others = by_path(config.dialects).get(NATIVE, ())
 
     @routes.post(
         "/score",
@@ -103,7 +106,10 @@ def _v1(service: Service) -> APIRouter:
         """A reward for every conversation, in order; an item that cannot be scored has an
         error in its place and does not affect the others. If nothing can be scored, the call fails
         with an error's status (429, 503 and 504 before others) and lists every item's error."""
-        ask = score_ask(await service.body(request), config)
+        body = await service.body(request)
+        if other := taking(others, body):
+            return await answer(service, other, body, request_id_of(request))
+        ask = score_ask(body, config)
         results = await service.results(ask)
         return score_response(ask, results, request_id_of(request))
 

@@ -1,0 +1,113 @@
+"""Answer of a dialect: one body for all endpoints, from the request to its response.
+
+Protocols without a place for an item's error fail as a whole, with the status that stands for all
+and the index of the item in the message. No number stands for a failure, unless `reward_for_failed`
+names one for permanent failures, whose items are then listed in `X-Failed-Items`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic_core import to_json
+
+from cluster.config import HttpConfig
+from cluster.errors import InvalidInput, RewardError
+from cluster.serving.http.auth import require_key
+from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Rewarded
+from cluster.serving.http.dialects.retemplate import messages_of
+from cluster.serving.http.dialects.table import NATIVE, by_path, taking
+from cluster.serving.http.errors import PASSING, error_headers, representative_error, request_id_of
+from cluster.serving.http.request_parser import flat_query
+from cluster.types import Conversation, Score
+
+if TYPE_CHECKING:
+    from cluster.serving.http.routes import Service
+
+FAILED_ITEMS = "X-Failed-Items"
+"""Indices of the items whose reward is `http.reward_for_failed`, comma-separated."""
+
+
+def dialect_routes(service: Service) -> APIRouter:
+    """Every path of `http.dialects`, each behind the key."""
+    key = Depends(require_key(service.keys, service.config.open_to_network))
+    routes = APIRouter(dependencies=[key], include_in_schema=False)
+    for path, endpoints in by_path(service.config.dialects).items():
+        if path != NATIVE:
+            methods = sorted({method for each in endpoints for method in each.methods})
+            routes.add_api_route(path, _handler(service, endpoints), methods=methods)
+    return routes
+
+
+def _handler(service: Service, endpoints: Sequence[Endpoint]) -> Any:
+    async def handle(request: Request) -> Response:
+        try:
+            body = await service.body(request)
+            endpoint = taking(endpoints, body)
+            if endpoint is None:
+                keys = sorted({f"`{key}`" for each in endpoints for key in each.keys})
+                raise InvalidInput(f"the body must have one of {', '.join(keys)}")
+        except RewardError as error:
+            return _failed(endpoints[0], error, service, request_id_of(request))
+        return await answer(service, endpoint, body, request_id_of(request))
+
+    return handle
+
+
+async def answer(service: Service, endpoint: Endpoint, body: Body, request_id: str) -> Response:
+    """The response to `body` as `endpoint`'s clients read it."""
+    try:
+        parsed = endpoint.parse(body)
+        conversations = [_own(each, service.config) for each in parsed.conversations_N]
+        query = flat_query(conversations, parsed.priority, service.config)
+        return _rendered(endpoint, parsed, await service.results(query), service, request_id)
+    except RewardError as error:
+        return _failed(endpoint, error, service, request_id)
+
+
+def _rendered(
+    endpoint: Endpoint,
+    parsed: Parsed,
+    results_N: Sequence[Score | RewardError],
+    service: Service,
+    request_id: str,
+) -> Response:
+    """Raises the RewardError that stands for the request where an item has no reward."""
+    errors = [r.at(i) for i, r in enumerate(results_N) if isinstance(r, RewardError)]
+    instead = service.config.reward_for_failed
+    if instead is None:
+        instead, unanswered = math.nan, errors
+    else:
+        unanswered = [error for error in errors if error.http_status in PASSING]
+    if unanswered:
+        raise representative_error(unanswered)
+    scores = [None if isinstance(r, RewardError) else r for r in results_N]
+    rewards = [instead if score is None else score.reward for score in scores]
+    model = next((score.model for score in scores if score is not None), "")
+    rewarded = Rewarded(rewards, scores, model, request_id, int(time.time()))
+    headers = {FAILED_ITEMS: ",".join(str(e.item) for e in errors)} if errors else {}
+    content = to_json(endpoint.render(parsed, rewarded))
+    return Response(content, headers=headers, media_type="application/json")
+
+
+def _own(
+    conversation: Conversation | InvalidInput, config: HttpConfig
+) -> Conversation | InvalidInput:
+    """Templated text as messages, where a rule is configured."""
+    if config.retemplate is None or not isinstance(conversation, str):
+        return conversation
+    try:
+        return messages_of(conversation, config.retemplate)
+    except InvalidInput as error:
+        return error
+
+
+def _failed(endpoint: Endpoint, error: RewardError, service: Service, request_id: str) -> Response:
+    if error.item is None:  # an item's is counted where it arose
+        service.metrics.error(error.code)
+    status, body = endpoint.error(error)
+    return Response(to_json(body), status, error_headers(error), media_type="application/json")

@@ -1,0 +1,79 @@
+"""Endpoint of a dialect: paths, the shape that tells its bodies from others', parse and render.
+
+Knows nothing of HTTP, Ray or how conversations are scored. Shape legend: N rewards asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.errors import InvalidInput, RewardError
+from cluster.serving.http.errors import detail
+from cluster.types import Conversation, Score
+
+Body = Mapping[str, Any]
+Asked = list[Conversation | InvalidInput]
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a body asks. form: whatever `render` needs to know of it. priority: higher is sooner."""
+
+    conversations_N: Asked
+    form: Any = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rewarded:
+    """What `render` gets: a reward for each conversation, never NaN.
+
+    model: that is served. score_N: None where the reward is `http.reward_for_failed`.
+    """
+
+    rewards_N: Sequence[float]
+    scores_N: Sequence[Score | None]
+    model: str
+    request_id: str
+    created: int
+
+    @property
+    def n_tokens(self) -> int:
+        return sum(score.n_tokens for score in self.scores_N if score is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One kind of request.
+
+    keys: a body is of this kind if it has one of them.
+    parse: raises InvalidInput for a body that is wrong as a whole.
+    render: the JSON value of the answer.
+    error: the status and JSON value that the dialect's clients expect for a failed request.
+    """
+
+    paths: tuple[str, ...]
+    keys: frozenset[str]
+    parse: Callable[[Body], Parsed]
+    render: Callable[[Parsed, Rewarded], Any]
+    error: Callable[[RewardError], tuple[int, Any]]
+    methods: tuple[str, ...] = ("POST",)
+
+    def takes(self, body: Body) -> bool:
+        return not self.keys.isdisjoint(body)
+
+
+def plain_error(error: RewardError) -> tuple[int, Any]:
+    """As the native routes tell it, for protocols that document no errors."""
+    return error.http_status, {"error": detail(error)}
+
+
+def sigmoid(reward: float) -> float:
+    """1 / (1 + exp(-reward)), without overflow."""
+    if reward >= 0:
+        return 1 / (1 + math.exp(-reward))
+    grown = math.exp(reward)
+    return grown / (1 + grown)

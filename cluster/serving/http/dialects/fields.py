@@ -1,0 +1,133 @@
+"""Fields of foreign bodies: texts, token ids, messages and flags, each checked once here.
+
+Unlike the native route these tolerate unknown keys, as the servers they stand for do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cluster.config import MAX_PRIORITY
+from cluster.errors import InvalidInput
+from cluster.serving.http.body_reader import kind
+from cluster.serving.http.dialects.endpoint import Asked, Body
+from cluster.types import Conversation
+
+
+def required(body: Body, *names: str) -> Any:
+    """The value of the first of `names` that is there. Raises InvalidInput."""
+    for name in names:
+        if body.get(name) is not None:
+            return body[name]
+    raise InvalidInput(f"give `{names[0]}`")
+
+
+def flag(body: Body, *names: str, default: bool) -> bool:
+    """The first of `names` that is there and not null, else `default`. Raises InvalidInput."""
+    for name in names:
+        value = body.get(name)
+        if value is not None:
+            if not isinstance(value, bool):
+                raise InvalidInput(f"`{name}` must be true, false or null, not {kind(value)}")
+            return value
+    return default
+
+
+def text(value: Any, name: str) -> str:
+    """A text that is not empty. Raises InvalidInput."""
+    if not isinstance(value, str):
+        raise InvalidInput(f"`{name}` must be a string, not {kind(value)}")
+    if not value.strip():
+        raise InvalidInput(f"`{name}` is empty; give the text to score")
+    return value
+
+
+def texts(value: Any, name: str) -> Asked:
+    """Texts of a list; what is none is an error at its place. Raises InvalidInput."""
+    return [_kept(text, each, name) for each in _list(value, name)]
+
+
+def texts_or_ids(value: Any, name: str) -> tuple[Asked, bool]:
+    """A text, texts, ids or lists of ids; and whether it was a single one. Raises InvalidInput."""
+    if isinstance(value, str):
+        return [text(value, name)], True
+    found = _list(value, name)
+    if not found:
+        raise InvalidInput(f"`{name}` is empty; give at least one text")
+    if isinstance(found[0], int | float):
+        return [token_ids(found, name)], True
+    read = token_ids if isinstance(found[0], list) else text
+    return [_kept(read, each, name) for each in found], False
+
+
+def token_ids(value: Any, name: str) -> Conversation:
+    """Whole numbers that are ids of this model. Raises InvalidInput."""
+    ids = _list(value, name)
+    if not ids or any(type(each) is not int for each in ids):
+        raise InvalidInput(f"`{name}` must be texts, or lists of at least one whole number")
+    try:
+        return np.array(ids, np.int64)
+    except OverflowError:
+        raise InvalidInput(f"`{name}` holds a number far outside the vocabulary") from None
+
+
+def messages(value: Any, name: str = "messages") -> Conversation:
+    """A chat, whose messages the encoder judges. Raises InvalidInput."""
+    found = _list(value, name)
+    if not found or not all(isinstance(each, dict) for each in found):
+        raise InvalidInput(f"`{name}` must be a list of at least one message")
+    return found
+
+
+def pairs(first: Any, second: Any, names: tuple[str, str]) -> Asked:
+    """(prompt, response) of two texts or lists; a single first one goes with each second.
+
+    Raises InvalidInput for lists of different lengths.
+    """
+    prompts, responses = _listed(first), _listed(second)
+    if not prompts or not responses:
+        raise InvalidInput(f"`{names[0]}` and `{names[1]}` must hold at least one text each")
+    if len(prompts) == 1:
+        prompts = prompts * len(responses)
+    if len(prompts) != len(responses):
+        raise InvalidInput(
+            f"{len(prompts)} `{names[0]}` and {len(responses)} `{names[1]}`: give one of "
+            "the first, or as many as of the second"
+        )
+    return [_pair(p, r, names) for p, r in zip(prompts, responses, strict=True)]
+
+
+def inverse_priority(body: Body) -> int:
+    """`priority` of vLLM and SGLang, where lower is sooner. Raises InvalidInput."""
+    given = body.get("priority")
+    if given is None:
+        return 0
+    if type(given) is not int:
+        raise InvalidInput(f"`priority` must be a whole number, not {kind(given)}")
+    return max(-MAX_PRIORITY, min(MAX_PRIORITY, -given))
+
+
+def _pair(prompt: Any, response: Any, names: tuple[str, str]) -> Conversation | InvalidInput:
+    try:
+        return text(prompt, names[0]), text(response, names[1])
+    except InvalidInput as error:
+        return error
+
+
+def _kept(read: Any, value: Any, name: str) -> Any:
+    try:
+        return read(value, name)
+    except InvalidInput as error:
+        return error
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise InvalidInput(f"`{name}` must be a list, not {kind(value)}")
+    return value

@@ -1,0 +1,55 @@
+"""Re-templating: text that another model's chat template made, parsed back into messages.
+
+The reward model's own template is applied to them afterwards. What the rule cannot read whole is an
+error, never half a chat.
+"""
+
+from __future__ import annotations
+
+import re
+
+from cluster.config import ForeignTemplate
+from cluster.errors import InvalidInput
+from cluster.types import Message
+
+_TURNS: dict[ForeignTemplate, tuple[re.Pattern[str], str]] = {
+    "chatml": (
+        re.compile(r"\s*<\|im_start\|>(\w+)\n(.*?)(?:<\|im_end\|>\n?|\Z)", re.DOTALL),
+        r"<\|(?:endoftext|begin_of_text)\|>|<s>|<bos>",
+    ),
+    "llama3": (
+        re.compile(
+            r"\s*<\|start_header_id\|>(\w+)<\|end_header_id\|>\n\n(.*?)(?:<\|eot_id\|>|\Z)",
+            re.DOTALL,
+        ),
+        r"<\|begin_of_text\|>|<\|end_of_text\|>",
+    ),
+    "gemma": (
+        re.compile(r"\s*<start_of_turn>(\w+)\n(.*?)(?:<end_of_turn>\n?|\Z)", re.DOTALL),
+        r"<bos>|<eos>",
+    ),
+}
+"""A turn as (role, content), and what may stand before the first and behind the last."""
+_MARKERS = re.compile(
+    r"<\|im_(?:start|end)\|>|<\|(?:start|end)_header_id\|>|<(?:start|end)_of_turn>"
+)
+_ROLES = {"model": "assistant"}
+
+
+def messages_of(text: str, template: ForeignTemplate) -> list[Message]:
+    """The chat that `template` rendered as `text`. Raises InvalidInput."""
+    turn, edge = _TURNS[template]
+    text = re.sub(rf"\A(?:{edge})+|(?:{edge})+\s*\Z", "", text)
+    place, found = 0, list[Message]()
+    while place < len(text) and (match := turn.match(text, place)):
+        role, content = match.groups()
+        if _MARKERS.search(content):
+            break
+        found.append({"role": _ROLES.get(role, role), "content": content})
+        place = match.end()
+    if not found or text[place:].strip():
+        raise InvalidInput(
+            f"the text is not of the {template} chat template (http.retemplate) from character "
+            f"{place} on; send text of that template, messages, or set http.retemplate otherwise"
+        )
+    return found

@@ -1,0 +1,36 @@
+"""Table of dialects, and which endpoint a body at a path belongs to.
+
+Paths that dialects share are told apart by the keys of the body; of two dialects with the same keys
+the one that stands first in `http.dialects` answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cluster.config import Dialect
+from cluster.serving.http.dialects import openrlhf, vllm
+from cluster.serving.http.dialects.endpoint import Body, Endpoint
+
+TABLE: dict[Dialect, tuple[Endpoint, ...]] = {
+    "openrlhf": openrlhf.ENDPOINTS,
+    "vllm": vllm.ENDPOINTS,
+}
+
+NATIVE = "/v1/score"
+"""The one path that the native routes have too: they ask `found` first."""
+
+
+def by_path(dialects: Sequence[Dialect]) -> dict[str, tuple[Endpoint, ...]]:
+    """The endpoints of each path, the first that takes a body first."""
+    found: dict[str, tuple[Endpoint, ...]] = {}
+    for dialect in dialects:
+        for endpoint in TABLE[dialect]:
+            for path in endpoint.paths:
+                found[path] = (*found.get(path, ()), endpoint)
+    return found
+
+
+def taking(endpoints: Sequence[Endpoint], body: Body) -> Endpoint | None:
+    """The one to which `body` belongs."""
+    return next((each for each in endpoints if each.takes(body)), None)

@@ -1,0 +1,147 @@
+"""What holds for every dialect: keys, overload, failures, collisions, other templates, noise."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+from support.http import FakeScorer, made_score
+
+from cluster.config import HttpConfig
+from cluster.errors import NotFinite, NotReady, Overloaded, TooLong
+from cluster.serving.http.dialects.retemplate import messages_of
+from cluster.serving.http.dialects.table import by_path
+from cluster.serving.logs import LOGGER
+
+Connect = Callable[..., TestClient]
+PATHS = sorted(by_path(HttpConfig().dialects))
+CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo\nyo"}]
+TEMPLATED = {
+    "chatml": "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nyo\nyo<|im_end|>\n",
+    "llama3": "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>\n\nyo\nyo<|eot_id|>",
+    "gemma": "<bos><start_of_turn>user\nhi<end_of_turn>\n<start_of_turn>model\nyo\nyo<end_of_turn>",
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_key_guards_every_path_whatever_its_prefix(connect: Connect, path: str) -> None:
+    locked = connect(key="secret")
+    assert locked.post(path, json={}).status_code == 401
+    assert locked.post(path, json={}, headers={"Authorization": "Bearer no"}).status_code == 401
+    assert locked.post(path, json={}, headers={"Authorization": "Bearer secret"}).status_code == 400
+
+
+def test_probes_need_no_key(connect: Connect) -> None:
+    locked = connect(key="secret")
+    assert [locked.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+
+
+def test_overload_is_429_with_retry_after_in_the_dialects_own_shape(
+    connect: Connect, scorer: FakeScorer
+) -> None:
+    scorer.instead = [made_score(1.0), Overloaded("full", 1, 2.0)]
+    answer = connect().post("/classify", json={"input": ["a", "b"]})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
+    assert answer.json()["error"]["type"] == "RateLimitError"
+
+
+def test_a_failure_is_no_number(connect: Connect, scorer: FakeScorer) -> None:
+    scorer.instead = [made_score(1.0), TooLong("9 tokens are more than 8", 1)]
+    answer = connect().post("/classify", json={"input": ["a", "b"]})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "item 1: 9 tokens are more than 8"
+
+
+def test_permanent_failures_get_the_configured_reward_and_are_listed(
+    connect: Connect, scorer: FakeScorer
+) -> None:
+    client = connect(reward_for_failed=-5.0)
+    scorer.instead = [made_score(1.0), NotFinite("the model answered NaN", 1)]
+    answer = client.post("/get_reward", json={"query": ["a", "b", 5]})
+    assert answer.json()["rewards"] == [1.0, -5.0, -5.0]
+    assert answer.headers["X-Failed-Items"] == "1,2"
+
+
+def test_a_passing_failure_never_gets_the_configured_reward(
+    connect: Connect, scorer: FakeScorer
+) -> None:
+    scorer.instead = [NotReady("no replica", 0)]
+    answer = connect(reward_for_failed=-5.0).post("/get_reward", json={"query": ["a"]})
+    assert answer.status_code == 503
+
+
+def test_the_native_route_keeps_its_path(connect: Connect, scorer: FakeScorer) -> None:
+    body = {"conversations": [{"prompt": "hi", "response": "yo"}]}
+    assert "results" in connect().post("/v1/score", json=body).json()
+    refused = connect(dialects=()).post("/v1/score", json={"text_1": "a", "text_2": "b"})
+    assert refused.status_code == 400
+
+
+def test_without_dialects_their_paths_are_not_there(connect: Connect) -> None:
+    assert connect(dialects=()).post("/classify", json={"input": "a"}).status_code == 404
+
+
+@pytest.mark.parametrize("template", TEMPLATED)
+def test_text_of_another_template_is_scored_as_its_messages(
+    connect: Connect, scorer: FakeScorer, template: Any
+) -> None:
+    client = connect(retemplate=template)
+    answer = client.post("/get_reward", json={"query": [TEMPLATED[template]]})
+    assert answer.status_code == 200
+    assert scorer.asked[0][0] == [CHAT]
+
+
+@pytest.mark.parametrize("template", TEMPLATED)
+@pytest.mark.parametrize("broken", ["plain text", "{}tail", "head{}"])
+def test_text_that_the_rule_cannot_read_whole_is_an_error(template: Any, broken: str) -> None:
+    with pytest.raises(ValueError, match=f"not of the {template} chat template"):
+        messages_of(broken.format(TEMPLATED[template]), template)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = sorted(
+    {key for ends in by_path(HttpConfig().dialects).values() for e in ends for key in e.keys}
+)
+OPTIONS = [
+    *("documents", "items", "text_2", "priority", "use_activation", "truncate_prompt_tokens"),
+    *("truncation_side", "encoding_format", "top_n", "task", "chat_template", "labels"),
+]
+
+
+@pytest.fixture
+def anybody(connect: Connect, caplog: pytest.LogCaptureFixture) -> TestClient:
+    """One client for hundreds of bodies, which fill no log."""
+    caplog.set_level(logging.ERROR, LOGGER)
+    return connect()
+
+
+@hypothesis.settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[hypothesis.Phase.generate],
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+@hypothesis.given(
+    st.sampled_from(PATHS), st.dictionaries(st.sampled_from(KEYS + OPTIONS), JSON, max_size=4)
+)
+def test_no_body_makes_the_service_fail(
+    anybody: TestClient, path: str, body: dict[str, Any]
+) -> None:
+    answer = anybody.post(path, json=body)
+    assert answer.status_code in (200, 400, 413), (path, body, answer.text)
