@@ -12,17 +12,15 @@ import dataclasses
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from annotated_types import Ge, Gt, Interval, MinLen
 
 from cluster.errors import ConfigError
-from cluster.types import BosPolicy, Numerics, TransformName, Truncation
+from cluster.types import BosPolicy, Dialect, ForeignTemplate, Numerics, TransformName, Truncation
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 Layers = Literal["auto", "model", "compiled"]
-Dialect = Literal["openrlhf", "vllm"]
-ForeignTemplate = Literal["chatml", "llama3", "gemma"]
 Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
@@ -148,7 +146,7 @@ class HttpConfig:
     """Seconds after which an unanswered request gets 504."""
     transforms: tuple[TransformConfig, ...] = ()
     """Recorded beside the raw rewards, for requests that do not name their own."""
-    dialects: tuple[Dialect, ...] = ("openrlhf", "vllm")
+    dialects: tuple[Dialect, ...] = get_args(Dialect)
     """Protocols of other servers and trainers that are answered too, none where empty. Where two of
     them cannot be told apart by a request's keys the first one answers."""
     retemplate: ForeignTemplate | None = None

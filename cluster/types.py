@@ -20,6 +20,11 @@ ForwardPath = Literal["packed", "alone", "own"]
 """All chats of a batch in one forward without padding; one chat a packed forward, where else its
 bits would follow its batch (`invariant`); or the model's own forward chat by chat."""
 Truncation = Literal["error", "left"]
+Dialect = Literal[
+    "openrlhf", "slime", "llamafactory", "infinity", "vllm", "sglang", "tei", "triton"
+]
+"""Protocols of other servers and trainers; of two that a body fits, the first one answers."""
+ForeignTemplate = Literal["chatml", "llama3", "gemma"]
 TransformName = Literal[
     "affine", "clip", "centre", "leave_one_out", "normalise", "subtract_reference", "whiten"
 ]

@@ -34,7 +34,8 @@ def test_the_key_guards_every_path_whatever_its_prefix(connect: Connect, path: s
     locked = connect(key="secret")
     assert locked.post(path, json={}).status_code == 401
     assert locked.post(path, json={}, headers={"Authorization": "Bearer no"}).status_code == 401
-    assert locked.post(path, json={}, headers={"Authorization": "Bearer secret"}).status_code == 400
+    opened = locked.post(path, json={}, headers={"Authorization": "Bearer secret"})
+    assert opened.status_code in (400, 422)
 
 
 def test_probes_need_no_key(connect: Connect) -> None:
@@ -144,4 +145,4 @@ def test_no_body_makes_the_service_fail(
     anybody: TestClient, path: str, body: dict[str, Any]
 ) -> None:
     answer = anybody.post(path, json=body)
-    assert answer.status_code in (200, 400, 413), (path, body, answer.text)
+    assert answer.status_code in (200, 400, 413, 422), (path, body, answer.text)

@@ -16,7 +16,7 @@ import pytest
 from starlette.testclient import TestClient
 from support.http import FakeScorer, made_score
 
-from cluster.config import Dialect
+from cluster.types import Dialect
 
 Connect = Callable[..., TestClient]
 FILES = sorted(Path(__file__).parent.glob("*.json"))

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 
-from cluster.config import ForeignTemplate
 from cluster.errors import InvalidInput
-from cluster.types import Message
+from cluster.types import ForeignTemplate, Message
 
 _TURNS: dict[ForeignTemplate, tuple[re.Pattern[str], str]] = {
     "chatml": (

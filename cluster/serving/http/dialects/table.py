@@ -8,13 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster.config import Dialect
-from cluster.serving.http.dialects import openrlhf, vllm
+from cluster.serving.http.dialects import (
+    infinity,
+    llamafactory,
+    openrlhf,
+    sglang,
+    slime,
+    tei,
+    triton,
+    vllm,
+)
 from cluster.serving.http.dialects.endpoint import Body, Endpoint
+from cluster.types import Dialect
 
 TABLE: dict[Dialect, tuple[Endpoint, ...]] = {
     "openrlhf": openrlhf.ENDPOINTS,
+    "slime": slime.ENDPOINTS,
+    "llamafactory": llamafactory.ENDPOINTS,
+    "infinity": infinity.ENDPOINTS,
     "vllm": vllm.ENDPOINTS,
+    "sglang": sglang.ENDPOINTS,
+    "tei": tei.ENDPOINTS,
+    "triton": triton.ENDPOINTS,
 }
 
 NATIVE = "/v1/score"

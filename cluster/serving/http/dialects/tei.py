@@ -1,0 +1,67 @@
+"""text-embeddings-inference: `POST /predict`.
+
+The score is the sigmoid of the logit, as this protocol documents, unless `raw_scores` is true. A
+list of two texts is one pair (a user's message and the answer), a list of lists is a batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster.errors import InvalidInput, RewardError
+from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Rewarded, sigmoid
+from cluster.serving.http.dialects.fields import flag, text
+from cluster.types import Conversation
+
+TYPES = {400: "Empty", 413: "Validation", 422: "Validation", 429: "Overloaded", 503: "Unhealthy"}
+"""`error_type` by status; any other is Backend."""
+
+
+def _parse(body: Body) -> Parsed:
+    if flag(body, "truncate", default=False):
+        raise InvalidInput(
+            "`truncate` must be false or null; text is cut on the left where the service is "
+            "configured with `engine.truncate: left`"
+        )
+    raw, inputs = flag(body, "raw_scores", default=False), body["inputs"]
+    if isinstance(inputs, list) and any(isinstance(each, list) for each in inputs):
+        return Parsed([_item(each) for each in inputs], (raw, True))
+    found = _item(inputs)
+    if isinstance(found, InvalidInput):
+        raise found
+    return Parsed([found], (raw, False))
+
+
+def _item(value: Any) -> Conversation | InvalidInput:
+    """A text, or a list of one or two."""
+    parts = value if isinstance(value, list) else [value]
+    try:
+        if len(parts) not in (1, 2):
+            raise InvalidInput(f"`inputs`: a text or a pair of two, not a list of {len(parts)}")
+        found = [text(each, "inputs") for each in parts]
+    except InvalidInput as error:
+        return error
+    return found[0] if len(found) == 1 else (found[0], found[1])
+
+
+def _render(parsed: Parsed, rewarded: Rewarded) -> Any:
+    raw, batch = parsed.form
+    found = [classes(reward, raw) for reward in rewarded.rewards_N]
+    return found if batch else found[0]
+
+
+def classes(reward: float, raw: bool) -> list[dict[str, Any]]:
+    """The one label of a reward model."""
+    return [{"score": reward if raw else sigmoid(reward), "label": "LABEL_0"}]
+
+
+def _error(failed: RewardError) -> tuple[int, Any]:
+    status = failed.http_status
+    empty = status == 400 and "empty" in failed.message
+    if status == 400 and not empty:
+        status = 422
+    message = str(failed).encode(errors="backslashreplace").decode()
+    return status, {"error": message, "error_type": TYPES.get(status, "Backend")}
+
+
+ENDPOINTS = (Endpoint(("/predict",), frozenset({"inputs"}), _parse, _render, _error),)
