@@ -19,9 +19,10 @@ from cluster.serving.http.inspection_routes import inspection_routes
 from cluster.serving.http.inspector import Inspector
 from cluster.serving.http.middleware import RequestMiddleware
 from cluster.serving.http.request_limit import RequestLimit
-from cluster.serving.http.routes import Service, native_routes
+from cluster.serving.http.routes import native_routes
 from cluster.serving.http.schemas import request_schemas
 from cluster.serving.http.scorer import Scorer
+from cluster.serving.http.service import Service
 from cluster.serving.metrics import ServingMetrics
 
 DESCRIPTION = """\

@@ -14,7 +14,8 @@ from cluster.serving.http.errors import request_id_of
 from cluster.serving.http.inspector import Inspector
 from cluster.serving.http.request_parser import score_ask
 from cluster.serving.http.responses import tokenize_response
-from cluster.serving.http.routes import Service, guarded_routes
+from cluster.serving.http.routes import guarded_routes
+from cluster.serving.http.service import Service
 from cluster.serving.status import as_record
 
 

@@ -85,7 +85,8 @@ def flat_query(
     if len(conversations) > limits.max_items:
         raise _too_many(limits.max_items)
     wanted = [QueryItem(i, None, each) for i, each in enumerate(conversations)]
-    return _ask({"priority": min(priority, limits.max_priority)}, wanted, limits)
+    terms = {"priority": min(priority, limits.max_priority), "transforms": []}
+    return _ask(terms, wanted, limits)
 
 
 def rank_ask(body: Mapping[str, Any], limits: HttpConfig) -> ScoreQuery:

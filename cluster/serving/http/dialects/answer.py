@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic_core import to_json
@@ -23,10 +23,8 @@ from cluster.serving.http.dialects.retemplate import messages_of
 from cluster.serving.http.dialects.table import NATIVE, by_path, taking
 from cluster.serving.http.errors import PASSING, error_headers, representative_error, request_id_of
 from cluster.serving.http.request_parser import flat_query
+from cluster.serving.http.service import Service
 from cluster.types import Conversation, Score
-
-if TYPE_CHECKING:
-    from cluster.serving.http.routes import Service
 
 FAILED_ITEMS = "X-Failed-Items"
 """Indices of the items whose reward is `http.reward_for_failed`, comma-separated."""

@@ -1,0 +1,63 @@
+"""HTTP service: what the routes of any dialect work with, and the results of a query."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import Request
+
+from cluster.config import HttpConfig
+from cluster.data.call_results import valid_items, with_errors
+from cluster.errors import InvalidInput, RewardError
+from cluster.serving.http.api_keys import KeyRing
+from cluster.serving.http.body_reader import BodyReader, parse_object
+from cluster.serving.http.request_limit import RequestLimit
+from cluster.serving.http.request_parser import ScoreQuery
+from cluster.serving.http.scorer import Scorer
+from cluster.serving.metrics import ServingMetrics
+from cluster.serving.scoring.transformed import with_transformed
+from cluster.types import Conversation, Score
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the routes of any dialect work with."""
+
+    scorer: Scorer
+    config: HttpConfig
+    metrics: ServingMetrics
+    keys: KeyRing
+    door: RequestLimit
+    bodies: BodyReader
+
+    async def body(self, request: Request) -> dict[str, Any]:
+        """The request's JSON object, within the limits."""
+        return parse_object(await self.bodies.read(request))
+
+    async def results(self, ask: ScoreQuery) -> list[Score | RewardError]:
+        """A result for all that is wanted, in order. Raises where the door is shut."""
+        with self.door.passed(ask.least_tokens):
+            scored = await self.each_valid(
+                ask,
+                lambda valid: self.scorer.score(
+                    valid, priority=ask.priority, deadline_s=ask.deadline_s
+                ),
+            )
+        return with_transformed([w.conversation for w in ask.wanted], scored, ask.transforms)
+
+    async def each_valid(
+        self,
+        ask: ScoreQuery,
+        do: Callable[[list[Conversation]], Awaitable[Sequence[T | RewardError]]],
+    ) -> list[T | RewardError]:
+        """What `do` makes of what could be read, with the other items' errors at their places."""
+        conversations: list[Conversation | InvalidInput] = [w.conversation for w in ask.wanted]
+        for one in conversations:
+            if isinstance(one, RewardError):
+                self.metrics.error(one.code)
+        valid: list[Conversation] = valid_items(conversations)
+        return with_errors(conversations, await do(valid) if valid else ())
