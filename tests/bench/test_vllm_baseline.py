@@ -36,7 +36,7 @@ class LLM:
 
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    def save(preset: presets.Preset, folder: Path) -> None:
+    def save(preset: presets.Preset, folder: Path, max_tokens: int) -> None:
         (folder / "config.json").write_text("{}")
 
     monkeypatch.setattr(presets, "save", save)
