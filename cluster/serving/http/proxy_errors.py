@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.errors import NotReady
+from cluster.serving.http.dialects.table import TABLE
 from cluster.serving.http.errors import error_response
 from cluster.serving.http.request_id import sound_id, with_id
 
@@ -29,6 +30,7 @@ OF_THE_PROXY = (408, 503)
 PATHS = (
     *("/v1/score", "/v1/rank", "/v1/model", "/v1/tokenize", "/v1/status"),
     *("/healthz", "/readyz"),
+    *(path for endpoints in TABLE.values() for each in endpoints for path in each.paths),
 )
 """Ends of the paths of this project's apps: there the proxy's own 404 means "not yet"."""
 

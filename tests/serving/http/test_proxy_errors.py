@@ -43,7 +43,14 @@ def test_what_the_proxy_answers_by_itself_is_a_503_in_the_json_contract(app: obj
 
 
 @pytest.mark.parametrize(
-    ("path", "status"), [("/v1/score", 503), ("/reward/readyz", 503), ("/elsewhere", 404)]
+    ("path", "status"),
+    [
+        ("/v1/score", 503),
+        ("/reward/readyz", 503),
+        ("/get_reward", 503),
+        ("/reward/v1/embeddings", 503),
+        ("/elsewhere", 404),
+    ],
 )
 def test_a_proxy_that_knows_no_routes_yet_asks_to_come_back(path: str, status: int) -> None:
     async def text_404(scope: Scope, receive: Receive, send: Send) -> None:
