@@ -39,7 +39,8 @@ def refuse_unreachable(config: EngineConfig) -> None:
     if problem and not is_cached(model, config.revision):
         raise ModelRefused(
             f"model {config.model!r} is not on this machine, and {problem}. Name a local folder, "
-            f"one of {', '.join(EMBEDDED)}, or see to the network (HF_ENDPOINT, HTTPS_PROXY)"
+            f"an embedded model ({', '.join(EMBEDDED)}), or see to the network (HF_ENDPOINT, "
+            "HTTPS_PROXY)"
         )
 
 
@@ -57,7 +58,7 @@ def load_config(config: EngineConfig) -> Any:
     except (OSError, ValueError) as error:
         raise ModelRefused(
             f"model {config.model!r} cannot be opened: {error}. Name a local folder, a hub id "
-            f"you can reach, or one of {', '.join(EMBEDDED)}"
+            f"you can reach, or an embedded model ({', '.join(EMBEDDED)})"
         ) from error
     labels = getattr(found, "num_labels", None)
     if labels != 1:
