@@ -21,6 +21,7 @@ from cluster.config import ClusterConfig, EngineConfig
 from cluster.data.formats import prompt_messages
 from cluster.data.jsonl import BrokenRow
 from cluster.data.reader import read_rows
+from cluster.engine.checkpoint import EMBEDDED
 from cluster.errors import InvalidInput, RewardError
 from cluster.serving.deployment.foreground import wait_until_signalled
 from cluster.serving.deployment.local_cluster import local_service
@@ -28,6 +29,8 @@ from cluster.types import Chat, Score
 
 Item = Score | RewardError
 
+PLACEHOLDER = """\
+The built-in model shows that every path runs and is no judge: name one to judge by with --model."""
 NEXT = """
 Next:
   reward-cluster score chats.jsonl --out scored.jsonl   your own chats, from a file
@@ -76,6 +79,8 @@ def run_demo(
         console.print(summary(results, seconds))
         if any(group.person is not None for group in groups):
             console.print(agreement(groups, results))
+        if engine.model in EMBEDDED:
+            console.print(PLACEHOLDER, highlight=False)
         console.print(NEXT, highlight=False, soft_wrap=True)
         if http_port is None:
             console.print(NEXT_UNLESS_KEPT, highlight=False)
