@@ -60,7 +60,9 @@ def as_record(now: Snapshot, done: Throughput | None) -> dict[str, object]:
     """The same as the table shows, as JSON."""
     from pydantic_core import to_jsonable_python
 
-    record: dict[str, object] = to_jsonable_python(now)
+    from cluster.serving import status
+
+    record = status.as_record(now)
     del record["at"]
     return record | {"throughput": to_jsonable_python(done)}
 

@@ -7,12 +7,13 @@ Knows nothing of what is asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
-from cluster.errors import RewardError
+from cluster.errors import InvalidInput, RewardError
 
 T = TypeVar("T")
 R = TypeVar("R")
+P = ParamSpec("P")
 
 
 def valid_items(items: Iterable[T | RewardError]) -> list[T]:
@@ -30,6 +31,14 @@ def with_errors(
     answers = iter(results)
     placed = [item if isinstance(item, RewardError) else next(answers) for item in items]
     return [one.at(i) if isinstance(one, RewardError) else one for i, one in enumerate(placed)]
+
+
+def or_error(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | InvalidInput:
+    """What `read` returns, or the InvalidInput that it raises, to stand at the item's place."""
+    try:
+        return read(*args, **kwargs)
+    except InvalidInput as error:
+        return error
 
 
 def call_groups(

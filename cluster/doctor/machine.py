@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +12,8 @@ import torch
 from cluster.doctor.check import Check, size, tried
 from cluster.engine.cpu_matmul import multiplies_bfloat16
 from cluster.engine.memory import free_bytes
+from cluster.serving.deployment.foreground import bound_alone
+from cluster.serving.http.api_keys import VARIABLE
 from cluster.serving.ray_session import auth_mode, find_address
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
@@ -61,18 +62,16 @@ def _ray() -> Check:
 
 
 def _port() -> Check:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", PORT))
-        except OSError:
-            taken = f"{PORT} is in use: a service is there, or give `serve` another by --port"
-            return Check("port", "note", taken)
+    try:
+        bound_alone("127.0.0.1", PORT).close()
+    except OSError:
+        taken = f"{PORT} is in use: a service is there, or give `serve` another by --port"
+        return Check("port", "note", taken)
     return Check("port", "ok", f"{PORT} is free")
 
 
 def _keys() -> Check:
-    if os.environ.get("REWARD_CLUSTER_KEYS"):
-        return Check("API keys", "ok", "`serve` takes those of REWARD_CLUSTER_KEYS")
-    none = "REWARD_CLUSTER_KEYS is not set: a service is open, and to this machine alone"
+    if os.environ.get(VARIABLE):
+        return Check("API keys", "ok", f"`serve` takes those of {VARIABLE}")
+    none = f"{VARIABLE} is not set: a service is open, and to this machine alone"
     return Check("API keys", "note", none)

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cluster.data.rewards import OF_THE_CHAT
+from cluster.data.call_results import or_error, valid_items, with_errors
+from cluster.data.rewards import rewards_of
 from cluster.errors import InvalidInput
 from cluster.integrations.chats import chat, whole_chat
 from cluster.integrations.service import hook_service
@@ -68,22 +69,10 @@ def score_table(table: pa.Table, url: str | None, app: str | None, key: str | No
     """The table with its two new columns, all its rows by one call."""
     import pyarrow as pa
 
-    asked: dict[int, Conversation] = {}
-    rewards: list[float | None] = [None] * len(table)
-    errors = [""] * len(table)
-    for i, row in enumerate(table.to_pylist()):
-        try:
-            asked[i] = _conversation(row)
-        except InvalidInput as error:
-            errors[i] = error.message
-    results = hook_service(url, app, key).score(list(asked.values()))
-    for i, result in zip(asked, results, strict=True):
-        if isinstance(result, Score):
-            rewards[i] = result.reward
-        elif isinstance(result, OF_THE_CHAT):
-            errors[i] = f"{result.message} [{result.code}]"
-        else:
-            raise result.at(i)
+    asked = [or_error(_conversation, row) for row in table.to_pylist()]
+    results = with_errors(asked, hook_service(url, app, key).score(valid_items(asked)))
+    rewards = rewards_of(results, failed=None)
+    errors = ["" if isinstance(r, Score) else f"{r.message} [{r.code}]" for r in results]
     scored = table.append_column("reward", pa.array(rewards, pa.float64()))
     return scored.append_column("reward_error", pa.array(errors, pa.string()))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from typing import Any
@@ -40,6 +41,7 @@ class HookService:
         self, url: str | None = None, app: str | None = None, key: str | None = None
     ) -> None:
         self._asked = (url, app, key)
+        self._connecting = threading.Lock()
         self._call: Callable[[Sequence[Conversation]], Results] | None = None
         self._async_call: Callable[[Sequence[Conversation]], Awaitable[Results]] | None = None
 
@@ -57,9 +59,10 @@ class HookService:
 
     async def score_async(self, conversations: Sequence[Conversation]) -> Results:
         """As `score`, for asyncio; from any event loop."""
-        if self._async_call is None:
-            self._async_call = self._connected_async()
-        return await self._async_call(conversations)
+        call = self._async_call
+        if call is None:
+            call = await asyncio.to_thread(self._connect_async)
+        return await call(conversations)
 
     def rewards(
         self, conversations: Sequence[Conversation], failed: Failed = "raise"
@@ -81,6 +84,13 @@ class HookService:
 
         service = RewardService(app)
         return lambda conversations: service.score(conversations, deadline_s=PATIENCE_S)
+
+    def _connect_async(self) -> Callable[[Sequence[Conversation]], Awaitable[Results]]:
+        """Once, whatever the number of calls that come first; takes seconds."""
+        with self._connecting:
+            if self._async_call is None:
+                self._async_call = self._connected_async()
+            return self._async_call
 
     def _connected_async(self) -> Callable[[Sequence[Conversation]], Awaitable[Results]]:
         url, app, key = self._found()

@@ -17,6 +17,7 @@ from cluster.integrations.ray_data import RewardProcessorConfig, build_processor
 from cluster.integrations.service import HookService
 from cluster.serving.client.connect import disconnect
 from cluster.serving.replica.backends import fake_reward
+from cluster.serving.status import snapshot
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]
 
@@ -106,9 +107,18 @@ def test_rays_own_processor_scores_through_the_running_app(
         return {"method": "score_row", "request_kwargs": {"messages": chat}, **row}
 
     process = llm.build_processor(config, preprocess=request)
+    counted = n_too_long(app)
     wrong = dataset.limit(1).map(lambda row: {**row, "answer": "x" * 50_000})
     rows = process(dataset.union(wrong)).take_all()
     good = [row["reward"] for row in rows if not row["__inference_error__"]]
     assert sorted(good) == sorted(rewards)
     [error] = [row["__inference_error__"] for row in rows if row["__inference_error__"]]
     assert "TooLong" in error
+    assert n_too_long(app) == counted + 1
+
+
+def n_too_long(app: str) -> int:
+    """What the service has counted."""
+    totals = snapshot(app).totals
+    assert totals is not None
+    return totals.errors["too_long"]

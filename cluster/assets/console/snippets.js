@@ -20,14 +20,14 @@ export function asCurl(comparison) {
   ].join("\n");
 }
 
-/** @param {Comparison} comparison */
+/** Strings and lists are the same in JSON and in Python. @param {Comparison} comparison */
 export function asPython(comparison) {
   return [
     "import os",
     "",
     "import httpx",
     "",
-    `body = ${python(rankBody(comparison))}`,
+    `body = ${JSON.stringify(rankBody(comparison), null, 4)}`,
     'key = os.environ.get("REWARD_API_KEY", "")',
     "answer = httpx.post(",
     `    "${location.origin}${BASE}v1/rank", json=body, headers={"Authorization": f"Bearer {key}"}, timeout=60`,
@@ -36,9 +36,4 @@ export function asPython(comparison) {
     'for place in answer.json()["ranking"]:',
     '    print(place["response"], place.get("reward"), place.get("error"))',
   ].join("\n");
-}
-
-/** JSON strings are Python strings, but for escaped surrogates, which JSON.stringify leaves out. @param {any} value */
-function python(value) {
-  return JSON.stringify(value, null, 4);
 }

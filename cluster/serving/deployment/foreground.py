@@ -77,7 +77,7 @@ def port_held(schema: ServeDeploySchema) -> Iterator[None]:
         return
     host, port = schema.http_options.host, schema.http_options.port
     try:
-        held = _bound_alone(host, port)
+        held = bound_alone(host, port)
     except OSError as error:
         raise ConfigError(
             f"port {port} of {host} cannot be used ({error.strerror}); end what serves there, or "
@@ -87,7 +87,7 @@ def port_held(schema: ServeDeploySchema) -> Iterator[None]:
         yield
 
 
-def _bound_alone(host: str, port: int) -> socket.socket:
+def bound_alone(host: str, port: int) -> socket.socket:
     """A socket beside which only Serve's proxies can be bound. Raises OSError."""
     family, _, _, _, at = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family) as alone:

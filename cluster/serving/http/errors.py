@@ -37,9 +37,12 @@ PASSING = (429, 503, 504)
 
 def detail(error: RewardError) -> dict[str, Any]:
     """The JSON form of an error, the same for an item and for a whole call."""
-    # A message may quote what UTF-8 cannot carry.
-    message = error.message.encode(errors="backslashreplace").decode()
-    return {"code": error.code, "message": message, "item": error.item}
+    return {"code": error.code, "message": sendable(error.message), "item": error.item}
+
+
+def sendable(message: str) -> str:
+    """The message of an error, which may quote what UTF-8 cannot carry."""
+    return message.encode(errors="backslashreplace").decode()
 
 
 def error_response(

@@ -115,7 +115,7 @@ class Ingress:
         self._config = config
         self._keys = KeyRing([NOBODY])
         self._door = RequestLimit(config.http)
-        self._rows = RowScorer(batcher.app_name)
+        self._rows = RowScorer(batcher.app_name, metrics)
         self._app = build_http_app(
             scorer,
             config.http,

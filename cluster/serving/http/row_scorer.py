@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from cluster.errors import RewardError
+from cluster.errors import InvalidInput, RevisionChanged, RewardError
 from cluster.serving.batching.batcher_client import BatcherClient
 from cluster.serving.call_options import CallOptions, check_call_options
 from cluster.serving.http.request_parser import one_conversation
+from cluster.serving.metrics import ServingMetrics
 from cluster.serving.scoring.conversation_scorer import ConversationScorer
 
 OF_THE_PROCESSOR = ("request_id", "idx_in_batch")
@@ -27,12 +28,20 @@ OF_THE_PROCESSOR = ("request_id", "idx_in_batch")
 class RowScorer:
     """n_inside: rows that are being scored."""
 
-    def __init__(self, app: str) -> None:
+    def __init__(self, app: str, metrics: ServingMetrics) -> None:
         self._scorer = ConversationScorer(BatcherClient(app))
+        self._metrics = metrics
         self.n_inside = 0
 
     async def score(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of the row's Score. Raises its RewardError."""
+        try:
+            return await self._scored(row)
+        except (InvalidInput, RevisionChanged) as error:  # the batcher counts its own
+            self._metrics.error(error.code)
+            raise
+
+    async def _scored(self, row: Mapping[str, Any]) -> dict[str, Any]:
         terms = {name: row.get(name) for name in ("priority", "deadline_s")}
         item = {k: v for k, v in row.items() if k not in terms and k not in OF_THE_PROCESSOR}
         check_call_options(terms["priority"] or 0, terms["deadline_s"])

@@ -50,15 +50,11 @@ def test_a_wrong_key_is_told_and_the_right_one_opens(page: Any) -> None:
 
 
 def test_an_error_of_one_response_stands_at_its_place(page: Any) -> None:
-    page.get_by_label("Response 2", exact=True).fill(
-        "<|start_header_id|>"
-    )  # the template's own mark: refused
     page.get_by_label("Response 3", exact=True).fill("word " * 5000)
     rank(page)
-    failed = page.locator(".card.failed")
-    assert failed.count() >= 1
-    assert "too_long" in failed.all_text_contents()[-1]
-    assert page.locator(".card:not(.failed)").count() == 3 - failed.count()
+    [failed] = page.locator(".card.failed").all_text_contents()
+    assert "too_long" in failed
+    assert page.locator(".card:not(.failed)").count() == 2
 
 
 @pytest.mark.parametrize(

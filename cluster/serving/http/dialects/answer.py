@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic_core import to_json
 
 from cluster.config import HttpConfig
+from cluster.data.call_results import or_error
 from cluster.errors import InvalidInput, RewardError
 from cluster.serving.http.auth import require_key
 from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Rewarded
@@ -98,10 +99,7 @@ def _own(
     """Templated text as messages, where a rule is configured."""
     if config.retemplate is None or not isinstance(conversation, str):
         return conversation
-    try:
-        return messages_of(conversation, config.retemplate)
-    except InvalidInput as error:
-        return error
+    return or_error(messages_of, conversation, config.retemplate)
 
 
 def _failed(endpoint: Endpoint, error: RewardError, service: Service, request_id: str) -> Response:

@@ -5,11 +5,13 @@ Unlike the native route these tolerate unknown keys, as the servers they stand f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from cluster.config import MAX_PRIORITY
+from cluster.data.call_results import or_error
 from cluster.errors import InvalidInput
 from cluster.serving.http.body_reader import kind
 from cluster.serving.http.dialects.endpoint import Asked, Body
@@ -46,7 +48,7 @@ def text(value: Any, name: str) -> str:
 
 def texts(value: Any, name: str) -> Asked:
     """Texts of a list; what is none is an error at its place. Raises InvalidInput."""
-    return [_kept(text, each, name) for each in _list(value, name)]
+    return [or_error(text, each, name) for each in _list(value, name)]
 
 
 def texts_or_ids(value: Any, name: str) -> tuple[Asked, bool]:
@@ -58,8 +60,8 @@ def texts_or_ids(value: Any, name: str) -> tuple[Asked, bool]:
         raise InvalidInput(f"`{name}` is empty; give at least one text")
     if isinstance(found[0], int | float):
         return [token_ids(found, name)], True
-    read = token_ids if isinstance(found[0], list) else text
-    return [_kept(read, each, name) for each in found], False
+    read: Callable[[Any, str], Conversation] = token_ids if isinstance(found[0], list) else text
+    return [or_error(read, each, name) for each in found], False
 
 
 def token_ids(value: Any, name: str) -> Conversation:
@@ -96,7 +98,7 @@ def pairs(first: Any, second: Any, names: tuple[str, str]) -> Asked:
             f"{len(prompts)} `{names[0]}` and {len(responses)} `{names[1]}`: give one of "
             "the first, or as many as of the second"
         )
-    return [_pair(p, r, names) for p, r in zip(prompts, responses, strict=True)]
+    return [or_error(_pair, p, r, names) for p, r in zip(prompts, responses, strict=True)]
 
 
 def inverse_priority(body: Body) -> int:
@@ -109,18 +111,8 @@ def inverse_priority(body: Body) -> int:
     return max(-MAX_PRIORITY, min(MAX_PRIORITY, -given))
 
 
-def _pair(prompt: Any, response: Any, names: tuple[str, str]) -> Conversation | InvalidInput:
-    try:
-        return text(prompt, names[0]), text(response, names[1])
-    except InvalidInput as error:
-        return error
-
-
-def _kept(read: Any, value: Any, name: str) -> Any:
-    try:
-        return read(value, name)
-    except InvalidInput as error:
-        return error
+def _pair(prompt: Any, response: Any, names: tuple[str, str]) -> Conversation:
+    return text(prompt, names[0]), text(response, names[1])
 
 
 def _listed(value: Any) -> list[Any]:

@@ -12,6 +12,7 @@ from cluster.errors import RewardError
 from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Rewarded
 from cluster.serving.http.dialects.fields import flag, required, texts
 from cluster.serving.http.dialects.tei import classes
+from cluster.serving.http.errors import sendable
 
 
 def _parse(body: Body) -> Parsed:
@@ -32,7 +33,7 @@ def _render(parsed: Parsed, rewarded: Rewarded) -> Any:
 
 def _error(failed: RewardError) -> tuple[int, Any]:
     status = failed.http_status
-    message = str(failed).encode(errors="backslashreplace").decode()
+    message = sendable(str(failed))
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Client closed request"
     return status, {"error": {"message": message, "type": phrase, "param": None, "code": status}}
 

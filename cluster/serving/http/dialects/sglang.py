@@ -11,6 +11,7 @@ from typing import Any
 from cluster.errors import InvalidInput, RewardError
 from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Rewarded
 from cluster.serving.http.dialects.fields import inverse_priority, required, texts_or_ids
+from cluster.serving.http.errors import sendable
 
 
 def _parse(body: Body) -> Parsed:
@@ -55,7 +56,7 @@ def _render_embeddings(parsed: Parsed, rewarded: Rewarded) -> Any:
 
 def _error(failed: RewardError) -> tuple[int, Any]:
     status = 400 if isinstance(failed, InvalidInput) else failed.http_status
-    message = str(failed).encode(errors="backslashreplace").decode()
+    message = sendable(str(failed))
     return status, {"error": {"message": message}}
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from cluster.data.call_results import or_error
 from cluster.errors import InvalidInput, RewardError
 from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Rewarded, sigmoid
 from cluster.serving.http.dialects.fields import flag, text
+from cluster.serving.http.errors import sendable
 from cluster.types import Conversation
 
 TYPES = {400: "Empty", 413: "Validation", 422: "Validation", 429: "Overloaded", 503: "Unhealthy"}
@@ -25,22 +27,16 @@ def _parse(body: Body) -> Parsed:
         )
     raw, inputs = flag(body, "raw_scores", default=False), body["inputs"]
     if isinstance(inputs, list) and any(isinstance(each, list) for each in inputs):
-        return Parsed([_item(each) for each in inputs], (raw, True))
-    found = _item(inputs)
-    if isinstance(found, InvalidInput):
-        raise found
-    return Parsed([found], (raw, False))
+        return Parsed([or_error(_item, each) for each in inputs], (raw, True))
+    return Parsed([_item(inputs)], (raw, False))
 
 
-def _item(value: Any) -> Conversation | InvalidInput:
-    """A text, or a list of one or two."""
+def _item(value: Any) -> Conversation:
+    """A text, or a list of one or two. Raises InvalidInput."""
     parts = value if isinstance(value, list) else [value]
-    try:
-        if len(parts) not in (1, 2):
-            raise InvalidInput(f"`inputs`: a text or a pair of two, not a list of {len(parts)}")
-        found = [text(each, "inputs") for each in parts]
-    except InvalidInput as error:
-        return error
+    if len(parts) not in (1, 2):
+        raise InvalidInput(f"`inputs`: a text or a pair of two, not a list of {len(parts)}")
+    found = [text(each, "inputs") for each in parts]
     return found[0] if len(found) == 1 else (found[0], found[1])
 
 
@@ -60,7 +56,7 @@ def _error(failed: RewardError) -> tuple[int, Any]:
     empty = status == 400 and "empty" in failed.message
     if status == 400 and not empty:
         status = 422
-    message = str(failed).encode(errors="backslashreplace").decode()
+    message = sendable(str(failed))
     return status, {"error": message, "error_type": TYPES.get(status, "Backend")}
 
 

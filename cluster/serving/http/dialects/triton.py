@@ -10,9 +10,12 @@ from __future__ import annotations
 from itertools import chain
 from typing import Any
 
+from cluster.data.call_results import or_error
 from cluster.errors import InvalidInput, RewardError
 from cluster.serving.http.dialects.endpoint import Asked, Body, Endpoint, Parsed, Rewarded
 from cluster.serving.http.dialects.fields import texts, token_ids
+from cluster.serving.http.errors import sendable
+from cluster.types import Conversation
 
 
 def _parse(body: Body) -> Parsed:
@@ -54,16 +57,14 @@ def _sequences(tokens: dict[str, Any], lengths: dict[str, Any]) -> Asked:
         raise InvalidInput(
             "`tokens` must have the elements of its shape, and `sequence_lengths` one per row"
         )
-    return [_row(flat[i * width : (i + 1) * width], n) for i, n in enumerate(taken)]
+    rows = [flat[i * width : (i + 1) * width] for i in range(n_rows)]
+    return [or_error(_sequence, ids, n) for ids, n in zip(rows, taken, strict=True)]
 
 
-def _row(ids: list[Any], length: Any) -> Any:
+def _sequence(ids: list[Any], length: Any) -> Conversation:
     if type(length) is not int or not 0 < length <= len(ids):
-        return InvalidInput(f"`sequence_lengths` must be from 1 to {len(ids)}")
-    try:
-        return token_ids(ids[:length], "tokens")
-    except InvalidInput as error:
-        return error
+        raise InvalidInput(f"`sequence_lengths` must be from 1 to {len(ids)}")
+    return token_ids(ids[:length], "tokens")
 
 
 def _render(parsed: Parsed, rewarded: Rewarded) -> Any:
@@ -78,7 +79,7 @@ def _render(parsed: Parsed, rewarded: Rewarded) -> Any:
 
 
 def _error(failed: RewardError) -> tuple[int, Any]:
-    return failed.http_status, {"error": str(failed).encode(errors="backslashreplace").decode()}
+    return failed.http_status, {"error": sendable(str(failed))}
 
 
 ENDPOINTS = (

@@ -27,6 +27,7 @@ from cluster.serving.http.dialects.fields import (
     text,
     texts_or_ids,
 )
+from cluster.serving.http.errors import sendable
 
 TYPES = {
     400: "BadRequestError",
@@ -48,7 +49,7 @@ class _Form:
 def error(failed: RewardError) -> tuple[int, Any]:
     """A request that is too long is a 400 here, as any other bad one."""
     status = 400 if isinstance(failed, InvalidInput) else failed.http_status
-    message = str(failed).encode(errors="backslashreplace").decode()
+    message = sendable(str(failed))
     kind_of = TYPES.get(status, "InternalServerError")
     body = {"message": message, "type": kind_of, "param": None, "code": status}
     return status, {"error": body}
