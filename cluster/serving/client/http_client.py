@@ -19,7 +19,7 @@ import httpx
 
 from cluster.errors import NotReady, RewardError, Unauthorized
 from cluster.serving.client.score_call import PATH, ScoreCall
-from cluster.serving.scoring.transformed import Transforms, parse_transforms, with_transformed
+from cluster.serving.scoring.transformed import Transforms
 from cluster.types import Conversation, ModelInfo, Score
 
 URL = "http://127.0.0.1:8000"
@@ -58,13 +58,13 @@ class HttpClient:
         transforms: Transforms = (),
     ) -> list[Score | RewardError]:
         """The score or the error of each, in order; strict raises the first error instead.
-        transforms: see `RewardClient`; applied here, as a large call is sent in parts.
+        transforms: see `RewardClient`.
 
         Raises NotReady (nobody answers as a reward service for `patience_s`), Unauthorized, and
         the error of a call that is malformed as a whole.
         """
-        steps = parse_transforms(transforms)
-        call = ScoreCall(self.url, conversations, self._patience_s, priority, deadline_s)
+        terms = priority, deadline_s, transforms
+        call = ScoreCall(self.url, conversations, self._patience_s, *terms)
         while (body := call.next_body()) is not None:
             try:
                 call.take(self._client.post(PATH, json=body))
@@ -72,7 +72,7 @@ class HttpClient:
                 call.failed(error)
             if call.pause_s:
                 self._pause(call.pause_s)
-        return with_transformed(conversations, call.results(strict), steps)
+        return call.results(strict)
 
     def ready(self) -> bool:
         """Whether a replica serves now; False too where nobody answers. Asks once."""
@@ -134,8 +134,8 @@ class AsyncHttpClient:
         transforms: Transforms = (),
     ) -> list[Score | RewardError]:
         """As `HttpClient.score`."""
-        steps = parse_transforms(transforms)
-        call = ScoreCall(self.url, conversations, self._patience_s, priority, deadline_s)
+        terms = priority, deadline_s, transforms
+        call = ScoreCall(self.url, conversations, self._patience_s, *terms)
         while (body := call.next_body()) is not None:
             try:
                 call.take(await self._client.post(PATH, json=body))
@@ -143,7 +143,7 @@ class AsyncHttpClient:
                 call.failed(error)
             if call.pause_s:
                 await self._pause(call.pause_s)
-        return with_transformed(conversations, call.results(strict), steps)
+        return call.results(strict)
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -24,6 +24,7 @@ from cluster.errors import (
     Unauthorized,
     error_of,
 )
+from cluster.serving.scoring.transformed import Transforms, parse_transforms, with_transformed
 from cluster.types import Conversation, Score
 
 PATH = "/v1/score"
@@ -42,10 +43,13 @@ class ScoreCall:
         patience_s: float,
         priority: int = 0,
         deadline_s: float | None = None,
+        transforms: Transforms = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """patience_s: how long a service that is busy or silent is asked again.
-        deadline_s: from now, after which what is unscored is DeadlineExceeded."""
+        deadline_s: from now, after which what is unscored is DeadlineExceeded.
+        transforms: applied to the whole call, as a large one is sent in parts."""
+        self._steps = parse_transforms(transforms)
         self._url, self._clock, self._patience_s = url, clock, patience_s
         self._conversations, self._priority = conversations, priority
         self._results: dict[int, Score | RewardError] = {}
@@ -98,12 +102,12 @@ class ScoreCall:
         self._ask_again(str(error) or type(error).__name__)
 
     def results(self, strict: bool = False) -> list[Score | RewardError]:
-        """One per conversation, in order. strict: raises the first error instead."""
+        """One per conversation, in order, with the transforms. strict: raises the first error."""
         items = [self._results[i] for i in range(len(self._conversations))]
         error = next((item for item in items if isinstance(item, RewardError)), None)
         if strict and error is not None:
             raise error
-        return items
+        return with_transformed(self._conversations, items, self._steps)
 
     def _take_refusal(self, answer: httpx.Response, report: Mapping[str, Any]) -> None:
         if "code" not in report:

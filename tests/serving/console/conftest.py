@@ -58,6 +58,13 @@ def serving(
     return serve
 
 
+@pytest.fixture(scope="module")
+def served(browser: Any, serving: Serving) -> Iterator[None]:
+    """The service is there for a whole module, where there is a browser to look at it."""
+    with serving():
+        yield
+
+
 def is_ready(url: str) -> bool:
     return httpx.get(f"{url}readyz", timeout=PATIENCE_S).status_code == 200
 

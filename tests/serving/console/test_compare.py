@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.console import KEY, Serving
+from support.console import KEY
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("served")]
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'><b>{{7*7}}"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _service(browser: Any, serving: Serving) -> Iterator[None]:
-    with serving():
-        yield
 
 
 def rank(page: Any) -> list[str]:
