@@ -13,7 +13,7 @@ from cluster.errors import RewardError
 from cluster.serving.http.api_keys import KeyRing, load_keys
 from cluster.serving.http.body_reader import BodyReader
 from cluster.serving.http.console import add_console
-from cluster.serving.http.dialects.answer import dialect_routes
+from cluster.serving.http.dialects.answer import dialect_routes, probe_routes
 from cluster.serving.http.errors import error_response, http_response, request_id_of
 from cluster.serving.http.inspection_routes import inspection_routes
 from cluster.serving.http.inspector import Inspector
@@ -66,6 +66,7 @@ def build_http_app(
     service = Service(scorer, config, metrics, keys, door, BodyReader(config))
     app.include_router(native_routes(service))
     app.include_router(dialect_routes(service))
+    app.include_router(probe_routes(service))
     if inspector is not None:
         app.include_router(inspection_routes(service, inspector))
     add_console(app)

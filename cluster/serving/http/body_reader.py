@@ -37,8 +37,14 @@ class BodyReader:
 
     async def read(self, request: Request) -> bytes:
         """The body. Raises TooLong as soon as it is known to be longer than `max_body_bytes`,
-        TooSlow where it takes too long, Overloaded where too much is on its way already."""
+        TooSlow where it takes too long, Overloaded where too much is on its way already, and
+        InvalidInput where it is compressed: a small one may hold more than all limits."""
         max_bytes = self._config.max_body_bytes
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding.lower() not in ("", "identity"):
+            raise InvalidInput(
+                f"send the body as it is, not in `Content-Encoding` {encoding!a:.40}"
+            )
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > max_bytes:
             raise _too_long(max_bytes)

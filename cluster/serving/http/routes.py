@@ -101,7 +101,7 @@ def _health(service: Service) -> APIRouter:
     async def readyz(request: Request) -> Response | schemas.Health:
         """200 once a replica can score; 503 until then, while there is none, and while the service
         shuts down."""
-        if not service.door.draining and await service.scorer.ready():
+        if await service.ready():
             return schemas.Health(status="ready")
         # Answered, not raised: an orchestrator's probes are no errors to count.
         no_replica = NotReady("no replica serves yet; wait, or see the replicas' log")

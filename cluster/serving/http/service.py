@@ -38,6 +38,10 @@ class Service:
         """The request's JSON object, within the limits."""
         return parse_object(await self.bodies.read(request))
 
+    async def ready(self) -> bool:
+        """Whether a replica serves now, and something new may be asked for."""
+        return not self.door.draining and await self.scorer.ready()
+
     async def results(self, ask: ScoreQuery) -> list[Score | RewardError]:
         """A result for all that is wanted, in order. Raises where the door is shut."""
         with self.door.passed(ask.least_tokens):

@@ -38,6 +38,24 @@ def test_the_key_guards_every_path_whatever_its_prefix(connect: Connect, path: s
     assert opened.status_code in (400, 422)
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/v2/models/reward_model/infer", lambda body: body["error"].startswith("send one of")),
+        ("/infinity/classify", lambda body: body == {"detail": "Unauthorized"}),
+        ("/pooling", lambda body: body["error"]["type"] == "AuthenticationError"),
+        ("/predict", lambda body: isinstance(body["error"], str)),
+        ("/v1/embeddings", lambda body: isinstance(body["error"]["message"], str)),
+    ],
+)
+def test_a_missing_key_is_told_in_the_dialects_own_shape(
+    connect: Connect, path: str, told: Callable[[Any], bool]
+) -> None:
+    answer = connect(key="secret").post(path, json={})
+    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert told(answer.json())
+
+
 def test_probes_need_no_key(connect: Connect) -> None:
     locked = connect(key="secret")
     assert [locked.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]

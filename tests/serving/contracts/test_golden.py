@@ -1,7 +1,8 @@
 """Each dialect's requests and answers, word for word, through the real app.
 
 A file a dialect. `asked`: the conversations that the service was asked for; `rewards`: what it
-answered; `*` in a response stands for any value.
+answered; `*` in a response stands for any value. Bodies that are more than JSON stand as `content`
+and `response_content`, a character a byte.
 """
 
 from __future__ import annotations
@@ -31,13 +32,22 @@ EXCHANGES = [
 def test_a_request_is_answered_as_its_protocol_says(
     connect: Connect, scorer: FakeScorer, dialect: str, exchange: dict[str, Any]
 ) -> None:
-    scorer.instead = [made_score(reward) for reward in exchange["rewards"]]
+    scorer.instead = [made_score(reward) for reward in exchange.get("rewards", ())]
     client = connect(**({"dialects": (dialect,)} | exchange.get("config", {})))
+    content = exchange.get("content", "").encode("latin-1")
     answer = client.request(
-        exchange.get("method", "POST"), exchange["path"], json=exchange["request"]
+        exchange.get("method", "POST"),
+        exchange["path"],
+        headers=exchange.get("headers"),
+        **({"json": exchange["request"]} if "request" in exchange else {"content": content}),
     )
     assert answer.status_code == exchange.get("status", 200), answer.text
-    assert masked(answer.json(), exchange["response"]) == exchange["response"]
+    if "response" in exchange:
+        assert masked(answer.json(), exchange["response"]) == exchange["response"]
+    else:
+        assert answer.content == exchange["response_content"].encode("latin-1")
+    wanted = exchange.get("response_headers", {})
+    assert {name: answer.headers.get(name) for name in wanted} == wanted
     asked = [plain(each) for conversations, *_ in scorer.asked for each in conversations]
     assert asked == exchange.get("asked", [])
 

@@ -146,6 +146,14 @@ def test_a_key_that_stands_twice_in_an_object_is_refused(text: str) -> None:
         parse_object(text.encode())
 
 
+def test_a_compressed_body_is_refused_by_name(client: TestClient) -> None:
+    answer = client.post("/v1/score", content=b"x", headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 400
+    assert "`Content-Encoding` 'gzip'" in answer.json()["error"]["message"]
+    plain = client.post("/v1/score", json={}, headers={"Content-Encoding": "identity"})
+    assert "`conversations` must be a list" in plain.json()["error"]["message"]
+
+
 def test_the_same_key_in_different_objects_is_no_matter() -> None:
     assert parse_object(b'{"a": {"a": [{"a": 1}, {"a": 1}]}}') == {"a": {"a": [{"a": 1}, {"a": 1}]}}
 

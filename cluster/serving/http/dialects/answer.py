@@ -12,16 +12,16 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from cluster.config import HttpConfig
 from cluster.data.call_results import or_error
-from cluster.errors import InvalidInput, RewardError
-from cluster.serving.http.auth import require_key
-from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Rewarded
+from cluster.errors import InvalidInput, NotReady, RewardError
+from cluster.serving.http.auth import Credentials, require_key
+from cluster.serving.http.dialects.endpoint import Body, Content, Endpoint, Parsed, Probe, Rewarded
 from cluster.serving.http.dialects.retemplate import messages_of
-from cluster.serving.http.dialects.table import NATIVE, by_path, taking
+from cluster.serving.http.dialects.table import NATIVE, by_path, probes, taking
 from cluster.serving.http.errors import PASSING, error_headers, representative_error, request_id_of
 from cluster.serving.http.request_parser import flat_query
 from cluster.serving.http.service import Service
@@ -33,8 +33,7 @@ FAILED_ITEMS = "X-Failed-Items"
 
 def dialect_routes(service: Service) -> APIRouter:
     """Every path of `http.dialects`, each behind the key."""
-    key = Depends(require_key(service.keys, service.config.open_to_network))
-    routes = APIRouter(dependencies=[key], include_in_schema=False)
+    routes = APIRouter(include_in_schema=False)
     for path, endpoints in by_path(service.config.dialects).items():
         if path != NATIVE:
             methods = sorted({method for each in endpoints for method in each.methods})
@@ -42,10 +41,35 @@ def dialect_routes(service: Service) -> APIRouter:
     return routes
 
 
+def probe_routes(service: Service) -> APIRouter:
+    """The probes of `http.dialects`, without a key."""
+    routes = APIRouter(include_in_schema=False)
+    for path, probe in probes(service.config.dialects).items():
+        routes.add_api_route(path, _prober(service, probe), methods=list(probe.methods))
+    return routes
+
+
+def _prober(service: Service, probe: Probe) -> Any:
+    async def handle() -> Response:
+        if probe.when_ready and not await service.ready():
+            # Answered, not counted: an orchestrator's probes are no errors.
+            status, body = probe.error(NotReady("no replica serves yet"))
+        else:
+            status, body = probe.status, probe.answer(service.config)
+        content = b"" if body is None else to_json(body)
+        return Response(content, status, media_type=None if body is None else "application/json")
+
+    return handle
+
+
 def _handler(service: Service, endpoints: Sequence[Endpoint]) -> Any:
-    async def handle(request: Request) -> Response:
+    check_key = require_key(service.keys, service.config.open_to_network)
+
+    async def handle(request: Request, credentials: Credentials) -> Response:
         try:
-            body = await service.body(request)
+            await check_key(request, credentials)
+            content = await service.bodies.read(request)
+            body = endpoints[0].decode(content, request.headers)
             endpoint = taking(endpoints, body)
             if endpoint is None:
                 keys = sorted({f"`{key}`" for each in endpoints for key in each.keys})
@@ -89,8 +113,10 @@ def _rendered(
     model = next((score.model for score in scores if score is not None), "")
     rewarded = Rewarded(rewards, scores, model, request_id, int(time.time()))
     headers = {FAILED_ITEMS: ",".join(str(e.item) for e in errors)} if errors else {}
-    content = to_json(endpoint.render(parsed, rewarded))
-    return Response(content, headers=headers, media_type="application/json")
+    made = endpoint.render(parsed, rewarded)
+    if not isinstance(made, Content):
+        made = Content(to_json(made), "application/json")
+    return Response(made.body, headers=headers | dict(made.headers), media_type=made.media_type)
 
 
 def _own(

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.config import HttpConfig
 from cluster.errors import InvalidInput, RewardError
+from cluster.serving.http.body_reader import parse_object
 from cluster.serving.http.errors import detail
 from cluster.types import Conversation, Score
 
@@ -46,13 +48,28 @@ class Rewarded:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """An answer that is more than JSON."""
+
+    body: bytes
+    media_type: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def json_body(content: bytes, headers: Mapping[str, str]) -> Body:
+    """The JSON object of a request. Raises InvalidInput."""
+    return parse_object(content)
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One kind of request.
 
     keys: a body is of this kind if it has one of them.
     parse: raises InvalidInput for a body that is wrong as a whole.
-    render: the JSON value of the answer.
+    render: the JSON value of the answer, or Content.
     error: the status and JSON value that the dialect's clients expect for a failed request.
+    decode: the body of a request and its headers; the same for all endpoints of a path.
     """
 
     paths: tuple[str, ...]
@@ -61,9 +78,27 @@ class Endpoint:
     render: Callable[[Parsed, Rewarded], Any]
     error: Callable[[RewardError], tuple[int, Any]]
     methods: tuple[str, ...] = ("POST",)
+    decode: Callable[[bytes, Mapping[str, str]], Body] = json_body
 
     def takes(self, body: Body) -> bool:
         return not self.keys.isdisjoint(body)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A question about the service, which needs no key and tells no secret.
+
+    answer: its JSON value; None for an empty body.
+    when_ready: 503 until a replica serves.
+    status: of an answer.
+    """
+
+    paths: tuple[str, ...]
+    answer: Callable[[HttpConfig], Any]
+    error: Callable[[RewardError], tuple[int, Any]]
+    when_ready: bool = False
+    status: int = 200
+    methods: tuple[str, ...] = ("GET", "HEAD")
 
 
 def plain_error(error: RewardError) -> tuple[int, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from cluster.errors import RewardError
+from cluster.errors import RewardError, Unauthorized
 from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Rewarded
 from cluster.serving.http.dialects.fields import flag, required, texts
 from cluster.serving.http.dialects.tei import classes
@@ -33,6 +33,8 @@ def _render(parsed: Parsed, rewarded: Rewarded) -> Any:
 
 def _error(failed: RewardError) -> tuple[int, Any]:
     status = failed.http_status
+    if isinstance(failed, Unauthorized):
+        return status, {"detail": "Unauthorized"}
     message = sendable(str(failed))
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Client closed request"
     return status, {"error": {"message": message, "type": phrase, "param": None, "code": status}}

@@ -18,7 +18,7 @@ from cluster.serving.http.dialects import (
     triton,
     vllm,
 )
-from cluster.serving.http.dialects.endpoint import Body, Endpoint
+from cluster.serving.http.dialects.endpoint import Body, Endpoint, Probe
 from cluster.types import Dialect
 
 TABLE: dict[Dialect, tuple[Endpoint, ...]] = {
@@ -31,6 +31,7 @@ TABLE: dict[Dialect, tuple[Endpoint, ...]] = {
     "tei": tei.ENDPOINTS,
     "triton": triton.ENDPOINTS,
 }
+PROBES: dict[Dialect, tuple[Probe, ...]] = {"triton": triton.PROBES}
 
 NATIVE = "/v1/score"
 """The one path that the native routes have too: they ask `found` first."""
@@ -44,6 +45,12 @@ def by_path(dialects: Sequence[Dialect]) -> dict[str, tuple[Endpoint, ...]]:
             for path in endpoint.paths:
                 found[path] = (*found.get(path, ()), endpoint)
     return found
+
+
+def probes(dialects: Sequence[Dialect]) -> dict[str, Probe]:
+    """The probe of each path."""
+    asked = (each for dialect in reversed(dialects) for each in PROBES.get(dialect, ()))
+    return {path: probe for probe in asked for path in probe.paths}
 
 
 def taking(endpoints: Sequence[Endpoint], body: Body) -> Endpoint | None:
