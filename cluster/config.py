@@ -1,40 +1,28 @@
 """Configuration dataclasses: every setting with its unit; frozen, unknown keys are refused.
 
 Replicas, GPUs a replica and autoscaling belong to Serve's own section of serve_config.yaml and
-are not repeated here. Plain dataclasses whose annotations carry their bounds; `parse_config`
-checks a mapping (YAML, Serve args) against them. Every number has a bound, and none is NaN or
-infinite.
+are not repeated here. Plain dataclasses whose annotations carry their bounds;
+`cluster.settings.parsing` checks a mapping (YAML, Serve args) against them. Every number has a
+bound, and none is NaN or infinite.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from annotated_types import Ge, Gt, Interval, MinLen
+from annotated_types import Ge, Interval
 
-from cluster.errors import ConfigError
+from cluster.settings.field_types import Count, NotNegative, Positive, Text
+from cluster.settings.parsing import STRICT
 from cluster.types import BosPolicy, Dialect, ForeignTemplate, Numerics, TransformName, Truncation
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 Layers = Literal["auto", "model", "compiled"]
-Count = Annotated[int, Ge(1)]
-Positive = Annotated[float, Gt(0)]
-NotNegative = Annotated[float, Ge(0)]
-Text = Annotated[str, MinLen(1)]
 MAX_PRIORITY = 1000
 """Priorities are whole numbers from -MAX_PRIORITY to MAX_PRIORITY. A level is worth `ageing_s` of
 waiting, so this bounds how long others can starve."""
-STRICT: dict[str, Any] = {
-    "extra": "forbid",
-    "allow_inf_nan": False,
-    "use_attribute_docstrings": True,
-}
-"""For `__pydantic_config__` of every configuration class; the last key makes the docstring under a
-field its help text, see `cluster.settings.fields`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,51 +200,3 @@ class ClusterConfig:
     replica: ReplicaConfig = field(default_factory=ReplicaConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
-
-
-C = TypeVar("C")
-
-
-def parse_config(cls: type[C], values: Mapping[str, Any]) -> C:
-    """`values` as a `cls`, every key and type checked.
-
-    Raises ConfigError naming each bad key, what it expects, and the known keys.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        return TypeAdapter(cls).validate_python(dict(values))
-    except ValidationError as error:
-        raise ConfigError(_explain(cls, error.errors())) from None
-
-
-def check_config(config: C) -> C:
-    """`config` as it is. Raises ConfigError as `parse_config` does, for one made in Python."""
-    fields = dataclasses.fields(typing.cast(Any, config))
-    parse_config(type(config), {field.name: getattr(config, field.name) for field in fields})
-    return config
-
-
-def _explain(cls: type[Any], problems: list[Any]) -> str:
-    lines = [f"{cls.__name__} cannot be used:"]
-    known = cls
-    for problem in problems:
-        *path, key = problem["loc"] or ("",)
-        known = _section(cls, path)
-        name = getattr(known, "renamed", {}).get(key)
-        why = f"was renamed to {name}" if name else problem["msg"]
-        where = ".".join(map(str, problem["loc"]))
-        lines.append(f"  {where}: {why} (got {problem['input']!r})")
-    lines.append(f"  known keys: {', '.join(f.name for f in dataclasses.fields(known))}")
-    return "\n".join(lines)
-
-
-def _section(cls: type[Any], path: Sequence[Any]) -> type[Any]:
-    """The dataclass of the section at `path` within `cls`, or the last one on the way there."""
-    for key in path:
-        kind = typing.get_type_hints(cls).get(key)
-        found = [one for one in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(one)]
-        if not found:
-            break
-        cls = typing.cast(type[Any], found[0])
-    return cls

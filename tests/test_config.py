@@ -5,14 +5,9 @@ import inspect
 
 import pytest
 
-from cluster.config import (
-    ClusterConfig,
-    EngineConfig,
-    HttpConfig,
-    SchedulerConfig,
-    parse_config,
-)
+from cluster.config import ClusterConfig, EngineConfig, HttpConfig, SchedulerConfig
 from cluster.errors import ConfigError
+from cluster.settings.parsing import parse_config
 
 CONFIGS = (EngineConfig, SchedulerConfig, HttpConfig, ClusterConfig)
 

@@ -14,18 +14,16 @@ from click.testing import CliRunner
 
 from cluster.cli import main
 from cluster.cli.config import CONFIGS, config_class
-from cluster.cli.config_options import (
-    SEPARATOR,
-    given_settings,
-    setting_options,
-)
-from cluster.config import STRICT, ClusterConfig, EngineConfig, parse_config
+from cluster.cli.config_options import given_settings, setting_options
+from cluster.cli.setting_option import SEPARATOR
+from cluster.config import ClusterConfig, EngineConfig
 from cluster.errors import ConfigError
 from cluster.rlhf.training.config import LoraSettings, TrainConfig
 from cluster.serving.deployment.serve_config import LOCAL, load_config_file, own_apps
 from cluster.settings.fields import config_fields
 from cluster.settings.files import FOLDER, packaged
 from cluster.settings.layers import layered, merged
+from cluster.settings.parsing import STRICT, parse_config
 from cluster.settings.text import commented_yaml, markdown_table
 
 CLASSES = [name for name, (where, _) in CONFIGS.items() if where]

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from cluster.cli.config_options import SettingsCommand, given_settings
 from cluster.cli.engine_options import engine_config, engine_options
-from cluster.cli.io_options import OutFile, rejects_path
+from cluster.cli.io_options import OutFile, file_arguments, rejects_path
 from cluster.cli.progress import TokenProgress, rows_to_show
 from cluster.cli.scoring_backend import refuse_beside_service
 
-if TYPE_CHECKING:
-    from cluster.rlhf.annotation.annotate import Annotated
-
 
 @click.command(cls=SettingsCommand)
-@click.argument("source", metavar="IN")
-@click.argument("out", metavar="OUT", type=OutFile())
-@click.option(
-    "--rejects",
-    type=OutFile(),
-    help="File for rows that cannot be scored. Default: OUT with .rejects.jsonl at its end.",
-)
-@click.option("--strict", is_flag=True, help="Stop at the first row that cannot be scored.")
+@file_arguments("row that cannot be scored", "rows that cannot be scored")
 @click.option("--histogram", type=OutFile(), help="Histogram of the rewards: .png, .svg or .pdf.")
 @click.option("--engines", type=click.IntRange(min=1), help="Engines. [one per GPU, else one]")
 @click.option(
@@ -92,11 +82,6 @@ def annotate(
     from cluster.rlhf.annotation.annotate_file import annotate_file
 
     with TokenProgress(rows_to_show(source)) as progress:
-
-        def on_row(row: Annotated) -> None:
-            progress.add_row()
-            progress.add_tokens(row.n_tokens)
-
         report = annotate_file(
             source,
             out,
@@ -110,7 +95,7 @@ def annotate(
             part_rows=part_rows,
             transforms=list(map(parse_step, transforms)),
             on_resume=lambda n: click.echo(f"resuming after the {n} rows already done", err=True),
-            on_row=on_row,
+            on_row=lambda row: progress.add_rows(1, row.n_tokens),
         )
     if histogram is not None and report.n_rows > report.n_rejected:
         report.summary.draw(histogram)

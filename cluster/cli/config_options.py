@@ -1,45 +1,26 @@
 """Command-line options made from a configuration class: every key is a flag.
 
-A flag has the key's dotted name with dashes (`--ppo.loss.kl-coef`); its help, default and choices
-are the class's own (`cluster.settings.fields`). Only flags that were given end up in the values, so
-that a config file's own values stand below them (`cluster.settings.layers`) and the class's
-defaults below those. click and not tyro or jsonargparse, after a trial of both: a help page takes
-all three 0.2 to 0.3 s, and the commands here mix settings with files, switches and lazily imported
-subcommands, which are click's.
+Only flags that were given end up in the values, so that a config file's own values stand below them
+(`cluster.settings.layers`) and the class's defaults below those. One flag: `setting_option`.
+
+click and not tyro or jsonargparse, after a trial of both: a help page takes all three 0.2 to 0.3 s,
+and the commands here mix settings with files, switches and lazily imported subcommands, which are
+click's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
+from cluster.cli.setting_option import NULL, SEPARATOR, SettingOption, setting_option
 from cluster.settings.fields import ConfigField, config_fields
-from cluster.settings.text import yaml_value
-
-if TYPE_CHECKING:
-    _ParamType = click.ParamType[Any]
-else:
-    _ParamType = click.ParamType  # no generic class in older releases
 
 F = TypeVar("F", bound=Callable[..., Any])
-SEPARATOR = "__"
-"""Between the sections of a key in the name of a command's parameter."""
 HELP_WIDTH = 100
 """Columns of a help page at most."""
-NULL = object()
-"""A flag's value `null`; click's own None is a flag that was not given."""
-
-
-class SettingOption(click.Option):
-    """An option that is a key of the configuration; shown below the command's own."""
-
-    @property
-    def section(self) -> str:
-        """Title above it on the help page."""
-        sections = (self.name or "").split(SEPARATOR)[:-1]
-        return f"Settings of {sections[0]}" if sections else "Settings"
 
 
 class SettingsCommand(click.Command):
@@ -61,29 +42,6 @@ class SettingsCommand(click.Command):
                 formatter.write_dl(records)
 
 
-class SettingType(_ParamType):
-    """The value of one key: text as it is, anything else as YAML. Its bounds are checked with the
-    whole configuration."""
-
-    def __init__(self, field: ConfigField) -> None:
-        self.name = field.type
-        self._field = field
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        import yaml
-
-        if not isinstance(value, str):
-            return value
-        if self._field.nullable and value == "null":
-            return NULL
-        if self._field.type == "string":
-            return value
-        try:
-            return yaml.safe_load(value)
-        except yaml.YAMLError:
-            self.fail(f"{value!r} is not YAML", param, ctx)
-
-
 def setting_options(
     cls: type[Any], *, skip: Iterable[str] = (), short: Mapping[str, str] | None = None
 ) -> Callable[[F], F]:
@@ -98,7 +56,7 @@ def setting_options(
 
     def add(command: F) -> F:
         for field in reversed(fields):
-            command = _option(field, names.get(field.key))(command)
+            command = setting_option(field, names.get(field.key))(command)
         return command
 
     return add
@@ -120,30 +78,3 @@ def given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
 def _section_only(field: ConfigField) -> bool:
     """Whether a field is set by its own keys alone."""
     return field.type == "section" and not field.nullable
-
-
-def _type(field: ConfigField) -> click.ParamType[Any]:
-    return (
-        click.Choice(field.choices) if field.choices and not field.nullable else SettingType(field)
-    )
-
-
-def _option(field: ConfigField, short: str | None) -> Callable[[F], F]:
-    flag = "--" + ".".join(part.replace("_", "-") for part in field.path)
-    names = [flag, *([short] if short else [])]
-    if field.type == "boolean":
-        *sections, last = flag.removeprefix("--").split(".")
-        names[0] = f"{flag}/--{'.'.join([*sections, f'no-{last}'])}"
-        kind: dict[str, Any] = {}
-    else:
-        kind = {"type": _type(field)}
-    default = "" if field.default is None else f"  [{yaml_value(field.default)}]"
-    bounds = f" ({field.bounds})" if field.bounds else ""
-    return click.option(
-        SEPARATOR.join(field.path),
-        *names,
-        cls=SettingOption,
-        default=None,
-        help=f"{field.help}{bounds}{default}",
-        **kind,
-    )

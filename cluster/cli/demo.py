@@ -37,7 +37,7 @@ def demo(source: Path | None, keep: bool, **options: Any) -> None:
     config = engine_config(**options)
     from cluster.bench.http_client import free_port
     from cluster.cli.console import table_console
-    from cluster.cli.demo_chats import run_demo
+    from cluster.demo.run import run_demo
 
     http_port = free_port() if keep else None
     sys.exit(0 if run_demo(source, config, table_console(), http_port) else 1)

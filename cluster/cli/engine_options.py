@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from cluster.cli.config_options import given_settings, setting_options
-from cluster.config import EngineConfig, parse_config
+from cluster.config import EngineConfig
+from cluster.settings.parsing import parse_config
 
 F = TypeVar("F", bound=Callable[..., Any])
 SERVED_ONLY = "verify_at_start"

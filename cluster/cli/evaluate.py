@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
-from click.core import ParameterSource
 
 from cluster.cli.console import table_console
-from cluster.cli.engine_options import engine_config, engine_options_beside
+from cluster.cli.contender_options import asked_contenders, contender_options
+from cluster.cli.engine_options import engine_options_beside
 from cluster.cli.progress import TokenProgress
-from cluster.cli.scoring_backend import refuse_beside_service
-from cluster.evaluation import contenders, report
-from cluster.evaluation.contenders import Contender
+from cluster.evaluation import report
 from cluster.evaluation.report_files import save
 from cluster.evaluation.run import evaluate as run_evaluation
 from cluster.evaluation.suite import Suite
@@ -25,16 +23,7 @@ from cluster.evaluation.suites.rewardbench import TieRule
 @click.command()
 @click.argument("suite", type=click.Choice((AUTO, *SUITES)))
 @click.argument("data", nargs=-1, required=True)
-@click.option(
-    "--model",
-    "models",
-    multiple=True,
-    metavar="MODEL[@REVISION]",
-    help="Model to evaluate: built in, a local folder, or a hub id; repeat. [tiny]",
-)
-@click.option("--app", "apps", multiple=True, help="Serve application to evaluate; repeat.")
-@click.option("--url", "urls", multiple=True, help="Reward service to evaluate; repeat.")
-@click.option("--api-key", envvar="REWARD_API_KEY", help="Key of the services. [$REWARD_API_KEY]")
+@contender_options
 @click.option("--by", help="Column of the subsets. Suite `pairs` only.")
 @click.option(
     "--tie-rule",
@@ -58,10 +47,6 @@ from cluster.evaluation.suites.rewardbench import TieRule
 def evaluate(
     suite: str,
     data: tuple[str, ...],
-    models: tuple[str, ...],
-    apps: tuple[str, ...],
-    urls: tuple[str, ...],
-    api_key: str | None,
     by: str | None,
     tie_rule: TieRule | None,
     prior: tuple[str, ...],
@@ -82,16 +67,17 @@ def evaluate(
 
     Exit status: 0 done; 1 done, but some rows could not be judged; 2 nothing done.
     """
-    asked = _contenders(models, apps, urls, api_key, options)
+    asked = asked_contenders(**options)
     chosen: str | Suite = with_options(suite, by=by, tie_rule=tie_rule, prior=prior)
     with TokenProgress(None) as progress:
-
-        def on_window(name: str, n: int) -> None:
-            for _ in range(n):
-                progress.add_row()
-
         done = run_evaluation(
-            chosen, data, asked, out=out, seed=seed, strict=strict, on_window=on_window
+            chosen,
+            data,
+            asked,
+            out=out,
+            seed=seed,
+            strict=strict,
+            on_window=lambda name, n: progress.add_rows(n),
         )
     for table in report.tables(done):
         table_console().print(table)
@@ -103,25 +89,3 @@ def evaluate(
         save(done, out)
         click.echo(f"wrote report.json, report.png and the results to {out}", err=True)
     sys.exit(1 if done.refused else 0)
-
-
-def _contenders(
-    models: tuple[str, ...],
-    apps: tuple[str, ...],
-    urls: tuple[str, ...],
-    api_key: str | None,
-    options: dict[str, Any],
-) -> list[Contender]:
-    """An own engine where nobody else is asked, too."""
-    context = click.get_current_context()
-    given = [n for n in options if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
-    refuse_beside_service(not models and (apps or urls), given)
-    own = models or (() if apps or urls else ("tiny",))
-    return [
-        *(
-            contenders.engine(engine_config(**contenders.split_revision(model), **options))
-            for model in own
-        ),
-        *map(contenders.application, apps),
-        *(contenders.service(url, api_key) for url in urls),
-    ]

@@ -28,22 +28,28 @@ class OutFile(click.Path):
         return path
 
 
-def group_arguments(command: F) -> F:
-    """Add IN, OUT, --rejects and --strict; the command takes source, out, rejects, strict."""
-    for decorate in reversed(
-        (
-            click.argument("source", metavar="IN"),
-            click.argument("out", metavar="OUT", type=OutFile()),
-            click.option(
-                "--rejects",
-                type=OutFile(),
-                help="File for broken rows. Default: OUT with .rejects.jsonl at its end.",
-            ),
-            click.option("--strict", is_flag=True, help="Stop at the first broken row."),
-        )
-    ):
-        command = decorate(command)
-    return command
+def file_arguments(bad_row: str, bad_rows: str) -> Callable[[F], F]:
+    """Add IN, OUT, --rejects and --strict; the command takes source, out, rejects, strict.
+
+    bad_row, bad_rows: what the command calls the rows that it rejects.
+    """
+    decorators: tuple[Callable[[F], F], ...] = (
+        click.argument("source", metavar="IN"),
+        click.argument("out", metavar="OUT", type=OutFile()),
+        click.option(
+            "--rejects",
+            type=OutFile(),
+            help=f"File for {bad_rows}. Default: OUT with .rejects.jsonl at its end.",
+        ),
+        click.option("--strict", is_flag=True, help=f"Stop at the first {bad_row}."),
+    )
+
+    def add(command: F) -> F:
+        for decorate in reversed(decorators):
+            command = decorate(command)
+        return command
+
+    return add
 
 
 def rejects_path(out: Path, rejects: Path | None) -> Path | None:

@@ -11,8 +11,8 @@ import click
 
 from cluster.cli.config_options import given_settings, setting_options
 from cluster.cli.scoring_backend import refuse_beside_service
-from cluster.config import parse_config
 from cluster.settings.layers import layered
+from cluster.settings.parsing import parse_config
 
 if TYPE_CHECKING:
     from cluster.rlhf.iteration.config import LoopRun

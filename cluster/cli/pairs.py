@@ -8,14 +8,14 @@ from typing import get_args
 
 import click
 
-from cluster.cli.io_options import group_arguments, rejects_path
+from cluster.cli.io_options import file_arguments, rejects_path
 from cluster.data.rejects import Rejects
 from cluster.rlhf.annotation.dpo_pairs import PairMethod, PairRule
 from cluster.rlhf.annotation.group_files import dpo_pairs_file
 
 
 @click.command()
-@group_arguments
+@file_arguments("broken row", "broken rows")
 @click.option(
     "--method",
     type=click.Choice(get_args(PairMethod)),

@@ -14,9 +14,9 @@ from cluster.cli.config_options import (
     setting_options,
 )
 from cluster.cli.scoring_backend import refuse_beside_service
-from cluster.config import parse_config
 from cluster.rlhf.ppo.config import PpoRun
 from cluster.settings.layers import layered
+from cluster.settings.parsing import parse_config
 
 if TYPE_CHECKING:
     from cluster.rlhf.ppo.launch import PpoReport

@@ -56,12 +56,14 @@ class TokenProgress:
     ) -> None:
         self._bar.stop()
 
-    def add_row(self) -> None:
-        """One more row is written."""
-        self._bar.advance(self._task)
+    def add_rows(self, n: int, n_tokens: int = 0) -> None:
+        """`n` more rows are done, and with them `n_tokens` tokens."""
+        self._bar.advance(self._task, n)
+        if n_tokens:
+            self.add_tokens(n_tokens)
 
     def add_tokens(self, n_tokens: int) -> None:
-        """So many more tokens are scored."""
+        """`n_tokens` more tokens are scored."""
         self._tokens += n_tokens
         elapsed = self._bar.tasks[0].elapsed
         speed = f"{self._tokens / elapsed:,.0f} tokens/s" if elapsed else ""

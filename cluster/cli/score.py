@@ -51,7 +51,7 @@ def score(source: str, out: Path | None, **options: Any) -> None:
             source,
             out,
             config,
-            on_row=lambda row: progress.add_row(),
+            on_row=lambda row: progress.add_rows(1),
             on_tokens=progress.add_tokens,
         )
     for line in report.lines():

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cluster.cli.io_options import group_arguments, rejects_path
+from cluster.cli.io_options import file_arguments, rejects_path
 from cluster.data.rejects import Rejects
 from cluster.rlhf.annotation.best_of_n import (
     Candidates,
@@ -23,7 +23,7 @@ from cluster.rlhf.annotation.group_files import best_of_n_file
 
 
 @click.command()
-@group_arguments
+@file_arguments("broken row", "broken rows")
 @click.option(
     "--top-k", type=click.IntRange(min=1), metavar="K", help="Best K of every prompt. [1]"
 )

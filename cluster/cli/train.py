@@ -13,9 +13,9 @@ from cluster.cli.config_options import (
     given_settings,
     setting_options,
 )
-from cluster.config import parse_config
 from cluster.rlhf.training.config import TrainConfig
 from cluster.settings.layers import layered
+from cluster.settings.parsing import parse_config
 
 if TYPE_CHECKING:
     from cluster.rlhf.training.trainer import OnStep, StepReport

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cluster.config import TransformConfig, parse_config
+from cluster.config import TransformConfig
 from cluster.data.transform_functions import (
     GROUPED,
     TRANSFORMS,
@@ -23,6 +23,7 @@ from cluster.data.transform_functions import (
     as_rewards,
 )
 from cluster.errors import ConfigError, RewardError
+from cluster.settings.parsing import parse_config
 
 
 def parse_step(text: str) -> TransformConfig:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from cluster.config import EngineConfig, check_config
+from cluster.config import EngineConfig
 from cluster.engine.bits_proof import keep_promise, keeps_bits
 from cluster.engine.checkpoint import revision
 from cluster.engine.cublas import forbid_split_k
@@ -29,6 +29,7 @@ from cluster.engine.prefix_cache import CachedForward, PromptCache
 from cluster.engine.prefix_proof import prove
 from cluster.engine.tuning import hardware, tune
 from cluster.errors import ModelRefused, NotFinite, RewardError, ScoringFailed
+from cluster.settings.parsing import check_config
 from cluster.types import Encoding, ForwardPath, Message, ModelInfo, PromptCacheStats, Score
 
 log = logging.getLogger(__name__)

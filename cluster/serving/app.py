@@ -16,7 +16,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.exceptions import RayServeException
 
-from cluster.config import ClusterConfig, parse_config
+from cluster.config import ClusterConfig
 from cluster.errors import ConfigError, RewardError
 from cluster.serving.batching.batcher import Batcher
 from cluster.serving.config_checks import check_config
@@ -26,6 +26,7 @@ from cluster.serving.names import BATCHER, INGRESS, REPLICA
 from cluster.serving.replica.backends import BackendFactory, backend_factory
 from cluster.serving.replica.replica import Replica
 from cluster.serving.serve_run import end_waiting_command
+from cluster.settings.parsing import parse_config
 
 logger = logging.getLogger("ray.serve.reward_cluster")
 

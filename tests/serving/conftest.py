@@ -15,8 +15,9 @@ from support.ports import free_port
 from support.serving import client_of, deployed
 from support.virtual_time import virtual_time
 
-from cluster.config import ClusterConfig, parse_config
+from cluster.config import ClusterConfig
 from cluster.serving.http.proxy_errors import set_proxy_errors
+from cluster.settings.parsing import parse_config
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m['role'] }}<|end_header_id|>\n\n"

@@ -13,10 +13,11 @@ import pytest
 import yaml
 
 from cluster import config as configs
-from cluster.config import ClusterConfig, parse_config
+from cluster.config import ClusterConfig
 from cluster.errors import ConfigError
 from cluster.serving.deployment.serve_config import LOCAL, load_config_file
 from cluster.serving.http.api_keys import VARIABLE
+from cluster.settings.parsing import parse_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECTIONS = [

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from cluster.config import STRICT
 from cluster.rlhf.annotation.dpo_pairs import PairMethod
 from cluster.rlhf.iteration.config import LoopConfig, LoopRun
-from cluster.rlhf.runs.field_types import Count, NotNegative, Positive
+from cluster.settings.field_types import Count, NotNegative, Positive
+from cluster.settings.parsing import STRICT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from cluster.config import STRICT, EngineConfig, TransformConfig
+from cluster.config import EngineConfig, TransformConfig
 from cluster.rlhf.policy.config import Sampling
-from cluster.rlhf.runs.field_types import Count
 from cluster.rlhf.runs.trackers import Tracker
+from cluster.settings.field_types import Count
+from cluster.settings.parsing import STRICT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from cluster.config import STRICT
-from cluster.rlhf.runs.field_types import Count, Positive
+from cluster.settings.field_types import Count, Positive
+from cluster.settings.parsing import STRICT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from cluster.config import STRICT, EngineConfig, TransformConfig
+from cluster.config import EngineConfig, TransformConfig
 from cluster.rlhf.policy.config import Sampling
-from cluster.rlhf.runs.field_types import Count, Discount, NotNegative, Positive, Share
 from cluster.rlhf.runs.trackers import Tracker
+from cluster.settings.field_types import Count, Discount, NotNegative, Positive, Share
+from cluster.settings.parsing import STRICT
 
 Estimator = Literal["k1", "k3"]
 AdvantageEstimator = Literal["gae", "grpo", "rloo"]

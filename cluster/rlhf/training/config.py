@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from cluster.config import STRICT
-from cluster.rlhf.runs.field_types import Count, Discount, NotNegative, Positive, Share
 from cluster.rlhf.runs.trackers import Tracker
+from cluster.settings.field_types import Count, Discount, NotNegative, Positive, Share
+from cluster.settings.parsing import STRICT
 from cluster.types import BosPolicy, Numerics, Truncation
 
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -6,8 +6,9 @@ import re
 
 import yaml
 
-from cluster.config import ClusterConfig, parse_config
+from cluster.config import ClusterConfig
 from cluster.settings.files import packaged
+from cluster.settings.parsing import parse_config
 from cluster.settings.text import commented_yaml
 
 _ARGS = re.compile(r"(?m)^( *)args:\n(?:\1 +.*\n)+")

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
-from cluster.config import ClusterConfig, WeightsConfig, parse_config
+from cluster.config import ClusterConfig, WeightsConfig
 from cluster.errors import ConfigError
 from cluster.serving import config_checks as check
 from cluster.serving.autoscaling import TokenPolicy
@@ -26,6 +26,7 @@ from cluster.serving.http.api_keys import KeyRing
 from cluster.serving.names import BATCHER, DEPLOYMENTS, INGRESS, REPLICA
 from cluster.settings.files import packaged
 from cluster.settings.layers import merged
+from cluster.settings.parsing import parse_config
 
 LOCAL = packaged("serve_local.yaml")
 """The built-in model on a CPU."""

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from cluster.serving.http import schemas
 from cluster.serving.http.errors import request_id_of
 from cluster.serving.http.inspector import Inspector
-from cluster.serving.http.request_parser import score_ask
+from cluster.serving.http.request_parser import score_query
 from cluster.serving.http.responses import tokenize_response
 from cluster.serving.http.routes import guarded_routes
 from cluster.serving.http.service import Service
@@ -32,12 +32,12 @@ def inspection_routes(service: Service, inspector: Inspector) -> APIRouter:
     async def tokenize(request: Request) -> Response:
         """What the model would read of every conversation: the ids of its templated text, and what
         each stands for. The body is that of /v1/score; nothing is scored."""
-        ask = score_ask(await service.body(request), service.config)
-        with service.door.passed(ask.least_tokens):
+        query = score_query(await service.body(request), service.config)
+        with service.door.passed(query.least_tokens):
             results = await service.each_valid(
-                ask, lambda valid: inspector.tokenize(valid, deadline_s=ask.deadline_s)
+                query, lambda valid: inspector.tokenize(valid, deadline_s=query.deadline_s)
             )
-        return tokenize_response(ask, results, request_id_of(request))
+        return tokenize_response(query, results, request_id_of(request))
 
     @routes.get("/status", summary="The service's state", response_model=None)
     async def status() -> dict[str, Any]:

@@ -16,32 +16,33 @@ from pydantic_core import to_json
 from cluster.errors import Overloaded, RewardError
 from cluster.serving.http.errors import detail, error_response, representative_error, retry_after
 from cluster.serving.http.inspector import TokenizedChat
-from cluster.serving.http.request_parser import QueryItem, ScoreQuery
+from cluster.serving.http.item_parser import QueryItem
+from cluster.serving.http.request_parser import ScoreQuery
 from cluster.serving.scoring.transformed import as_json
 from cluster.types import Score
 
 Result = Score | RewardError
 
 
-def score_response(ask: ScoreQuery, results_N: Sequence[Result], request_id: str) -> Response:
+def score_response(query: ScoreQuery, results_N: Sequence[Result], request_id: str) -> Response:
     """Results in the order of the request."""
-    entries = [_entry(w, r) for w, r in zip(ask.wanted, results_N, strict=True)]
-    return _response("results", entries, ask, results_N, request_id)
+    entries = [_entry(w, r) for w, r in zip(query.wanted, results_N, strict=True)]
+    return _response("results", entries, query, results_N, request_id)
 
 
-def rank_response(ask: ScoreQuery, results_N: Sequence[Result], request_id: str) -> Response:
+def rank_response(query: ScoreQuery, results_N: Sequence[Result], request_id: str) -> Response:
     """Best first by raw reward; equal ones in the request's order; errors last."""
     order = sorted(range(len(results_N)), key=lambda i: _rank(results_N[i]))
-    entries = [_entry(ask.wanted[i], results_N[i]) for i in order]
-    return _response("ranking", entries, ask, results_N, request_id)
+    entries = [_entry(query.wanted[i], results_N[i]) for i in order]
+    return _response("ranking", entries, query, results_N, request_id)
 
 
 def tokenize_response(
-    ask: ScoreQuery, results_N: Sequence[TokenizedChat | RewardError], request_id: str
+    query: ScoreQuery, results_N: Sequence[TokenizedChat | RewardError], request_id: str
 ) -> Response:
     """What the model would read of each, in the order of the request."""
-    entries = [_entry(w, r) for w, r in zip(ask.wanted, results_N, strict=True)]
-    if failed := _failed(ask, results_N, entries, request_id):
+    entries = [_entry(w, r) for w, r in zip(query.wanted, results_N, strict=True)]
+    if failed := _failed(query, results_N, entries, request_id):
         return failed
     return Response(to_json({"results": entries}), media_type="application/json")
 
@@ -49,11 +50,11 @@ def tokenize_response(
 def _response(
     name: str,
     entries: list[dict[str, Any]],
-    ask: ScoreQuery,
+    query: ScoreQuery,
     results_N: Sequence[Result],
     request_id: str,
 ) -> Response:
-    if failed := _failed(ask, results_N, entries, request_id):
+    if failed := _failed(query, results_N, entries, request_id):
         return failed
     refused = next((result for result in results_N if isinstance(result, Overloaded)), None)
     headers = None if refused is None else retry_after(refused)
@@ -63,18 +64,18 @@ def _response(
         "revision": _common([score.revision for score in scores]),
         name: entries,
     }
-    if ask.transforms:
-        body["transforms"] = as_json(ask.transforms)
+    if query.transforms:
+        body["transforms"] = as_json(query.transforms)
     return Response(to_json(body), headers=headers, media_type="application/json")
 
 
 def _failed(
-    ask: ScoreQuery, results_N: Sequence[object], entries: list[dict[str, Any]], request_id: str
+    query: ScoreQuery, results_N: Sequence[object], entries: list[dict[str, Any]], request_id: str
 ) -> Response | None:
     """The answer where something was asked for and nothing came of it."""
     errors = [
         result.at(wanted.item)
-        for wanted, result in zip(ask.wanted, results_N, strict=True)
+        for wanted, result in zip(query.wanted, results_N, strict=True)
         if isinstance(result, RewardError)
     ]
     if errors and len(errors) == len(results_N):

@@ -20,7 +20,7 @@ from cluster.serving.http.errors import (
     error_statuses,
     request_id_of,
 )
-from cluster.serving.http.request_parser import rank_ask, score_ask
+from cluster.serving.http.request_parser import rank_query, score_query
 from cluster.serving.http.responses import rank_response, score_response
 from cluster.serving.http.service import Service
 from cluster.types import ModelInfo
@@ -58,9 +58,9 @@ def _v1(service: Service) -> APIRouter:
         body = await service.body(request)
         if other := taking(others, body):
             return await answer(service, other, body, request_id_of(request))
-        ask = score_ask(body, config)
-        results = await service.results(ask)
-        return score_response(ask, results, request_id_of(request))
+        query = score_query(body, config)
+        results = await service.results(query)
+        return score_response(query, results, request_id_of(request))
 
     @routes.post(
         "/rank",
@@ -70,9 +70,9 @@ def _v1(service: Service) -> APIRouter:
     )
     async def rank(request: Request) -> Response:
         """Responses best first by raw reward; of equal ones the one given first; errors last."""
-        ask = rank_ask(await service.body(request), config)
-        results = await service.results(ask)
-        return rank_response(ask, results, request_id_of(request))
+        query = rank_query(await service.body(request), config)
+        results = await service.results(query)
+        return rank_response(query, results, request_id_of(request))
 
     @routes.get("/model", summary="The served model")
     async def model() -> ModelInfo:

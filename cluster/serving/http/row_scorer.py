@@ -17,7 +17,7 @@ import numpy as np
 from cluster.errors import InvalidInput, RevisionChanged, RewardError
 from cluster.serving.batching.batcher_client import BatcherClient
 from cluster.serving.call_options import CallOptions, check_call_options
-from cluster.serving.http.request_parser import one_conversation
+from cluster.serving.http.item_parser import one_conversation
 from cluster.serving.metrics import ServingMetrics
 from cluster.serving.scoring.conversation_scorer import ConversationScorer
 

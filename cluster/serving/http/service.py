@@ -12,7 +12,8 @@ from cluster.config import HttpConfig
 from cluster.data.call_results import valid_items, with_errors
 from cluster.errors import InvalidInput, RewardError
 from cluster.serving.http.api_keys import KeyRing
-from cluster.serving.http.body_reader import BodyReader, parse_object
+from cluster.serving.http.body_reader import BodyReader
+from cluster.serving.http.json_body import parse_object
 from cluster.serving.http.request_limit import RequestLimit
 from cluster.serving.http.request_parser import ScoreQuery
 from cluster.serving.http.scorer import Scorer
@@ -42,24 +43,24 @@ class Service:
         """Whether a replica serves now, and something new may be asked for."""
         return not self.door.draining and await self.scorer.ready()
 
-    async def results(self, ask: ScoreQuery) -> list[Score | RewardError]:
+    async def results(self, query: ScoreQuery) -> list[Score | RewardError]:
         """A result for all that is wanted, in order. Raises where the door is shut."""
-        with self.door.passed(ask.least_tokens):
+        with self.door.passed(query.least_tokens):
             scored = await self.each_valid(
-                ask,
+                query,
                 lambda valid: self.scorer.score(
-                    valid, priority=ask.priority, deadline_s=ask.deadline_s
+                    valid, priority=query.priority, deadline_s=query.deadline_s
                 ),
             )
-        return with_transformed([w.conversation for w in ask.wanted], scored, ask.transforms)
+        return with_transformed([w.conversation for w in query.wanted], scored, query.transforms)
 
     async def each_valid(
         self,
-        ask: ScoreQuery,
+        query: ScoreQuery,
         do: Callable[[list[Conversation]], Awaitable[Sequence[T | RewardError]]],
     ) -> list[T | RewardError]:
         """What `do` makes of what could be read, with the other items' errors at their places."""
-        conversations: list[Conversation | InvalidInput] = [w.conversation for w in ask.wanted]
+        conversations: list[Conversation | InvalidInput] = [w.conversation for w in query.wanted]
         for one in conversations:
             if isinstance(one, RewardError):
                 self.metrics.error(one.code)

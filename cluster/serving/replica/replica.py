@@ -25,7 +25,7 @@ from typing import Any
 from ray import serve
 from ray.serve.exceptions import RayServeException
 
-from cluster.config import EngineConfig, WeightsConfig, parse_config
+from cluster.config import EngineConfig, WeightsConfig
 from cluster.errors import NotReady, RewardError
 from cluster.serving.metrics import WEIGHTS_REFUSED
 from cluster.serving.protocol import BatchResult, ServedModel
@@ -35,6 +35,7 @@ from cluster.serving.replica.exclusive_access import ExclusiveAccess
 from cluster.serving.replica.loaded_weights import Loaded, engine_of, refused, require_room
 from cluster.serving.replica.prefix_cache_metrics import PromptMetrics, prompt_stats
 from cluster.serving.replica.weights_announcement import announce
+from cluster.settings.parsing import parse_config
 from cluster.types import EncodedBatch, ModelInfo, PromptCacheStats, Score
 
 logger = logging.getLogger("ray.serve.reward_cluster")

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from cluster.config import TransformConfig, parse_config
+from cluster.config import TransformConfig
 from cluster.data.transforms import apply_by_group, check
 from cluster.data.validation import Reader
 from cluster.errors import ConfigError, InvalidInput, RewardError
+from cluster.settings.parsing import parse_config
 from cluster.types import Score
 
 Transforms = Sequence[str | Mapping[str, Any] | TransformConfig]

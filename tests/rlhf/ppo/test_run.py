@@ -13,7 +13,7 @@ import pytest
 import ray
 from support.dying import killed_in
 
-from cluster.config import ClusterConfig, parse_config
+from cluster.config import ClusterConfig
 from cluster.data.rejects import Rejects
 from cluster.errors import ConfigError, InvalidInput, NotReady, RewardError
 from cluster.rlhf.policy.model import Policy
@@ -25,6 +25,7 @@ from cluster.rlhf.ppo.rollouts import weights_of
 from cluster.rlhf.ppo.run import run_ppo
 from cluster.rlhf.ppo.step_metrics import StepRow
 from cluster.serving.deployment.local_cluster import local_service
+from cluster.settings.parsing import parse_config
 from cluster.types import Conversation, Score
 
 pytestmark = pytest.mark.ray

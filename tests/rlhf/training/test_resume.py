@@ -11,10 +11,10 @@ from support.dying import killed_in
 from support.preferences import write_pairs
 
 from cluster.cli import main
-from cluster.config import parse_config
 from cluster.errors import ConfigError
 from cluster.rlhf.training.config import TrainConfig
 from cluster.rlhf.training.run import train_reward_model
+from cluster.settings.parsing import parse_config
 
 STEPS = 24
 

@@ -15,9 +15,10 @@ from support.http import FakeScorer, made_score
 
 from cluster.config import HttpConfig
 from cluster.errors import InvalidInput, NotReady, Overloaded, TooLong, TooSlow
-from cluster.serving.http.body_reader import UNREAD_BODIES, BodyReader, parse_object
+from cluster.serving.http.body_reader import UNREAD_BODIES, BodyReader
+from cluster.serving.http.json_body import parse_object
 from cluster.serving.http.request_limit import RequestLimit
-from cluster.serving.http.request_parser import score_ask
+from cluster.serving.http.request_parser import score_query
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 LONG_S = 60.0
@@ -191,7 +192,7 @@ def test_requests_together_hold_as_many_tokens_as_one_may() -> None:
 def test_the_tokens_that_a_request_holds_at_least_are_told_from_its_characters(
     body: dict[str, Any], n: int
 ) -> None:
-    assert score_ask(body, HttpConfig()).least_tokens == n
+    assert score_query(body, HttpConfig()).least_tokens == n
 
 
 BODY = {"conversations": [{"ids": [1, 2, 3]}]}

@@ -12,8 +12,8 @@ from typing import Any
 
 from cluster.config import HttpConfig
 from cluster.errors import InvalidInput, RewardError
-from cluster.serving.http.body_reader import parse_object
 from cluster.serving.http.errors import detail
+from cluster.serving.http.json_body import parse_object
 from cluster.types import Conversation, Score
 
 Body = Mapping[str, Any]

@@ -13,8 +13,8 @@ import numpy as np
 from cluster.config import MAX_PRIORITY
 from cluster.data.call_results import or_error
 from cluster.errors import InvalidInput
-from cluster.serving.http.body_reader import kind
 from cluster.serving.http.dialects.endpoint import Asked, Body
+from cluster.serving.http.json_body import kind
 from cluster.types import Conversation
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.errors import InvalidInput
-from cluster.serving.http.body_reader import kind
 from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Rewarded, plain_error
 from cluster.serving.http.dialects.fields import messages, required
+from cluster.serving.http.json_body import kind
 
 
 def _parse(body: Body) -> Parsed:

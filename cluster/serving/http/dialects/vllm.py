@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from cluster.errors import InvalidInput, RewardError
-from cluster.serving.http.body_reader import kind
 from cluster.serving.http.dialects.endpoint import Asked, Body, Endpoint, Parsed, Rewarded, sigmoid
 from cluster.serving.http.dialects.fields import (
     flag,
@@ -28,6 +27,7 @@ from cluster.serving.http.dialects.fields import (
     texts_or_ids,
 )
 from cluster.serving.http.errors import sendable
+from cluster.serving.http.json_body import kind
 
 TYPES = {
     400: "BadRequestError",

@@ -18,8 +18,8 @@ import numpy as np
 from pydantic_core import to_json
 
 from cluster.errors import InvalidInput
-from cluster.serving.http.body_reader import parse_object
 from cluster.serving.http.dialects.endpoint import Body, Content
+from cluster.serving.http.json_body import parse_object
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 _NUMPY = {"INT64": "<i8", "BOOL": "?"}

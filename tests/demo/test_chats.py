@@ -6,15 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cluster.cli.demo_chats import (
-    DemoGroup,
-    agreement,
-    best_of,
-    packaged_chats,
-    read_demo_groups,
-    reward_table,
-    summary,
-)
+from cluster.demo.chats import DemoGroup, packaged_chats, read_demo_groups
+from cluster.demo.tables import agreement, best_of, reward_table, summary
 from cluster.errors import InvalidInput, NotFinite, RewardError
 from cluster.types import Score
 

@@ -1,0 +1,1 @@
+"""Demo: packaged chats scored through the actor client on a local cluster."""

@@ -1,0 +1,58 @@
+"""Demo chats: prompts with responses to choose from, and what a person would choose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from cluster.data.formats import prompt_messages
+from cluster.data.jsonl import BrokenRow
+from cluster.data.reader import read_rows
+from cluster.errors import InvalidInput
+from cluster.types import Chat
+
+
+@dataclass(frozen=True, slots=True)
+class DemoGroup:
+    """One prompt and the responses to choose from; person: the index that a person prefers."""
+
+    prompt: Chat
+    responses: Sequence[str]
+    person: int | None = None
+
+    @property
+    def conversations(self) -> list[tuple[Chat, str]]:
+        """What the client scores."""
+        return [(self.prompt, response) for response in self.responses]
+
+
+def packaged_chats() -> Path:
+    """The chats in the package, each marked with what a person prefers."""
+    return Path(str(files("cluster") / "assets" / "demo.jsonl"))
+
+
+def read_demo_groups(source: Path) -> Iterator[DemoGroup]:
+    """Rows of `prompt` (messages or a string), `responses` (strings) and perhaps `person`.
+
+    Raises InvalidInput naming the line.
+    """
+    for row in read_rows(source):
+        value = {} if isinstance(row, BrokenRow) else row.value
+        prompt, responses = value.get("prompt"), value.get("responses")
+        if not prompt or not responses:
+            raise InvalidInput(f"{source}, line {row.number}: give `prompt` and `responses`")
+        person = _person(value, len(responses), f"{source}, line {row.number}")
+        yield DemoGroup(prompt_messages(prompt), responses, person)
+
+
+def _person(row: Mapping[str, Any], n_responses: int, place: str) -> int | None:
+    found = row.get("person")
+    if found is None:
+        return None
+    if type(found) is not int or not 0 <= found < n_responses:
+        last = n_responses - 1
+        raise InvalidInput(f"{place}: `person` is {found!r}; give a whole number from 0 to {last}")
+    return found
