@@ -95,7 +95,8 @@ class Admission:
         if waiting is not None:
             self._forget(waiting)
         for sequence in self._table.leave(call):
-            self._scheduler.cancel(sequence)
+            if not self._scheduler.cancel(sequence) and sequence.sent:
+                self._table.keep(sequence)
 
     def _piece(self, waiting: Waiting) -> dict[int, Encoding]:
         """Its next items for which there is room; at least one where nothing else waits.

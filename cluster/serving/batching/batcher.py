@@ -206,6 +206,8 @@ class Batcher:
         self._admission.refill(now)
         held = () if replica_id is None else self._homes.held_by(replica_id)
         batch = self._scheduler.take(held)
+        for sequence in batch:
+            sequence.sent = True
         if replica_id is not None:
             self._homes.sent(replica_id, [sequence.encoding for sequence in batch])
         self._admission.refill(now)

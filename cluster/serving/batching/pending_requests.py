@@ -3,7 +3,7 @@
 Invariants: a call's every item is answered exactly once; one sequence is being scored once, however
 many calls ask for it (a client's retry after a timeout joins the first attempt or finds its
 answer); an answer is kept no longer than the weights that made it serve; a sequence that nobody
-waits for any more is handed back to be cancelled.
+waits for any more is handed back to be cancelled, or kept where a device has it already.
 
 Knows no Ray, no replicas and no batches. Single-threaded: lives on the batcher's event loop.
 Times are seconds on `time.monotonic`.
@@ -31,7 +31,10 @@ MAX_LOADS = 10_000
 
 @dataclass(eq=False, slots=True)
 class QueuedSequence:
-    """One distinct sequence on its way to a device. deadline: None is never."""
+    """One distinct sequence on its way to a device.
+
+    deadline: None is never. sent: it has left the queue for a device.
+    """
 
     encoding: Encoding
     key: Key
@@ -39,9 +42,12 @@ class QueuedSequence:
     deadline: float | None
     entered: float
     waiters: list[tuple[PendingCall, int]] = field(default_factory=list)
+    sent: bool = False
 
     def serves(self, priority: int, deadline: float | None) -> bool:
         """Whether a new waiter with these terms loses nothing by joining."""
+        if self.sent:  # neither its place in line nor its deadline matters any more
+            return True
         in_time = self.deadline is None or (deadline is not None and deadline <= self.deadline)
         return in_time and priority <= self.priority
 
@@ -164,6 +170,12 @@ class RequestTable:
                 self._close(sequence)
                 abandoned.append(sequence)
         return abandoned
+
+    def keep(self, sequence: QueuedSequence) -> None:
+        """After `leave`, for one that is sent: who asks for it again joins it."""
+        if sequence.key not in self._open:
+            self._open[sequence.key] = sequence
+            sequence.waiters.append((PendingCall(1, None), 0))  # nobody's
 
     def oldest_s(self, now: float) -> float:
         """Age of the oldest open sequence, 0 where there is none."""

@@ -71,6 +71,36 @@ def test_the_same_question_asked_twice_at_once_or_later_is_scored_once() -> None
     assert asyncio.run(run()) == [[1, 2]]
 
 
+@pytest.mark.parametrize("gives_up", [True, False])
+def test_who_asks_again_for_what_is_on_a_device_is_answered_by_that_forward(
+    gives_up: bool,
+) -> None:
+    """Its new deadline is later, and a second replica is idle."""
+
+    async def run() -> list[list[int]]:
+        gate = Gate()
+        gate.replicas.ids = ("a", "b")
+        service = batcher(gate.replicas)
+        first = asyncio.create_task(
+            service.score_batch(question(1, 2), deadline=Deadline.after(10.0))
+        )
+        await gate.taken(1)
+        if gives_up:
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+        again = asyncio.create_task(service.score_batch(question(1, 2), 1, Deadline.after(20.0)))
+        await asyncio.sleep(0)
+        other = asyncio.create_task(service.score_batch(question(3)))
+        await gate.taken(2)
+        gate.opened.set()
+        assert (await again).rewards_N.tolist() == [1.0, 2.0]
+        await other
+        assert (await service.state()).oldest_s == 0.0
+        return gate.replicas.batches
+
+    assert asyncio.run(run()) == [[1, 2], [3]]
+
+
 def test_a_refused_call_leaves_nothing_behind() -> None:
     async def run() -> None:
         gate = Gate()

@@ -158,6 +158,33 @@ def test_a_sequence_is_handed_back_when_its_last_waiter_leaves() -> None:
     assert len(new) == 1, "an abandoned sequence is not joined"
 
 
+def test_what_is_on_a_device_is_joined_though_nobody_waits_for_it_and_its_deadline_is_near() -> (
+    None
+):
+    table = RequestTable(dedupe_s=60)
+    call, (sequence,) = enter(table, encoding(1), deadline=9.0)
+    sequence.sent = True
+    assert table.leave(call) == [sequence]
+    table.keep(sequence)
+    again, new = enter(table, encoding(1), priority=5, deadline=11.0)
+    assert new == []
+    table.settle(sequence, reward(1.0), now=0)
+    assert again.finished() == [reward(1.0)]
+    assert table.oldest_s(1.0) == 0.0
+
+
+def test_what_is_kept_takes_no_place_of_what_is_waited_for() -> None:
+    table = RequestTable(dedupe_s=60)
+    first, (sequence,) = enter(table, encoding(1), deadline=9.0)
+    second, (other,) = enter(table, encoding(1), deadline=11.0)
+    table.leave(first)
+    table.keep(sequence)
+    third, new = enter(table, encoding(1), deadline=10.0)
+    assert new == []
+    table.settle(other, reward(1.0), now=0)
+    assert second.finished() == third.finished() == [reward(1.0)]
+
+
 def test_leaving_after_the_answer_hands_nothing_back() -> None:
     table = RequestTable(dedupe_s=60)
     call, (sequence,) = enter(table, encoding(1))
