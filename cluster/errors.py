@@ -2,6 +2,7 @@
 
     RewardError
     ├── InvalidInput          400  the item is malformed; the message says what to change
+    │   ├── EmptyInput        400  no text where another server's protocol has a name for that
     │   └── TooLong           413  more tokens (or bytes, or items) than is allowed
     ├── Unauthorized          401  no key, or a wrong one
     ├── TooSlow               408  the request did not arrive in time
@@ -53,6 +54,10 @@ class RewardError(Exception):
 class InvalidInput(RewardError, ValueError):
     code = "invalid_input"
     http_status = 400
+
+
+class EmptyInput(InvalidInput):
+    code = "empty_input"
 
 
 class TooLong(InvalidInput):

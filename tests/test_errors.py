@@ -18,7 +18,7 @@ from cluster.errors import (
 
 def test_every_class_has_a_code_of_its_own() -> None:
     codes = [cls.code for cls in all_error_classes()]
-    assert len(set(codes)) == len(codes) == 15
+    assert len(set(codes)) == len(codes) == 16
 
 
 def test_every_status_is_an_http_error() -> None:

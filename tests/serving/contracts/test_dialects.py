@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import hypothesis
@@ -13,10 +15,26 @@ from starlette.testclient import TestClient
 from support.http import FakeScorer, made_score
 
 from cluster.config import HttpConfig
-from cluster.errors import NotFinite, NotReady, Overloaded, TooLong
+from cluster.errors import (
+    EmptyInput,
+    InvalidInput,
+    NotFinite,
+    NotReady,
+    Overloaded,
+    RewardError,
+    TooLong,
+)
+from cluster.serving.http.api_keys import KeyRing
+from cluster.serving.http.body_reader import BodyReader
+from cluster.serving.http.dialects import slime
+from cluster.serving.http.dialects.answer import answer
+from cluster.serving.http.dialects.endpoint import Parsed
 from cluster.serving.http.dialects.retemplate import messages_of
-from cluster.serving.http.dialects.table import by_path
+from cluster.serving.http.dialects.table import by_path, taking
+from cluster.serving.http.request_limit import RequestLimit
+from cluster.serving.http.service import Service
 from cluster.serving.logs import LOGGER
+from cluster.serving.metrics import ServingMetrics
 
 Connect = Callable[..., TestClient]
 PATHS = sorted(by_path(HttpConfig().dialects))
@@ -68,6 +86,84 @@ def test_overload_is_429_with_retry_after_in_the_dialects_own_shape(
     answer = connect().post("/classify", json={"input": ["a", "b"]})
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
     assert answer.json()["error"]["type"] == "RateLimitError"
+
+
+class Counted(list[Any]):
+    """A list that counts what is read of it."""
+
+    n_read = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for each in super().__iter__():
+            self.n_read += 1
+            yield each
+
+
+MANY: list[tuple[str, dict[str, Any]]] = [
+    ("/get_reward", {"query": Counted([5] * 1000)}),
+    ("/classify", {"input": Counted([""] * 1000)}),
+    ("/classify", {"input": Counted([[]] * 1000)}),
+    ("/classify", {"text": Counted([""] * 1000)}),
+    ("/infinity/classify", {"input": Counted([5] * 1000)}),
+    ("/v1/score/evaluation", {"messages": Counted([5] * 1000)}),
+    ("/score", {"text_1": Counted([5] * 1000), "text_2": ["x"] * 1000}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), MANY)
+def test_items_are_read_one_by_one(path: str, body: dict[str, Any]) -> None:
+    """A body of eight megabytes may hold four million bad ones, each of which costs an error."""
+    endpoint = taking(by_path(HttpConfig().dialects)[path], body)
+    assert endpoint is not None
+    asked = iter(endpoint.parse(body).conversations_N)
+    (items,) = (each for each in body.values() if isinstance(each, Counted))
+    assert items.n_read <= 1
+    assert isinstance(next(asked), InvalidInput)
+    assert items.n_read <= 2
+
+
+def test_no_more_items_are_read_than_are_allowed(scorer: FakeScorer) -> None:
+    config = HttpConfig(max_items=3)
+    read: list[int] = []
+
+    def asked() -> Iterator[str]:
+        for i in range(100):
+            read.append(i)
+            yield "text"
+
+    service = Service(
+        scorer, config, ServingMetrics(), KeyRing(), RequestLimit(config), BodyReader(config)
+    )
+    endpoint = replace(slime.ENDPOINTS[0], parse=lambda body: Parsed(asked()))
+    answered = asyncio.run(answer(service, endpoint, {}, "id"))
+    assert answered.status_code == 413
+    assert len(read) == 4
+
+
+def test_a_document_that_is_no_text_is_named(connect: Connect) -> None:
+    answer = connect().post("/rerank", json={"query": "q", "documents": ["a", 5]})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith("item 1: `documents` must be a string")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (EmptyInput("nothing"), 400, "Empty"),
+        (InvalidInput("the box is empty of sense"), 422, "Validation"),
+        (TooLong("9 tokens"), 413, "Validation"),
+        (NotFinite("NaN"), 424, "Backend"),
+        (Overloaded("full"), 429, "Overloaded"),
+        (NotReady("no replica"), 503, "Unhealthy"),
+    ],
+)
+def test_the_kind_of_a_failure_is_told_by_its_class(
+    connect: Connect, scorer: FakeScorer, error: RewardError, status: int, kind: str
+) -> None:
+    """Of text-embeddings-inference, whose clients read it; a message may hold any word."""
+    scorer.instead = [error]
+    answer = connect().post("/predict", json={"inputs": "hi"})
+    assert (answer.status_code, answer.json()["error_type"]) == (status, kind)
 
 
 def test_a_failure_is_no_number(connect: Connect, scorer: FakeScorer) -> None:

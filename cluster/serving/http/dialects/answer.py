@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -85,7 +86,8 @@ async def answer(service: Service, endpoint: Endpoint, body: Body, request_id: s
     """The response to `body` as `endpoint`'s clients read it."""
     try:
         parsed = endpoint.parse(body)
-        conversations = [_own(each, service.config) for each in parsed.conversations_N]
+        first = islice(parsed.conversations_N, service.config.max_items + 1)
+        conversations = [_own(each, service.config) for each in first]
         query = flat_query(conversations, parsed.priority, service.config)
         return _rendered(endpoint, parsed, await service.results(query), service, request_id)
     except RewardError as error:

@@ -6,7 +6,7 @@ Knows nothing of HTTP, Ray or how conversations are scored. Shape legend: N rewa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,8 @@ from cluster.serving.http.json_body import parse_object
 from cluster.types import Conversation, Score
 
 Body = Mapping[str, Any]
-Asked = list[Conversation | InvalidInput]
+Asked = Iterable[Conversation | InvalidInput]
+"""Read one by one, so that a body of more items than are allowed costs no more than those."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from cluster.config import MAX_PRIORITY
 from cluster.data.call_results import or_error
-from cluster.errors import InvalidInput
+from cluster.errors import EmptyInput, InvalidInput
 from cluster.serving.http.dialects.endpoint import Asked, Body
 from cluster.serving.http.json_body import kind
 from cluster.types import Conversation
@@ -42,13 +42,13 @@ def text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise InvalidInput(f"`{name}` must be a string, not {kind(value)}")
     if not value.strip():
-        raise InvalidInput(f"`{name}` is empty; give the text to score")
+        raise EmptyInput(f"`{name}` is empty; give the text to score")
     return value
 
 
 def texts(value: Any, name: str) -> Asked:
     """Texts of a list; what is none is an error at its place. Raises InvalidInput."""
-    return [or_error(text, each, name) for each in _list(value, name)]
+    return (or_error(text, each, name) for each in _list(value, name))
 
 
 def texts_or_ids(value: Any, name: str) -> tuple[Asked, bool]:
@@ -57,11 +57,11 @@ def texts_or_ids(value: Any, name: str) -> tuple[Asked, bool]:
         return [text(value, name)], True
     found = _list(value, name)
     if not found:
-        raise InvalidInput(f"`{name}` is empty; give at least one text")
+        raise EmptyInput(f"`{name}` is empty; give at least one text")
     if isinstance(found[0], int | float):
         return [token_ids(found, name)], True
     read: Callable[[Any, str], Conversation] = token_ids if isinstance(found[0], list) else text
-    return [or_error(read, each, name) for each in found], False
+    return (or_error(read, each, name) for each in found), False
 
 
 def token_ids(value: Any, name: str) -> Conversation:
@@ -98,7 +98,7 @@ def pairs(first: Any, second: Any, names: tuple[str, str]) -> Asked:
             f"{len(prompts)} `{names[0]}` and {len(responses)} `{names[1]}`: give one of "
             "the first, or as many as of the second"
         )
-    return [or_error(_pair, p, r, names) for p, r in zip(prompts, responses, strict=True)]
+    return (or_error(_pair, p, r, names) for p, r in zip(prompts, responses, strict=True))
 
 
 def inverse_priority(body: Body) -> int:

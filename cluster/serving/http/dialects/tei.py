@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.data.call_results import or_error
-from cluster.errors import InvalidInput, RewardError
+from cluster.errors import EmptyInput, InvalidInput, RewardError
 from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Rewarded, sigmoid
 from cluster.serving.http.dialects.fields import flag, text
 from cluster.serving.http.errors import sendable
 from cluster.types import Conversation
 
-TYPES = {400: "Empty", 413: "Validation", 422: "Validation", 429: "Overloaded", 503: "Unhealthy"}
+STATUSES = {400: 422, 500: 424}
+"""The protocol's own, where they differ: for what is malformed, and for the model's failures."""
+TYPES = {413: "Validation", 422: "Validation", 429: "Overloaded", 503: "Unhealthy"}
 """`error_type` by status; any other is Backend."""
 
 
@@ -27,7 +29,7 @@ def _parse(body: Body) -> Parsed:
         )
     raw, inputs = flag(body, "raw_scores", default=False), body["inputs"]
     if isinstance(inputs, list) and any(isinstance(each, list) for each in inputs):
-        return Parsed([or_error(_item, each) for each in inputs], (raw, True))
+        return Parsed((or_error(_item, each) for each in inputs), (raw, True))
     return Parsed([_item(inputs)], (raw, False))
 
 
@@ -52,11 +54,10 @@ def classes(reward: float, raw: bool) -> list[dict[str, Any]]:
 
 
 def _error(failed: RewardError) -> tuple[int, Any]:
-    status = failed.http_status
-    empty = status == 400 and "empty" in failed.message
-    if status == 400 and not empty:
-        status = 422
     message = sendable(str(failed))
+    if isinstance(failed, EmptyInput):
+        return failed.http_status, {"error": message, "error_type": "Empty"}
+    status = STATUSES.get(failed.http_status, failed.http_status)
     return status, {"error": message, "error_type": TYPES.get(status, "Backend")}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ TYPES = {
 class _Form:
     activate: bool = False
     base64: bool = False
-    documents: tuple[str, ...] = ()
+    documents: Sequence[Any] = ()
     top_n: int = 0
 
 
@@ -67,7 +67,7 @@ def _conversations(body: Body) -> Asked:
     flag(body, "add_special_tokens", default=True)  # a BOS follows the model's policy either way
     if body.get("messages") is None:
         found, _ = texts_or_ids(required(body, "input"), "input")
-        return [_truncated(each, body) for each in found]
+        return (_truncated(each, body) for each in found)
     for name in ("add_generation_prompt", "continue_final_message"):
         if flag(body, name, default=False):
             raise InvalidInput(f"`{name}` must be false: the last answer is judged as it stands")
@@ -106,12 +106,11 @@ def _parse_rerank(body: Body) -> Parsed:
     if not isinstance(given, list) or not given:
         raise InvalidInput("`documents` must be a list of at least one text")
     found = [each.get("text") if isinstance(each, dict) else each for each in given]
-    documents = tuple(text(each, "documents") for each in found)
     top_n = body.get("top_n") or 0
     if type(top_n) is not int or top_n < 0:
         raise InvalidInput(f"`top_n` must be a whole number from 0, not {kind(top_n)}")
-    form = _Form(_activated(body), documents=documents, top_n=top_n)
-    return Parsed([(query, each) for each in documents], form, inverse_priority(body))
+    form = _Form(_activated(body), documents=found, top_n=top_n)
+    return Parsed(pairs(query, found, ("query", "documents")), form, inverse_priority(body))
 
 
 def _activated(body: Body) -> bool:

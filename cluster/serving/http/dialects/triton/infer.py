@@ -66,7 +66,7 @@ def _parameters(of: Mapping[str, Any]) -> Mapping[str, Any]:
 def _sentences(tensor: Tensor) -> Asked:
     if tensor.shape[1:] not in ((), (1,)):
         raise InvalidInput("`sentences` must have one text a sample: the shape [N, 1]")
-    return [or_error(_sentence, each) for each in tensor.data]
+    return (or_error(_sentence, each) for each in tensor.data)
 
 
 def _sentence(value: Any) -> Conversation:
@@ -85,9 +85,9 @@ def _sequences(tokens: Tensor, lengths: Tensor) -> Asked:
     n_rows, width = tokens.shape if len(tokens.shape) == 2 else (-1, 0)
     if n_rows != len(lengths.data):
         raise InvalidInput("`tokens` must have the shape [N, T], `sequence_lengths` one per row")
-    rows = [tokens.data[i * width : (i + 1) * width] for i in range(n_rows)]
+    rows = (tokens.data[i * width : (i + 1) * width] for i in range(n_rows))
     taken = lengths.data.tolist() if isinstance(lengths.data, np.ndarray) else lengths.data
-    return [or_error(_sequence, ids, n) for ids, n in zip(rows, taken, strict=True)]
+    return (or_error(_sequence, ids, n) for ids, n in zip(rows, taken, strict=True))
 
 
 def _sequence(ids: Any, length: Any) -> Conversation:
