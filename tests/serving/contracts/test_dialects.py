@@ -76,7 +76,16 @@ def test_a_missing_key_is_told_in_the_dialects_own_shape(
 
 def test_probes_need_no_key(connect: Connect) -> None:
     locked = connect(key="secret")
-    assert [locked.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+    paths = ("/healthz", "/readyz", "/health", "/health_generate")
+    assert {path: locked.get(path).status_code for path in paths} == dict.fromkeys(paths, 200)
+
+
+@pytest.mark.parametrize("dialect", ["vllm", "sglang", "tei", "infinity"])
+def test_a_client_that_waits_for_health_waits_for_a_replica(
+    connect: Connect, scorer: FakeScorer, dialect: str
+) -> None:
+    scorer.serving = False
+    assert connect(dialects=(dialect,)).get("/health").status_code == 503
 
 
 def test_overload_is_429_with_retry_after_in_the_dialects_own_shape(
@@ -138,6 +147,23 @@ def test_no_more_items_are_read_than_are_allowed(scorer: FakeScorer) -> None:
     answered = asyncio.run(answer(service, endpoint, {}, "id"))
     assert answered.status_code == 413
     assert len(read) == 4
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "asked"),
+    [
+        ("/classify", {"text": "a", "priority": 5}, 5),
+        ("/v1/embeddings", {"input": "a", "priority": 5}, 5),
+        ("/classify", {"input": "a", "priority": 5}, -5),
+        ("/score", {"text_1": "a", "text_2": "b", "priority": -5}, 5),
+    ],
+)
+def test_a_priority_means_what_it_means_in_the_dialect(
+    connect: Connect, scorer: FakeScorer, path: str, body: dict[str, Any], asked: int
+) -> None:
+    """Higher is sooner in SGLang, as here; lower is sooner in vLLM."""
+    assert connect().post(path, json=body).status_code == 200
+    assert [priority for _, priority, _ in scorer.asked] == [asked]
 
 
 def test_a_document_that_is_no_text_is_named(connect: Connect) -> None:

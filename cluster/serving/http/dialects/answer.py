@@ -21,7 +21,7 @@ from cluster.data.call_results import or_error
 from cluster.errors import InvalidInput, NotReady, RewardError
 from cluster.serving.http.auth import Credentials, require_key
 from cluster.serving.http.dialects.endpoint import Body, Content, Endpoint, Parsed, Probe, Rewarded
-from cluster.serving.http.dialects.retemplate import messages_of
+from cluster.serving.http.dialects.retemplate import untemplated
 from cluster.serving.http.dialects.table import NATIVE, by_path, probes, taking
 from cluster.serving.http.errors import PASSING, error_headers, representative_error, request_id_of
 from cluster.serving.http.request_parser import flat_query
@@ -124,10 +124,9 @@ def _rendered(
 def _own(
     conversation: Conversation | InvalidInput, config: HttpConfig
 ) -> Conversation | InvalidInput:
-    """Templated text as messages, where a rule is configured."""
-    if config.retemplate is None or not isinstance(conversation, str):
+    if isinstance(conversation, InvalidInput):
         return conversation
-    return or_error(messages_of, conversation, config.retemplate)
+    return or_error(untemplated, conversation, config.retemplate)
 
 
 def _failed(endpoint: Endpoint, error: RewardError, service: Service, request_id: str) -> Response:

@@ -5,6 +5,8 @@ Unlike the native route these tolerate unknown keys, as the servers they stand f
 
 from __future__ import annotations
 
+import base64
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,10 @@ from cluster.errors import EmptyInput, InvalidInput
 from cluster.serving.http.dialects.endpoint import Asked, Body
 from cluster.serving.http.json_body import kind
 from cluster.types import Conversation
+
+CUT_BY_THE_SERVICE = (
+    "text is cut on the left where the service is configured with `engine.truncate: left`"
+)
 
 
 def required(body: Body, *names: str) -> Any:
@@ -101,14 +107,27 @@ def pairs(first: Any, second: Any, names: tuple[str, str]) -> Asked:
     return (or_error(_pair, p, r, names) for p, r in zip(prompts, responses, strict=True))
 
 
-def inverse_priority(body: Body) -> int:
-    """`priority` of vLLM and SGLang, where lower is sooner. Raises InvalidInput."""
+def base64_asked(body: Body) -> bool:
+    """Whether `encoding_format` is base64. Raises InvalidInput."""
+    encoding = body.get("encoding_format") or "float"
+    if encoding not in ("float", "base64"):
+        raise InvalidInput("`encoding_format` must be float or base64")
+    return bool(encoding == "base64")
+
+
+def packed(value: float, as_base64: bool) -> str | list[float]:
+    """A vector of one number, as `encoding_format` asks for it."""
+    return base64.b64encode(struct.pack("<f", value)).decode() if as_base64 else [value]
+
+
+def priority(body: Body) -> int:
+    """`priority`, where higher is sooner. Raises InvalidInput."""
     given = body.get("priority")
     if given is None:
         return 0
     if type(given) is not int:
         raise InvalidInput(f"`priority` must be a whole number, not {kind(given)}")
-    return max(-MAX_PRIORITY, min(MAX_PRIORITY, -given))
+    return max(-MAX_PRIORITY, min(MAX_PRIORITY, given))
 
 
 def _pair(prompt: Any, response: Any, names: tuple[str, str]) -> Conversation:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from cluster.errors import RewardError, Unauthorized
-from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Rewarded
+from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Probe, Rewarded
 from cluster.serving.http.dialects.fields import flag, required, texts
 from cluster.serving.http.dialects.tei import classes
 from cluster.serving.http.errors import sendable
@@ -44,3 +44,4 @@ ENDPOINTS = (
     Endpoint(("/classify",), frozenset({"raw_scores"}), _parse, _render, _error),
     Endpoint(("/infinity/classify",), frozenset({"input"}), _parse, _render, _error),
 )
+PROBES = (Probe(("/health",), lambda config: None, _error, when_ready=True),)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from cluster.errors import InvalidInput
 from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Rewarded, plain_error
-from cluster.serving.http.dialects.fields import texts
+from cluster.serving.http.dialects.fields import CUT_BY_THE_SERVICE, texts
 
 
 def _parse(body: Body) -> Parsed:
+    if body.get("max_length") is not None:
+        raise InvalidInput(f"`max_length` must be null; {CUT_BY_THE_SERVICE}")
     return Parsed(texts(body["messages"], "messages"))
 
 

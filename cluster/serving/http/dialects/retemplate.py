@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from cluster.errors import InvalidInput
-from cluster.types import ForeignTemplate, Message
+from cluster.types import Conversation, ForeignTemplate, Message
 
 _TURNS: dict[ForeignTemplate, tuple[re.Pattern[str], str]] = {
     "chatml": (
@@ -33,6 +33,26 @@ _MARKERS = re.compile(
     r"<\|im_(?:start|end)\|>|<\|(?:start|end)_header_id\|>|<(?:start|end)_of_turn>"
 )
 _ROLES = {"model": "assistant"}
+
+
+def untemplated(conversation: Conversation, template: ForeignTemplate | None) -> Conversation:
+    """Templated text as its messages, where a rule is configured, and so a pair whose prompt is
+    templated. Raises InvalidInput for such a pair without a rule: its prompt would be wrapped in a
+    second template, and joined to its response it may lack the end of the turn."""
+    if isinstance(conversation, tuple) and _is_templated(conversation[0]):
+        if template is None:
+            raise InvalidInput(
+                "the prompt went through a chat template already; set http.retemplate to "
+                "chatml, llama3 or gemma, or send its messages"
+            )
+        return messages_of("".join(conversation), template)
+    if template is None or not isinstance(conversation, str):
+        return conversation
+    return messages_of(conversation, template)
+
+
+def _is_templated(prompt: object) -> bool:
+    return isinstance(prompt, str) and _MARKERS.search(prompt) is not None
 
 
 def messages_of(text: str, template: ForeignTemplate) -> list[Message]:

@@ -6,32 +6,62 @@ where a model has one label; that path answers in vLLM's form.)
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from cluster.errors import InvalidInput, RewardError
-from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Rewarded
-from cluster.serving.http.dialects.fields import inverse_priority, required, texts_or_ids
+from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Probe, Rewarded
+from cluster.serving.http.dialects.fields import (
+    base64_asked,
+    packed,
+    priority,
+    required,
+    texts_or_ids,
+)
 from cluster.serving.http.errors import sendable
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    single: bool
+    ids: list[str] | None
 
 
 def _parse(body: Body) -> Parsed:
     name = "text" if body.get("text") is not None else "input_ids"
+    if name == "text" and body.get("input_ids") is not None:
+        raise InvalidInput("give `text` or `input_ids`, not both")
     found, single = texts_or_ids(required(body, name), name)
-    return Parsed(found, single, inverse_priority(body))
+    n_items = 1 if single else len(body[name])
+    return Parsed(found, _Form(single, _ids_of(body.get("rid"), n_items)), priority(body))
+
+
+def _ids_of(rid: Any, n_items: int) -> list[str] | None:
+    """The client's own id of each item, where it gave one. Raises InvalidInput."""
+    if rid is None:
+        return None
+    given = [rid] if isinstance(rid, str) else rid
+    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+        raise InvalidInput("`rid` must be a text or a list of texts")
+    if len(given) == 1 < n_items and isinstance(rid, str):
+        return [f"{rid}_{i}" for i in range(n_items)]
+    if len(given) != n_items:
+        raise InvalidInput("`rid` must be one text, or one for each item")
+    return given
 
 
 def _render(parsed: Parsed, rewarded: Rewarded) -> Any:
     entries = [
-        {"embedding": [reward], "meta_info": _meta(i, rewarded)}
+        {"embedding": [reward], "meta_info": _meta(i, parsed.form, rewarded)}
         for i, reward in enumerate(rewarded.rewards_N)
     ]
-    return entries[0] if parsed.form else entries
+    return entries[0] if parsed.form.single else entries
 
 
-def _meta(index: int, rewarded: Rewarded) -> dict[str, Any]:
+def _meta(index: int, form: _Form, rewarded: Rewarded) -> dict[str, Any]:
     score = rewarded.scores_N[index]
     return {
-        "id": f"{rewarded.request_id}-{index}",
+        "id": form.ids[index] if form.ids else f"{rewarded.request_id}-{index}",
         "prompt_tokens": score.n_tokens if score else 0,
         "e2e_latency": score.queue_s + score.forward_s if score else 0.0,
     }
@@ -39,7 +69,7 @@ def _meta(index: int, rewarded: Rewarded) -> dict[str, Any]:
 
 def _parse_embeddings(body: Body) -> Parsed:
     found, _ = texts_or_ids(required(body, "input"), "input")
-    return Parsed(found, priority=inverse_priority(body))
+    return Parsed(found, base64_asked(body), priority(body))
 
 
 def _render_embeddings(parsed: Parsed, rewarded: Rewarded) -> Any:
@@ -47,7 +77,7 @@ def _render_embeddings(parsed: Parsed, rewarded: Rewarded) -> Any:
         "object": "list",
         "model": rewarded.model,
         "data": [
-            {"index": i, "object": "embedding", "embedding": [reward]}
+            {"index": i, "object": "embedding", "embedding": packed(reward, parsed.form)}
             for i, reward in enumerate(rewarded.rewards_N)
         ],
         "usage": {"prompt_tokens": rewarded.n_tokens, "total_tokens": rewarded.n_tokens},
@@ -73,3 +103,4 @@ ENDPOINTS = (
         ("/v1/embeddings",), frozenset({"input"}), _parse_embeddings, _render_embeddings, _error
     ),
 )
+PROBES = (Probe(("/health", "/health_generate"), lambda config: None, _error, when_ready=True),)

@@ -31,7 +31,13 @@ TABLE: dict[Dialect, tuple[Endpoint, ...]] = {
     "tei": tei.ENDPOINTS,
     "triton": triton.ENDPOINTS,
 }
-PROBES: dict[Dialect, tuple[Probe, ...]] = {"triton": triton.PROBES}
+PROBES: dict[Dialect, tuple[Probe, ...]] = {
+    "infinity": infinity.PROBES,
+    "vllm": vllm.PROBES,
+    "sglang": sglang.PROBES,
+    "tei": tei.PROBES,
+    "triton": triton.PROBES,
+}
 
 NATIVE = "/v1/score"
 """The one path that the native routes have too: they ask `found` first."""

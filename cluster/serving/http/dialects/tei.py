@@ -10,8 +10,8 @@ from typing import Any
 
 from cluster.data.call_results import or_error
 from cluster.errors import EmptyInput, InvalidInput, RewardError
-from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Rewarded, sigmoid
-from cluster.serving.http.dialects.fields import flag, text
+from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Probe, Rewarded, sigmoid
+from cluster.serving.http.dialects.fields import CUT_BY_THE_SERVICE, flag, text
 from cluster.serving.http.errors import sendable
 from cluster.types import Conversation
 
@@ -23,10 +23,7 @@ TYPES = {413: "Validation", 422: "Validation", 429: "Overloaded", 503: "Unhealth
 
 def _parse(body: Body) -> Parsed:
     if flag(body, "truncate", default=False):
-        raise InvalidInput(
-            "`truncate` must be false or null; text is cut on the left where the service is "
-            "configured with `engine.truncate: left`"
-        )
+        raise InvalidInput(f"`truncate` must be false or null; {CUT_BY_THE_SERVICE}")
     raw, inputs = flag(body, "raw_scores", default=False), body["inputs"]
     if isinstance(inputs, list) and any(isinstance(each, list) for each in inputs):
         return Parsed((or_error(_item, each) for each in inputs), (raw, True))
@@ -62,3 +59,4 @@ def _error(failed: RewardError) -> tuple[int, Any]:
 
 
 ENDPOINTS = (Endpoint(("/predict",), frozenset({"inputs"}), _parse, _render, _error),)
+PROBES = (Probe(("/health",), lambda config: None, _error, when_ready=True),)

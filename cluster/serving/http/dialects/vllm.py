@@ -7,8 +7,6 @@ sigmoid, which vLLM itself applies to most one-label models unasked. A pair of `
 
 from __future__ import annotations
 
-import base64
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +14,23 @@ from typing import Any
 import numpy as np
 
 from cluster.errors import InvalidInput, RewardError
-from cluster.serving.http.dialects.endpoint import Asked, Body, Endpoint, Parsed, Rewarded, sigmoid
+from cluster.serving.http.dialects.endpoint import (
+    Asked,
+    Body,
+    Endpoint,
+    Parsed,
+    Probe,
+    Rewarded,
+    sigmoid,
+)
 from cluster.serving.http.dialects.fields import (
+    CUT_BY_THE_SERVICE,
+    base64_asked,
     flag,
-    inverse_priority,
     messages,
+    packed,
     pairs,
+    priority,
     required,
     text,
     texts_or_ids,
@@ -36,6 +45,9 @@ TYPES = {
     503: "ServiceUnavailableError",
 }
 """Of an error by its status; any other is an InternalServerError."""
+TO_THE_MODELS_MOST = -1
+"""`truncate_prompt_tokens` that changes nothing here: whether what is longer than the model takes
+is cut or refused, says `engine.truncate`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +71,8 @@ def _parse_input(body: Body) -> Parsed:
     """Of /classify and /pooling."""
     if body.get("task") not in (None, "classify"):
         raise InvalidInput("`task` must be classify: a reward model has one number for a text")
-    form = _Form(_activated(body), _encoded(body))
-    return Parsed(_conversations(body), form, inverse_priority(body))
+    form = _Form(_activated(body), base64_asked(body))
+    return Parsed(_conversations(body), form, _priority(body))
 
 
 def _conversations(body: Body) -> Asked:
@@ -74,7 +86,7 @@ def _conversations(body: Body) -> Asked:
     for name in ("chat_template", "chat_template_kwargs"):
         if body.get(name):
             raise InvalidInput(f"`{name}` is not taken: the model's own chat template is used")
-    if body.get("truncate_prompt_tokens") is not None:
+    if body.get("truncate_prompt_tokens") not in (None, TO_THE_MODELS_MOST):
         raise InvalidInput("`truncate_prompt_tokens` is taken with lists of ids only")
     return [messages(body["messages"])]
 
@@ -82,12 +94,12 @@ def _conversations(body: Body) -> Asked:
 def _truncated(conversation: Any, body: Body) -> Any:
     """Ids cut to `truncate_prompt_tokens`; text is cut by the service's own `engine.truncate`."""
     most, side = body.get("truncate_prompt_tokens"), body.get("truncation_side", "left")
-    if most is None or isinstance(conversation, InvalidInput):
+    if most in (None, TO_THE_MODELS_MOST) or isinstance(conversation, InvalidInput):
         return conversation
     if type(most) is not int or most < 1 or not isinstance(conversation, np.ndarray):
         raise InvalidInput(
-            "`truncate_prompt_tokens` must be a whole number above 0 beside lists of ids; text is "
-            "cut on the left where the service is configured with `engine.truncate: left`"
+            "`truncate_prompt_tokens` must be -1, or a whole number above 0 beside lists of ids; "
+            f"{CUT_BY_THE_SERVICE}"
         )
     if side not in (None, "left", "right"):
         raise InvalidInput("`truncation_side` must be left or right")
@@ -98,7 +110,7 @@ def _parse_score(body: Body) -> Parsed:
     first = required(body, "queries", "text_1", "data_1")
     second = required(body, "documents", "items", "text_2", "data_2")
     found = pairs(first, second, ("queries", "documents"))
-    return Parsed(found, _Form(_activated(body)), inverse_priority(body))
+    return Parsed(found, _Form(_activated(body)), _priority(body))
 
 
 def _parse_rerank(body: Body) -> Parsed:
@@ -110,18 +122,16 @@ def _parse_rerank(body: Body) -> Parsed:
     if type(top_n) is not int or top_n < 0:
         raise InvalidInput(f"`top_n` must be a whole number from 0, not {kind(top_n)}")
     form = _Form(_activated(body), documents=found, top_n=top_n)
-    return Parsed(pairs(query, found, ("query", "documents")), form, inverse_priority(body))
+    return Parsed(pairs(query, found, ("query", "documents")), form, _priority(body))
 
 
 def _activated(body: Body) -> bool:
     return flag(body, "use_activation", "activation", default=False)
 
 
-def _encoded(body: Body) -> bool:
-    encoding = body.get("encoding_format") or "float"
-    if encoding not in ("float", "base64"):
-        raise InvalidInput("`encoding_format` must be float or base64")
-    return bool(encoding == "base64")
+def _priority(body: Body) -> int:
+    """Lower is sooner in vLLM."""
+    return -priority(body)
 
 
 def _listing(prefix: str, entry: Callable[[int, float, _Form], dict[str, Any]]) -> Any:
@@ -170,8 +180,7 @@ def class_entry(index: int, value: float, form: Any = None) -> dict[str, Any]:
 
 
 def _pooled(index: int, value: float, form: _Form) -> dict[str, Any]:
-    packed = base64.b64encode(struct.pack("<f", value)).decode()
-    return {"index": index, "object": "pooling", "data": packed if form.base64 else [value]}
+    return {"index": index, "object": "pooling", "data": packed(value, form.base64)}
 
 
 def _scored(index: int, value: float, form: _Form) -> dict[str, Any]:
@@ -204,3 +213,4 @@ ENDPOINTS = (
         error,
     ),
 )
+PROBES = (Probe(("/health",), lambda config: None, error, when_ready=True),)

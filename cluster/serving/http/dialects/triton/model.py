@@ -56,19 +56,15 @@ def _config(config: HttpConfig) -> Any:
     }
 
 
-def _nothing(config: HttpConfig) -> Any:
-    return None
-
-
 def _unknown(config: HttpConfig) -> Any:
     return {"error": f"the one model is {NAME}, version {VERSION}"}
 
 
 PROBES = (
-    Probe(("/v2/health/live",), _nothing, kserve_error),
+    Probe(("/v2/health/live",), lambda config: None, kserve_error),
     Probe(
         ("/v2/health/ready", *(f"{path}/ready" for path in PATHS)),
-        _nothing,
+        lambda config: None,
         kserve_error,
         when_ready=True,
     ),
