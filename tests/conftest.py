@@ -19,6 +19,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a network
 os.environ["RAY_AUTH_MODE"] = "disabled"
 # Matrices this small only wait for a second thread; tests/engine has all of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Waiting threads sleep: one that spins takes the core from the one it waits for, where others run.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -17,11 +17,13 @@ class Contender:
     """One model of an evaluation. load: makes its scorer, when its turn comes.
 
     made_from: what its rewards depend on, JSON values; of another one no run is resumed.
+    in_process: whether its weights are in this process, to be freed before the next one's come.
     """
 
     name: str
     load: Callable[[], Scorer]
     made_from: Mapping[str, Any] = field(default_factory=dict)
+    in_process: bool = False
 
 
 def split_revision(text: str) -> dict[str, str]:
@@ -35,7 +37,8 @@ def split_revision(text: str) -> dict[str, str]:
 def engine(config: EngineConfig) -> Contender:
     """An engine in this process."""
     name = config.model if config.revision is None else f"{config.model}@{config.revision}"
-    return Contender(name, lambda: engine_scorer(config), {"engine": asdict(config)})
+    made_from = {"engine": asdict(config)}
+    return Contender(name, lambda: engine_scorer(config), made_from, in_process=True)
 
 
 def application(app: str) -> Contender:

@@ -106,7 +106,8 @@ def evaluate(
         found = []
         for one in asked:
             found.append(_run(one, chosen, sources, out, strict, window, on_window))
-            gc.collect()  # the model's weights, before the next one's
+            if one.in_process:
+                gc.collect()
     done = tuple(
         _result(one, chosen, identity, verdicts, seed, resamples)
         for one, (identity, verdicts) in zip(asked, found, strict=True)

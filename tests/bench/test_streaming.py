@@ -32,6 +32,7 @@ def test_responses_stream_one_by_one_and_come_together_elsewhere(
     assert row.sampled_tokens == 20
 
 
+@pytest.mark.slow
 def test_the_engine_streams_with_and_without_kept_prompts() -> None:
     module = presets.build("cpu", CPU)
     found = contenders(module, 64)

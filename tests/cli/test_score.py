@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner, Result
 
 from cluster.cli import main
@@ -143,6 +144,7 @@ def test_an_empty_file_is_scored_to_an_empty_file(tmp_path: Path, random_checkpo
     assert (done.exit_code, out.read_text()) == (0, "")
 
 
+@pytest.mark.slow
 def test_the_whole_hh_rlhf_file_goes_through(
     tmp_path: Path, shared_data: Path, smallest_checkpoint: Path
 ) -> None:

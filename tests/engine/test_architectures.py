@@ -22,7 +22,14 @@ def _threads_of_the_page() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("name", QUICK)
+INNER_LOOP = ("llama", "qwen2", "mistral_window", "gemma2", "gpt_oss", "qwen3_next", "bert")
+"""One of each way that a model is scored; the others take as long again."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in INNER_LOOP else pytest.mark.slow) for name in QUICK],
+)
 def test_an_architecture_is_scored_as_by_transformers_and_as_the_page_says(name: str) -> None:
     """Rewards and bits are checked within `row`."""
     assert table_line(row(name)) in PAGE.read_text().splitlines()

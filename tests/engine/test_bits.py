@@ -74,7 +74,7 @@ def test_experts_keep_a_chats_bits(
     assert rewards(engine, chats(14)) == alone(engine, chats(14))
 
 
-@pytest.mark.parametrize("n_threads", [1, 3, 6])
+@pytest.mark.parametrize("n_threads", [1, 3, pytest.param(6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "settings",
     [{"dtype": "float32"}, {"compute": "float32"}, {"compute": "model"}],

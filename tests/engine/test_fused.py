@@ -41,6 +41,7 @@ def rewards(engine: Engine, encodings: Sequence[Encoding]) -> list[float]:
     return [s.reward for s in engine.score(encodings) if isinstance(s, Score)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numerics", ["invariant", "fast"])
 def test_compiled_layers_give_the_same_bits_and_are_compiled_once_for_all_batches(
     random_checkpoint: Path, numerics: Any
@@ -67,6 +68,7 @@ def test_compiled_layers_give_the_same_bits_and_are_compiled_once_for_all_batche
     assert compiled == first
 
 
+@pytest.mark.slow
 def test_layers_that_lose_bits_are_left_as_they_were(
     random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -42,6 +42,7 @@ def rewards(engine: Engine, chats: list[tuple[list[Message], str]]) -> list[floa
     return [score.reward for score in scores]
 
 
+@pytest.mark.slow
 def test_two_runs_write_the_same_bytes_and_another_seed_writes_others(tmp_path: Path) -> None:
     first, again, other = (
         hashes(make(recipe, tmp_path / name, lambda _: None, lambda _: None).folder)

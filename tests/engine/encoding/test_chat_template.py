@@ -238,14 +238,13 @@ LLAMA31_IDS = (
 )
 
 
-def test_golden_ids_of_llama_31_in_the_real_vocabulary(llama3_tokenizer: Any) -> None:
-    import copy
-
+def test_golden_ids_of_llama_31_in_the_real_vocabulary(
+    llama3_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from support.templates import LLAMA31
 
-    tokenizer = copy.deepcopy(llama3_tokenizer)
-    tokenizer.chat_template = LLAMA31
-    encoder = ChatEncoder(tokenizer, len(tokenizer), 8192)
+    monkeypatch.setattr(llama3_tokenizer, "chat_template", LLAMA31)
+    encoder = ChatEncoder(llama3_tokenizer, len(llama3_tokenizer), 8192)
     encoding = encoder.encode(chat("What is 2+2?", "4"))
     assert encoding.input_ids.tolist() == [int(i) for i in LLAMA31_IDS.split()]
     assert (encoding.n_bos, encoding.n_tokens - encoding.prompt_len) == (1, 2)

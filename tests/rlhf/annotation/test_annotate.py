@@ -248,6 +248,7 @@ def test_an_error_of_the_row_rejects_it_and_one_that_may_pass_ends_the_run(
         worked(NotReady("no replica yet"), monkeypatch)
 
 
+@pytest.mark.ray
 def test_transforms_stand_beside_the_raw_rewards_and_decide_what_parts_go_on(
     own_ray: None, tmp_path: Path, smallest_checkpoint: Path
 ) -> None:

@@ -76,6 +76,7 @@ def losses(trainer: Any) -> list[float]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_pairs_train_a_policy_with_trls_dpo_trainer(
     tmp_path: Path, policy: tuple[Any, Any], trl: Any
@@ -110,6 +111,7 @@ def test_dpo_sees_the_prompt_and_both_responses_as_the_template_puts_them(
         assert seen["prompt_ids"] + seen[f"{side}_ids"] == expected
 
 
+@pytest.mark.slow
 def test_completions_train_a_policy_with_trls_sft_trainer_on_the_response_alone(
     tmp_path: Path, policy: tuple[Any, Any], trl: Any
 ) -> None:

@@ -45,6 +45,7 @@ def test_a_resumed_run_supersedes_the_steps_after_its_checkpoint(tmp_path: Path)
     assert scalars(tmp_path / "tensorboard", "loss") == {1: 1.0, 2: 7.0}
 
 
+@pytest.mark.slow
 def test_wandb_writes_into_the_folder_and_nowhere_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def gradients(model: PackedRewardModel) -> dict[str, torch.Tensor]:
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.slow
 def test_32_pairs_are_learnt_by_heart(config: TrainConfig, pairs: list[Pair]) -> None:
     few = pairs[:: len(pairs) // 32][:32]
     config = replace(config, epochs=60, pairs_per_step=32)
