@@ -71,6 +71,21 @@ def _latency(milliseconds: dict[str, float]) -> str:
     return " / ".join(f"{value:,.0f}" for value in milliseconds.values())
 
 
+def print_dialects(result: dict[str, Any], console: Console) -> None:
+    """One row a request."""
+    head = result["machine"]
+    console.print(f"{head['device']}, {head['date']}")
+    table = Table(title=f"items of {result['tokens_per_item']:.0f} tokens, one request at a time")
+    table.add_column("client", no_wrap=True)
+    for title in ("items", "parse ms", "render ms", "request ms", "share"):
+        table.add_column(title, justify="right")
+    for row in result["rows"]:
+        times = (f"{row[key]:.2f}" for key in ("parse_ms", "render_ms"))
+        whole = f"{row['request_ms']:.0f}", f"{row['share']:.2%}"
+        table.add_row(row["name"], str(row["items"]), *times, *whole)
+    console.print(table)
+
+
 def print_engine(result: dict[str, Any], console: Console) -> None:
     """A table a workload; the baseline is the card's pipeline."""
     head, peaks = result["machine"], result["matmul_peak_flops"]

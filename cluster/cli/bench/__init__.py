@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cluster.cli.bench.cluster import cluster
+from cluster.cli.bench.dialects import dialects
 from cluster.cli.bench.engine import engine
 from cluster.cli.bench.training import training
 
@@ -17,3 +18,4 @@ def bench() -> None:
 bench.add_command(engine)
 bench.add_command(cluster)
 bench.add_command(training)
+bench.add_command(dialects)

@@ -73,7 +73,7 @@ def texts_or_ids(value: Any, name: str) -> tuple[Asked, bool]:
 def token_ids(value: Any, name: str) -> Conversation:
     """Whole numbers that are ids of this model. Raises InvalidInput."""
     ids = _list(value, name)
-    if not ids or any(type(each) is not int for each in ids):
+    if not ids or set(map(type, ids)) != {int}:
         raise InvalidInput(f"`{name}` must be texts, or lists of at least one whole number")
     try:
         return np.array(ids, np.int64)
