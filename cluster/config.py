@@ -1,6 +1,6 @@
 """Configuration dataclasses: every setting with its unit; frozen, unknown keys are refused.
 
-Replicas, GPUs a replica and autoscaling belong to Serve's own section of serve_config.yaml and
+Replicas, GPUs per replica and autoscaling belong to Serve's own section of serve_config.yaml and
 are not repeated here. Plain dataclasses whose annotations carry their bounds;
 `cluster.settings.parsing` checks a mapping (YAML, Serve args) against them. Every number has a
 bound, and none is NaN or infinite.
@@ -56,21 +56,22 @@ class EngineConfig:
     max_tokens: Count | None = None
     """Longest conversation in tokens; None is the model's max_position_embeddings."""
     token_budget: Count = 16384
-    """Unique tokens a batch, shared prefixes counted once; one longer request runs alone. A CPU
-    runs a batch in forwards of at most 2,048."""
+    """Unique tokens per batch, shared prefixes counted once; a longer request runs alone. On a CPU
+    a batch runs in forwards of at most 2,048 tokens."""
     min_shared_tokens: Count = 16
-    """`fast` shares a prefix only from this many tokens on."""
+    """Shortest prefix that `fast` shares, in tokens."""
     prompt_cache_mib: Annotated[int, Ge(0)] | None = None
-    """Memory of the device in which keys and values of prompts are kept between batches, in MiB
-    (128 KiB a token for Llama-3-8B); None is 4,096 on a GPU and 256 on a CPU, 0 keeps none.
-    `reference` never does."""
+    """Device memory for the keys and values of prompts that are kept between batches, in MiB (128
+    KiB per token for Llama-3-8B); None is 4,096 on a GPU and 256 on a CPU, 0 keeps none.
+    `reference` never keeps any."""
     layers: Layers = "auto"
     """Code of the layers outside `reference`. `auto`: on a CPU with bf16 instructions and a C++
-    compiler, native kernels for Llama, Mistral, Qwen2 and Qwen3, made in a second or two the first
-    time on a machine; the model's own elsewhere. `model`: always its own. `compiled`: torch.compile
-    puts norms, rotary, SiLU and residuals into few kernels, at a slow start."""
+    compiler, native kernels for Llama, Mistral, Qwen2 and Qwen3, compiled in a second or two the
+    first time on a machine; the model's own layers elsewhere. `model`: always the model's own.
+    `compiled`: torch.compile fuses norms, rotary, SiLU and residuals into few kernels; the start is
+    slow."""
     trust_remote_code: bool = False
-    """Run Python from the checkpoint. Off unless you have read it."""
+    """Run Python code from the checkpoint. Leave it off unless you have read that code."""
     verify_at_start: bool = False
     """Compare a small set with the plain transformers pipeline before serving."""
 
@@ -82,11 +83,11 @@ class SchedulerConfig:
     __pydantic_config__: ClassVar[Any] = STRICT
 
     max_queued_tokens: Count = 4_000_000
-    """Tokens waiting before new work is refused with 429."""
+    """Queued tokens beyond which new work is refused with 429."""
     ageing_s: Positive = 5.0
     """Seconds of waiting that raise a request by one priority level."""
     max_attempts: Count = 3
-    """Replica deaths that one batch survives before it is split."""
+    """Replica deaths that a batch survives before it is split."""
     dedupe_s: NotNegative = 60.0
     """Seconds for which an answered request's score is kept for a client's retry."""
 
@@ -98,9 +99,9 @@ class TransformConfig:
     __pydantic_config__: ClassVar[Any] = STRICT
 
     name: TransformName
-    """`centre`, `leave_one_out` and `normalise` are of the rewards of one prompt's responses."""
+    """`centre`, `leave_one_out` and `normalise` work on the rewards of one prompt's responses."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """Its function's keywords; of `whiten` the moments as a mapping."""
+    """Keyword arguments of its function; for `whiten` the moments as a mapping."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,38 +112,39 @@ class HttpConfig:
 
     keys_file: Text | None = None
     """File with one bearer key per line, read by the process that deploys; None reads
-    REWARD_CLUSTER_KEYS (comma-separated); with neither, requests need no key."""
+    REWARD_CLUSTER_KEYS (comma-separated). Without either, requests need no key."""
     open_to_network: bool = False
-    """Serve without keys on an address that other machines reach. Off unless you mean it."""
+    """Serve without keys on an address that other machines can reach."""
     max_body_bytes: Count = 8 * 2**20
     """Largest request body in bytes."""
     body_timeout_s: Positive = 30.0
-    """Seconds in which a request's body must have arrived; then 408."""
+    """Seconds in which a request's body must arrive; then 408."""
     max_slow_bodies: Count = 128
-    """Concurrent uploads slower than 1 s; one more drops the oldest with 408."""
+    """Concurrent uploads that take longer than 1 s; one more ends the oldest with 408."""
     max_requests: Count = 1000
-    """Requests scored at once; another one gets 429. Probes are never refused."""
+    """Requests scored at the same time; one more gets 429. Probes are never refused."""
     max_items: Count = 4096
-    """Most conversations in one request."""
+    """Maximum number of conversations per request."""
     max_tokens_per_request: Count = 4_000_000
-    """Most tokens in one request, a shared prompt counted for each of its responses. With
-    `max_body_bytes` it bounds what a request takes of the Ingress's memory: 256 MiB at the
+    """Maximum number of tokens per request, a shared prompt counted for each of its responses.
+    Together with `max_body_bytes` it bounds the Ingress memory that a request takes: 256 MiB at the
     defaults, and 32 times the body for chats that share nothing."""
     max_priority: Annotated[int, Interval(ge=0, le=MAX_PRIORITY)] = MAX_PRIORITY
-    """Highest priority that a request may ask for; trainers' own calls go up to 1000."""
+    """Highest priority that a request may ask for; calls through Ray may ask for up to 1000."""
     deadline_s: Positive = 300.0
     """Seconds after which an unanswered request gets 504."""
     transforms: tuple[TransformConfig, ...] = ()
-    """Recorded beside the raw rewards, for requests that do not name their own."""
+    """Recorded next to the raw rewards of requests that name no transforms of their own."""
     dialects: tuple[Dialect, ...] = get_args(Dialect)
-    """Protocols of other servers and trainers that are answered too, none where empty. Where two of
-    them cannot be told apart by a request's keys the first one answers."""
+    """Protocols of other servers and trainers that are answered too; an empty list turns all off.
+    If a request's keys fit two of them, the first one answers."""
     retemplate: ForeignTemplate | None = None
-    """Chat template that made the texts which the dialects bring, where it is not the served
-    model's: they are parsed back into messages. None takes them as they are."""
+    """Chat template of the texts that arrive in the dialects, if it is not the served model's: they
+    are parsed back into messages. None takes them as they are."""
     reward_for_failed: Annotated[float, Interval(ge=-1e6, le=1e6)] | None = None
-    """Reward that the dialects answer for a sample which never can be scored, for clients that
-    retry every error. None fails the request: a failure is no number unless you say so."""
+    """Reward that the dialects return for a sample that can never be scored, for clients that retry
+    every error. None fails the request instead: without this setting a failure is never a
+    number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,27 +154,29 @@ class FakeGpuConfig:
     __pydantic_config__: ClassVar[Any] = STRICT
 
     flops_per_token: Positive = 1.5e10
-    """Of the forward: 2 x the 7.5e9 parameters that a token passes."""
+    """FLOPs of the forward per token: 2 x the 7.5e9 parameters that a token passes through."""
     flops: Positive = 6e14
-    """Reached a second: about 0.6 of the 989 TFLOP/s dense bf16 peak."""
+    """FLOP/s reached: about 0.6 of the dense bf16 peak of 989 TFLOP/s."""
     launch_s: NotNegative = 0.0
-    """Fixed seconds a forward."""
+    """Fixed seconds per forward."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaConfig:
-    """One replica's backend and its watch. GPUs and counts belong to Serve's deployment block."""
+    """One replica's backend and when it counts as stuck. GPUs and counts belong to Serve's
+    deployment block."""
 
     __pydantic_config__: ClassVar[Any] = STRICT
 
     backend: Literal["engine", "sleep"] = "engine"
     """`engine` scores; `sleep` is a fake GPU for tests and for measuring the control plane."""
     fake_gpu: FakeGpuConfig = field(default_factory=FakeGpuConfig)
-    """What `sleep` imitates."""
+    """The device that `sleep` imitates."""
     stuck_after_s: Positive = 300.0
-    """Seconds of one forward after which the device counts as stuck and is replaced."""
+    """Seconds after which a running forward counts as stuck and its replica is replaced."""
     gpus_may_join: bool = False
-    """Deploy although no node has a GPU yet: an autoscaler (KubeRay, Ray's own) brings one."""
+    """Deploy even if no node has a GPU yet, because an autoscaler (KubeRay, Ray's own) will add
+    one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +190,8 @@ class WeightsConfig:
     revision: Text | None = None
     """As `EngineConfig.revision`; None beside a None `model` keeps the engine section's."""
     drop_old_first: bool = False
-    """Drop the old weights before the new ones are loaded, for a device that cannot hold both. The
-    replica answers nothing meanwhile, and is replaced if the new ones cannot be loaded."""
+    """Drop the old weights before loading the new ones, for a device that cannot hold both.
+    Meanwhile the replica answers nothing; if the new weights cannot be loaded, it is replaced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@
     ├── ModelRefused          500  the checkpoint cannot be served rightly; raised at load
     └── ConfigError           500  a config that cannot work; raised at start
 
-`item` is the index of the offending conversation within the call, None where the whole call
+`item` is the index of the offending conversation within the call, None if the whole call
 is meant. Errors are values too: a batch answers a Score or a RewardError for each item.
 All arguments go to `Exception.args`, so errors cross processes by pickle unchanged.
 """

@@ -50,12 +50,12 @@ class Encoding:
     """One tokenized conversation: the narrow waist between callers and the engine.
 
     input_ids: int32 [T], never empty.
-    prompt_len: tokens before the response begins, 0 where the conversation has no such
+    prompt_len: tokens before the response begins, 0 if the conversation has no such
         split; `invariant` numerics split a sequence here and nowhere else.
     n_bos: how many leading BOS ids `input_ids` holds.
     truncated: whether the start of the conversation was cut to fit.
     fingerprint: `ChatEncoder.fingerprint` of what decided these ids, which a replica compares with
-        its own model's; "" where the caller gave the ids, which are only checked for range.
+        its own model's; "" if the caller gave the ids, which are only checked for range.
     """
 
     input_ids: TokenIds
@@ -73,13 +73,13 @@ class Encoding:
 class ModelInfo:
     """What a loaded model is; answered by `/v1/model` and printed by the commands.
 
-    encoder: `ChatEncoder.fingerprint` of what turns conversations into this model's ids; "" where
+    encoder: `ChatEncoder.fingerprint` of what turns conversations into this model's ids; "" if
         any ids are taken (the `sleep` backend).
-    load_error: why the weights that were asked for last are not these; None where they are.
-    hardware: kind of the device, on which bits depend; "" where the backend does not tell.
+    load_error: why the weights that were asked for last are not these; None if they are.
+    hardware: kind of the device, on which bits depend; "" if the backend does not tell.
     numerics: what is kept, as asked for.
     forward: how it is kept; `own` for `reference` and where packing is not proven right.
-    not_packed: what the proof at load found against packing; "" where it found nothing.
+    not_packed: what the proof at load found against packing; "" if it found nothing.
     """
 
     model: str

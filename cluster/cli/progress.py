@@ -20,7 +20,7 @@ from cluster.data.reader import read_texts
 
 
 def rows_to_show(source: str) -> int | None:
-    """Rows of a file of JSON lines; None where nobody looks or counting would mean reading all."""
+    """Rows of a file of JSON lines; None if nobody looks or counting would mean reading all."""
     if not sys.stderr.isatty() or not source.endswith(".jsonl") or not Path(source).is_file():
         return None
     return sum(1 for _ in read_texts(source))

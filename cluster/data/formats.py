@@ -76,7 +76,7 @@ class RowQuery:
 class ScoredRow:
     """A row on its way out.
 
-    error: why it has no rewards, None where it has.  unscored: the errors of those of its responses
+    error: why it has no rewards, None if it has.  unscored: the errors of those of its responses
     that have none, each message naming the response.  rewards: of those that have one, in order.
     """
 

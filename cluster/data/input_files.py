@@ -99,7 +99,7 @@ def _ask_hub(name: str, ask: Callable[[Any], Any]) -> Any:
 
 
 def _local(source: str) -> list[InputFile] | None:
-    """None where nothing on this machine is meant."""
+    """None if nothing on this machine is meant."""
     path = Path(source)
     if path.is_dir():
         paths = [one for one in path.rglob("*") if one.is_file() and _is_data(one, path)]

@@ -21,7 +21,7 @@ def with_report(row: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, 
 
 
 def report_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The report that `with_report` put there, None where there is none."""
+    """The report that `with_report` put there, None if there is none."""
     found = (row.get(name) for name in ("reward_error", "error"))
     return next((one for one in found if _is_report(one)), None)
 

@@ -39,7 +39,7 @@ def reward_table(groups: Sequence[DemoGroup], results: Sequence[Sequence[Item]])
 
 
 def best_of(items: Sequence[Item]) -> int | None:
-    """Index of the highest reward, None where nothing has one."""
+    """Index of the highest reward, None if nothing has one."""
     rewards = {i: item.reward for i, item in enumerate(items) if isinstance(item, Score)}
     return max(rewards, key=rewards.__getitem__, default=None)
 

@@ -39,7 +39,7 @@ def examine(target: str, config: EngineConfig, key: str | None = None) -> Iterat
 
 
 def next_line(target: str, failed: bool) -> str:
-    """What to type next; "" where the problems say it themselves."""
+    """What to type next; "" if the problems say it themselves."""
     if failed:
         return ""
     return {

@@ -10,8 +10,8 @@ rows: the keys of a batch are then those of `n_cached` tokens followed by its ow
 Invariant: reading a sequence's segments from the root down gives back exactly its ids, and
 positions count from 0 along that path.
 
-Knows nothing of torch: the scheduler plans with it too. Shape legend: T unique tokens,
-S segments, N sequences.
+Knows nothing of torch, since the scheduler plans with it too. Shape legend: T unique tokens, S
+segments, N sequences.
 """
 
 from __future__ import annotations

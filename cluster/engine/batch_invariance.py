@@ -1,9 +1,9 @@
 """Batch invariance: matmul row counts at which a row's bits do not depend on the batch.
 
-A row of a matmul does not care about the other rows as long as the kernel is the same one, and the
-kernel is chosen by the number of rows. So a batch is filled with dummy tokens up to one of a few
-row counts, and `agreeing_sizes` measures, on the model's own weight shapes, which counts give the
-same bits.
+A row of a matmul does not depend on the other rows as long as the kernel is the same, and the
+kernel is chosen by the number of rows. So a batch is padded with dummy tokens to one of a few row
+counts, and `batch_invariant_sizes` measures, on the model's own weight shapes, which counts give
+the same bits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cluster.engine.packing import Batch, Segment
 STEP = 256
 """On a GPU, row counts are multiples of this."""
 TAIL = 128
-"""Most dummy tokens of a segment: one long tail would cost attention as a long chat does."""
+"""Maximum dummy tokens per segment: one long tail would cost as much attention as a long chat."""
 
 
 def pad_rows(batch: Batch, sizes: tuple[int, ...]) -> Batch:
@@ -64,9 +64,9 @@ def batch_invariant_sizes(
 ) -> tuple[int, ...]:
     """Row counts up to about `token_budget` whose matmuls give a row the same bits anywhere.
 
-    Each distinct weight shape of `module` is tried on random rows, every candidate by itself.
-    Empty if not even the largest agrees with itself, and for experts that cannot be held to row
-    counts: one chat a forward keeps the promise then.
+    Each distinct weight shape of `module` is tried on random rows, every candidate on its own.
+    Empty if not even the largest agrees with itself, and for experts whose row counts cannot be
+    fixed: then one chat per forward keeps the promise.
     matmuls: those that run on a CPU; None is all of `module`.
     """
     on_cpu = module.score.weight.device.type == "cpu"
@@ -90,7 +90,7 @@ def _widths(module: Any) -> set[int]:
 
 
 def candidate_sizes(device_type: str, token_budget: int) -> tuple[int, ...]:
-    """Row counts to try on a device: those that `agreeing_sizes` keeps if all agree."""
+    """Row counts to try on a device: those that `batch_invariant_sizes` keeps if all agree."""
     if device_type == "cpu":
         return tuple(candidates(token_budget))
     return tuple(range(STEP, -(-token_budget // STEP) * STEP + 1, STEP))

@@ -1,4 +1,4 @@
-"""Proof at load that a chat's bits do not follow its batch: what `invariant` numerics promise.
+"""Proof at load that a chat's bits do not depend on its batch, as `invariant` numerics promise.
 
 The row counts of matmuls are measured one weight at a time (see `batch_invariance`); here a few
 chats of random ids run through whole layers, activations included, with the threads in use:
@@ -27,7 +27,7 @@ LENGTHS = (75, 110, 3, 130, 250)
 
 
 def keep_promise(model: PackedRewardModel, max_tokens: int) -> None:
-    """Where chats' bits follow their batch, run one chat a forward, with one warning."""
+    """If chats' bits depend on their batch, run one chat per forward, with one warning."""
     if model.numerics != "invariant" or not model.row_sizes or keeps_bits(model, max_tokens):
         return
     model.row_sizes = ()

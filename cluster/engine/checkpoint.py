@@ -25,7 +25,7 @@ def pretrained_options(config: EngineConfig) -> dict[str, Any]:
 
 
 def loading_options(config: EngineConfig) -> dict[str, Any]:
-    """As `pretrained_options`, from this machine alone where the hub does not answer: its client
+    """As `pretrained_options`, but from local files only if the hub does not answer: its client
     would try for half a minute, file by file."""
     unreachable = bool(hub_problem(locate(config.model), config.revision))
     return pretrained_options(config) | ({"local_files_only": True} if unreachable else {})
@@ -87,7 +87,7 @@ def longest(text_config: Any, max_tokens: int | None) -> int:
 def revision(config: EngineConfig, commit: str | None) -> str:
     """The hub commit, the configured revision, or a fingerprint of a local folder's weights.
 
-    What makes the ids (tokenizer, template) has a fingerprint of its own, `ModelInfo.encoder`.
+    What determines the ids (tokenizer, template) has a fingerprint of its own, `ModelInfo.encoder`.
     """
     folder = Path(locate(config.model))
     if folder.is_dir():

@@ -30,8 +30,8 @@ kernel's block."""
 
 LARGE_PROBE_FLOPS = 1e12
 """Row counts beyond the anchor serve single long chats: they are tried for as much work as this.
-Counted and not timed: a chat beyond what was tried has the bits of another row count, and they must
-not follow how busy a machine was at load."""
+The work is counted, not timed: a chat beyond what was tried has the bits of another row count, and
+these must not depend on how busy the machine was at load."""
 
 
 def multiplies_bfloat16() -> bool:
@@ -59,7 +59,7 @@ def linears(module: nn.Module) -> list[nn.Linear]:
 
 
 def candidates(largest: int, step: int = STEP) -> list[int]:
-    """Row counts worth having, ascending: steps of at most an eighth beyond 1,024 rows.
+    """Candidate row counts, ascending, in steps of at most an eighth beyond 1,024 rows.
 
     step: of those up to the anchor.
     """

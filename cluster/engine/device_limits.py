@@ -12,20 +12,20 @@ slower."""
 
 
 def forward_tokens(config: EngineConfig, device: torch.device) -> int:
-    """Most unique tokens of a forward on `device`."""
+    """Maximum unique tokens of a forward on `device`."""
     if device.type == "cpu":
         return min(config.token_budget, CPU_FORWARD_TOKENS)
     return config.token_budget
 
 
 def largest_forward(config: EngineConfig, device: torch.device, max_tokens: int) -> int:
-    """Most rows of a forward on `device`, of a chat that is longer than others may be together."""
+    """Maximum rows of a forward on `device`, for a chat that alone exceeds `forward_tokens`."""
     tokens = forward_tokens(config, device)
     return max(tokens, max_tokens) if device.type == "cpu" else tokens
 
 
 def prompt_cache_bytes(config: EngineConfig, device: torch.device) -> int:
-    """Most bytes of prompts kept between batches on `device`."""
+    """Maximum bytes of prompts cached between batches on `device`."""
     mib = config.prompt_cache_mib
     if config.numerics == "reference":
         return 0

@@ -51,7 +51,7 @@ class Engine:
 
     @classmethod
     def load(cls, config: EngineConfig) -> Engine:
-        """Load model and tokenizer, refuse what cannot be scored rightly, warm up.
+        """Load model and tokenizer, refuse a model that cannot be scored correctly, warm up.
 
         Raises ModelRefused with the reason and the remedy, ConfigError for a setting out of range.
         """
@@ -82,7 +82,7 @@ class Engine:
             raise ModelRefused(f"the model cannot score a one-word chat: {result}")
 
     def _fuse(self) -> None:
-        """Compile the layers, unless `invariant` would lose its bits by it."""
+        """Compile the layers, unless `invariant` would lose its bits."""
         module = self.model.module
         if not has_compiler(self.model.device):
             log.warning("no C++ compiler is found: layers are not compiled")
@@ -95,7 +95,7 @@ class Engine:
             unfuse(module)
 
     def _prove_prompts(self) -> None:
-        """Start with an empty prompt cache, or with none where a hit is no miss."""
+        """Start with an empty prompt cache, or with none if hits are not as good as misses."""
         n_bytes = self.prompts.max_bytes
         exact = self.config.numerics == "invariant"
         module, longest = self.model.module.config, self.encoder.max_tokens
@@ -129,7 +129,7 @@ class Engine:
         return [_placed(results[i], i) for i in range(len(encodings))]
 
     def _provable(self, encodings: Sequence[Encoding], indices: list[int]) -> list[list[int]]:
-        """Beyond the row counts that were tried, `invariant` runs one chat a forward."""
+        """Beyond the row counts that were tried, `invariant` runs one chat per forward."""
         tried = self._are_tried(encodings[i] for i in indices)
         return [indices] if tried else [[i] for i in indices]
 
@@ -142,7 +142,7 @@ class Engine:
 
     @property
     def prompt_stats(self) -> PromptCacheStats:
-        """What is kept between batches, and what that has saved since the start."""
+        """What is cached between batches, and how much that has saved since the start."""
         return self.prompts.stats
 
     def _score_batch(self, encodings: list[Encoding]) -> list[Score | RewardError]:
@@ -162,7 +162,7 @@ class Engine:
 
     @property
     def _alone(self) -> bool:
-        """Whether `invariant` can only be kept by one chat a forward on this device."""
+        """Whether `invariant` needs one chat per forward on this device."""
         return _forward_path(self.model) == "alone"
 
     @torch.inference_mode()

@@ -1,8 +1,8 @@
 """Mixture of experts in `invariant` numerics: an expert's matmuls run at fixed row counts.
 
-How many rows an expert gets follows the whole batch, and with it the kernel and a row's bits. Here
-each expert's rows are filled up to the next of a few counts at which they are the same, through the
-hook that transformers offers for the experts of a layer (`ExpertsInterface`).
+The number of rows that an expert gets depends on the whole batch, and so do the kernel and a row's
+bits. Here each expert's rows are padded to the next of a few counts at which the bits are the same,
+through the hook that transformers offers for the experts of a layer (`ExpertsInterface`).
 
 Shape legend: T tokens, E experts that a token takes, S = T * E, D hidden size.
 """
@@ -25,7 +25,8 @@ _COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_expe
 
 
 def has_experts(module: Any) -> bool:
-    """Whether tokens of `module` go to experts, so that matmuls' row counts follow the batch."""
+    """Whether tokens of `module` go to experts, so that row counts of matmuls depend on the
+    batch."""
     text = module.config.get_text_config()
     configs = (text, getattr(text, "ffn_config", None))
     counts = [getattr(config, name, None) for config in configs for name in _COUNTS]

@@ -1,9 +1,9 @@
 """Fused layers: norms, rotary, SiLU and residuals in few kernels (torch.compile).
 
-Attention stays what it is: the compiler stops at it and goes on behind it, so that a batch's
-AttentionFn is nothing to be compiled. All layers share what is compiled for the first, and row
-counts are dynamic. In `invariant` numerics a chat's bits must still not follow its batch, which is
-tried once at load; where they do, the layers are left as they were.
+Attention is not compiled: the compiler breaks the graph there and resumes after it, so a batch's
+AttentionFn is never compiled. All layers share what is compiled for the first, and row counts are
+dynamic. In `invariant` numerics a chat's bits must still not depend on its batch, which is tested
+once at load; if they do, the layers stay as they were.
 
 It pays where there are no native layers: on one core of an AMD EPYC (Zen 5), 2026-11-28, the layers
 as loaded took 1.21 times the CPU time for Gemma-2 and 1.12 times for Phi-3 in bfloat16, 1.08 times

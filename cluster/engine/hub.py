@@ -1,4 +1,4 @@
-"""Hub reachability, asked once before anything is loaded: a hub that does not answer costs seconds.
+"""Hub reachability, checked once before loading, so that an unreachable hub costs only seconds.
 
 The hub's own client tries each file six times within 24 seconds where nothing answers, and has no
 setting for that. Where the hub does not answer, everything is loaded from the local cache alone.
@@ -11,16 +11,16 @@ from functools import lru_cache
 from pathlib import Path
 
 ANSWER_S = 5.0
-"""Seconds that the hub has to answer at all."""
+"""Seconds within which the hub must answer."""
 VALID_S = 60.0
 """Seconds for which an answer holds: one load asks for many files."""
 
 
 def hub_problem(model: str, revision: str | None) -> str:
-    """Why the hub cannot be asked for `model`; "" where it can, or where `model` is a local folder.
+    """Why `model` cannot be requested from the hub; "" if it can, or if `model` is a local folder.
 
-    A model that the hub does not know, or does not give to this user, is no such problem: the load
-    itself tells that.
+    A model that the hub does not know, or does not give to this user, is not such a problem: the
+    load itself reports it.
     """
     if Path(model).is_dir():
         return ""

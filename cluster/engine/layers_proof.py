@@ -21,7 +21,7 @@ from cluster.engine.twin import float32_twin
 CHAT_TOKENS = 128
 """Most of a chat of the trial."""
 NOISE = 2.0**-8
-"""Of bfloat16: what may be between two numbers that are equally right."""
+"""Allowed difference between two bfloat16 numbers that are equally right."""
 
 
 @torch.inference_mode()

@@ -1,7 +1,8 @@
 """Weight loading: every tensor comes from the checkpoint, and none is left out silently.
 
-transformers draws random numbers for tensors that a checkpoint lacks, and drops those that the
-architecture does not know. Either would give every replica a reward of its own under one revision.
+transformers initializes tensors that a checkpoint lacks at random, and drops those that the
+architecture does not know. With the first, every replica would give different rewards under one
+revision; with the second, rewards would not be the model's.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from cluster.errors import ModelRefused
 
 log = logging.getLogger(__name__)
 HEAD_WORDS = ("score", "head", "classifier", "regression", "reward", "gating", "summary")
-"""What the names of heads have in them, wherever they lie."""
+"""Parts of names by which heads are recognized."""
 
 
 def load_module(config: EngineConfig, dtype: torch.dtype, device: torch.device) -> Any:
@@ -46,7 +47,8 @@ def load_module(config: EngineConfig, dtype: torch.dtype, device: torch.device) 
 
 
 def refuse_unread_code(config: EngineConfig) -> None:
-    """A checkpoint with code of its own is another model without it."""
+    """Raises ModelRefused for a checkpoint with Python code that may not run: without it, it is
+    another model."""
     if getattr(load_config(config), "auto_map", None) and not config.trust_remote_code:
         raise ModelRefused(
             f"{config.model!r} computes its rewards by Python code of its own; read it, then allow "

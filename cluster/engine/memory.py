@@ -19,14 +19,14 @@ CGROUP = Path("/sys/fs/cgroup")
 def weight_bytes(config: EngineConfig) -> int | None:
     """Bytes of `config.model`'s weights once loaded in `config.dtype`.
 
-    Read from the headers of its safetensors; None where it has none on this machine.
+    Read from the headers of its safetensors; None if it has none on this machine.
     """
     files = _files(config)
     return sum(map(n_values, files)) * ITEM_BYTES[config.dtype] if files else None
 
 
 def tensor_names(config: EngineConfig) -> list[str]:
-    """Of all tensors of `config.model`; none where its weights are not on this machine."""
+    """Of all tensors of `config.model`; none if its weights are not on this machine."""
     return [name for file in _files(config) for name in tensors(file)]
 
 

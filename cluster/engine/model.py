@@ -43,7 +43,7 @@ class PackedRewardModel(nn.Module):
     module: the transformers model itself; train it, save it, read its config.
     numerics: `reference` runs the model's own forward, a sequence at a time; the others run all
     sequences of a batch in one, without padding, each shared prefix once.
-    not_packed: why it runs its own forward though it was not asked to; "" where it does not.
+    not_packed: why it runs its own forward though it was not asked to; "" if it does not.
     """
 
     def __init__(

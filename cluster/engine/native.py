@@ -33,7 +33,7 @@ TIMEOUT_S = 300.0
 def load_library(source: Path, features: tuple[str, ...]) -> ctypes.CDLL | None:
     """`source` compiled for a CPU with `features` (as `-m` names them).
 
-    None where the CPU lacks one of them; None, with a warning, where there is no compiler or it
+    None if the CPU lacks one of them; None, with a warning, if there is no compiler or it
     fails.
     """
     if not has_features(features):

@@ -1,7 +1,7 @@
 """Offline scorer: conversations -> scores in this process.
 
 The whole path without Ray, for files, checks and scripts. A conversation that cannot be encoded
-or scored is answered with its error in its place, and costs the others nothing.
+or scored is answered with its error in its place, and does not affect the others.
 """
 
 from __future__ import annotations

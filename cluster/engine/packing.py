@@ -1,6 +1,6 @@
 """Packing: encodings -> Batch without padding, shared prefixes stored once.
 
-Knows nothing of torch: the scheduler plans with it too.
+Knows nothing of torch, since the scheduler plans with it too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NOTHING: Mapping[PromptKey, int] = MappingProxyType({})
 
 
 def prompt_key(encoding: Encoding) -> PromptKey | None:
-    """Of the part before the encoding's split; None where it has none."""
+    """Of the part before the encoding's split; None if it has none."""
     split = encoding.prompt_len % encoding.n_tokens
     if not split:
         return None
@@ -71,8 +71,8 @@ def plan(
     """Cut `encodings` into groups of indices whose unique tokens stay within `token_budget`.
 
     Neighbours that share a prefix stay together. A sequence longer than the budget is a group of
-    its own, but for those that share a prefix with it: they join as long as what is beside that
-    prefix stays within the budget, as the prefix would else be computed again for each.
+    its own, except that sequences which share a prefix with it join as long as their tokens outside
+    that prefix stay within the budget; otherwise the prefix would be computed again for each.
     cached: the prompts that need not be computed, where prompts are kept at all; then those of
     earlier groups cost later ones nothing either.
     """
@@ -127,7 +127,7 @@ def _distinct(
 def _shared(
     a: DistinctSequence, b: DistinctSequence, numerics: Numerics, min_shared_tokens: int
 ) -> int:
-    """Tokens that neighbours a, b share in a batch for certain.
+    """Tokens that neighbours a, b are certain to share in a batch.
 
     In `fast` the tree may stop up to min_shared_tokens - 1 short of their common prefix.
     """

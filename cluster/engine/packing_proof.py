@@ -1,10 +1,11 @@
 """Packing proof at load: packed rewards against the model's own forward, in float32.
 
-transformers hands the packed attention to any model that asks for it and says nothing where a layer
-does not: a recurrent layer, or an attention of its own, would read all chats of a batch as one. So
-a few short chats of random ids run both packed, two of them on a shared prompt, and each alone
-through the model's own forward. Only where hidden states and rewards agree, and every layer asked
-for the packed attention, is the model packed; otherwise its own forward scores one chat at a time.
+transformers passes the packed attention to any model that asks for it and does not report a layer
+that ignores it: a recurrent layer, or a layer with its own attention, would read all chats of a
+batch as one. So a few short chats of random ids run both packed, two of them on a shared prompt,
+and each alone through the model's own forward. Only where hidden states and rewards agree, and
+every layer asked for the packed attention, is the model packed; otherwise its own forward scores
+one chat at a time.
 
 The comparison is in float32 on a copy (`float32_twin`), whose noise is far below any fault; on a
 GPU, whose kernels take no float32, the model itself is compared too, as closely as its dtype
@@ -65,7 +66,7 @@ def settle(model: PackedRewardModel, max_tokens: int) -> None:
 
 
 def why_not_packed(model: PackedRewardModel, max_tokens: int) -> str | None:
-    """What speaks against packing `model`; None where it is proven. Leaves `model` as it was.
+    """Why `model` cannot be packed; None if packing is proven. Leaves `model` as it was.
 
     Raises ModelRefused where its own forward fails, or does not end in its linear head.
     """
@@ -147,7 +148,7 @@ def own_outputs(module: Any, chats: Sequence[Encoding]) -> Outputs:
 
 @torch.inference_mode()
 def difference(model: PackedRewardModel, truth: Outputs, chats: Sequence[Encoding]) -> str | None:
-    """In what `model` packed is not `truth`; None where they agree."""
+    """How packed `model` differs from `truth`; None if they agree."""
     calls: list[int] = []
 
     def counted(attend: AttentionFn) -> AttentionFn:
@@ -186,7 +187,7 @@ def _apart(difference_N: Tensor, truth: Outputs, module: Any) -> bool:
 def _twin(
     model: PackedRewardModel, chats: Sequence[Encoding]
 ) -> tuple[PackedRewardModel, Outputs] | None:
-    """A float32 copy with its own outputs; None where no copy can be made or run."""
+    """A float32 copy with its own outputs; None if no copy can be made or run."""
     try:
         twin = float32_twin(model.module)
         twin.set_attn_implementation(model.own_attention)

@@ -75,7 +75,8 @@ class PromptCache:
         return found
 
     def begin(self, batch: Batch, encodings: Sequence[Encoding]) -> CachedForward:
-        """What one forward of `batch`, packed from `encodings`, reads from here and leaves here."""
+        """What one forward of `batch`, packed from `encodings`, reads from the cache and adds to
+        it."""
         new: dict[PromptKey, list[Run]] = {}
         if not self.max_bytes:
             return CachedForward([], new, batch.n_unique_tokens)
@@ -87,7 +88,7 @@ class PromptCache:
         return CachedForward(known, new, batch.n_unique_tokens)
 
     def end(self, forward: CachedForward) -> None:
-        """Keep what a forward that went well has computed, and count it."""
+        """Keep what a successful forward has computed, and count it."""
         self._computed_tokens += forward.n_computed
         self._hits += len(forward.known)
         self._hit_tokens += sum(prompt.n_tokens for prompt in forward.known)

@@ -102,7 +102,7 @@ def build(
 
 
 def _build_prompts(builder: BatchBuilder, distinct: list[DistinctSequence]) -> None:
-    """One root a prompt, one leaf a response; sequences without a split are roots alone."""
+    """One root per prompt, one leaf per response; sequences without a split are roots alone."""
     open_key, root = b"", -1
     for sequence in distinct:
         split = sequence.prompt_len

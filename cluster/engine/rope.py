@@ -1,8 +1,8 @@
 """Rotary embeddings whose scaling depends on the longest chat of a forward.
 
 transformers picks longrope's factors, and grows dynamic NTK's base, by the largest position of the
-whole forward. A chat beyond the switch would move the short ones beside it, so a model that may
-meet such chats cannot be packed.
+whole forward. A chat beyond the switch would change the short ones in its batch, so a model that
+may get such chats cannot be packed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def rope_switch(config: Any) -> int | None:
 
 
 def forget_growth(module: Any) -> None:
-    """Set dynamic NTK back: transformers keeps the longest scaling met, so order would count."""
+    """Reset dynamic NTK: transformers keeps the scaling of the longest chat so far, so order would
+    matter."""
     for part in module.modules():
         for name in [n for n in vars(part) if n.endswith("max_seq_len_cached")]:
             prefix = name.removesuffix("max_seq_len_cached")

@@ -48,7 +48,7 @@ class Comparison:
 
 
 def interval(strata: Sequence[Stratum], seed: int, resamples: int = RESAMPLES) -> Interval | None:
-    """Of one model's score; None where nothing is counted."""
+    """Of one model's score; None if nothing is counted."""
     drawn = _resampled([strata], seed, resamples)
     return None if drawn is None else _ends(drawn[0])
 
@@ -59,7 +59,7 @@ def compare(
     seed: int,
     resamples: int = RESAMPLES,
 ) -> Comparison | None:
-    """Two models on the units that both have; None where there is none."""
+    """Two models on the units that both have; None if there is none."""
     shared_a, shared_b = common(a[1], b[1])
     drawn = _resampled([shared_a, shared_b], seed, resamples)
     if drawn is None:

@@ -70,7 +70,7 @@ def as_line(one: Verdict, suite: Suite) -> dict[str, Any]:
 
 
 def of_line(one: Asked, line: Mapping[str, Any]) -> Verdict | None:
-    """The verdict of the row `one` that its line tells, None where the line is of another row."""
+    """The verdict of the row `one` that its line tells, None if the line is of another row."""
     number = one.number
     if (line.get("source"), line.get("line")) != (one.source, number):
         return None

@@ -54,11 +54,11 @@ class Suite(ABC):
         return {}
 
     def credit(self, judged: Judged) -> float | None:
-        """What an item is worth, in [0, 1]; None where it is worth nothing by itself."""
+        """What an item is worth, in [0, 1]; None if it is worth nothing by itself."""
         return mean_right(judged)
 
     def stratum(self, item: Item) -> str | None:
-        """The part of the score in which an item counts, None where it does not."""
+        """The part of the score in which an item counts, None if it does not."""
         return "all"
 
     def weights(self, strata: Sequence[str]) -> Mapping[str, float]:

@@ -116,7 +116,7 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One subset. score: in [0, 1], None where it cannot be computed.
+    """One subset. score: in [0, 1], None if it cannot be computed.
 
     n, expected: items judged, and in the published set (None: not one of its subsets).
     counted: whether the score of the suite counts it.  ties: items whose best rewards are equal.
@@ -139,7 +139,7 @@ Table = Mapping[str, Mapping[str, float | None]]
 class SuiteReport:
     """One model on one suite.
 
-    columns: as the suite publishes them, None where no item is of the column.
+    columns: as the suite publishes them, None if no item is of the column.
     score: the suite's own headline, named score_name.  overall: the plain mean over all items,
         those of unknown subsets among them.
     complete: whether every item of the published set was judged.
@@ -160,7 +160,7 @@ class SuiteReport:
 
 
 def mean(values: Mapping[str, float | None], weights: Mapping[str, float]) -> float | None:
-    """The weighted mean of the values that are there, None where none is."""
+    """The weighted mean of the values that are there, None if none is."""
     there = [(value, weights[name]) for name, value in values.items() if value is not None]
     total = sum(weight for _, weight in there)
     return sum(value * weight for value, weight in there) / total if total else None

@@ -3,7 +3,7 @@
     scored = build_processor(RewardProcessorConfig())(dataset)
 
 Rows have `messages`, or `prompt` and `response`, as `preprocess` makes them; they get `reward`
-(null where it could not be scored) and `reward_error` ("" where it could). Ray's own
+(null if it could not be scored) and `reward_error` ("" if it could). Ray's own
 `ServeDeploymentProcessorConfig(deployment_name="Ingress", app_name="reward")`, with
 `method="score_row"` in each row, asks the same service, a row a request: ray/data/llm.py and
 ray/llm/_internal/batch/stages/serve_deployment_stage.py, Ray 2.60.

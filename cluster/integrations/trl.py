@@ -5,7 +5,7 @@
 
 Invariant: a number that TRL gets is a reward of the model, or what the caller names for a response
 that cannot be scored. None is such a name: TRL leaves the response out of this function's column,
-which counts as 0 where no other function scores it. Source of the convention: `_calculate_rewards`
+which counts as 0 if no other function scores it. Source of the convention: `_calculate_rewards`
 of trl/trainer/grpo_trainer.py and rloo_trainer.py, and `_calculate_rewards_from_functions` of
 trl/experimental/online_dpo/online_dpo_trainer.py (which awaits nothing: the plain one), TRL 1.16;
 both formats, conversational and standard.

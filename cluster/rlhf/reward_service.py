@@ -10,12 +10,12 @@ from cluster.errors import DeadlineExceeded, NotReady, RewardError
 from cluster.types import Conversation, Score
 
 PATIENCE_S = 600.0
-"""Seconds for which a service that does not answer is waited for, unless said otherwise."""
+"""Default seconds to wait for a service that does not answer."""
 
 
 def scorer(config: EngineConfig, app: str | None, patience_s: float = PATIENCE_S) -> Scorer:
-    """An engine of `config` in this process, or where `app` is given the Serve application of that
-    name: of the Ray that this process is in, or else wherever it is found."""
+    """An engine of `config` in this process or, if `app` is given, the Serve application of that
+    name: in the Ray that this process has joined, or else wherever it is found."""
     return engine_scorer(config) if app is None else app_scorer(app, patience_s)
 
 
@@ -37,8 +37,8 @@ def app_scorer(app: str, patience_s: float = PATIENCE_S) -> Scorer:
 def service_scorer(app: str, patience_s: float) -> Scorer:
     """The Serve application `app` of the Ray that this process has joined.
 
-    Raises NotReady where a call has not been answered whole after `patience_s` seconds: that is the
-    service's failure and no property of a chat.
+    Raises NotReady if a call has not been answered completely after `patience_s` seconds: that is
+    the service's failure and not a chat's.
     """
     from cluster.serving.client.connect import RewardService
 
@@ -53,7 +53,7 @@ def service_scorer(app: str, patience_s: float) -> Scorer:
 
 
 def refuse_silence(results: Sequence[object], app: str, patience_s: float) -> None:
-    """Raises NotReady where a result is that the service did not answer in time."""
+    """Raises NotReady if any result is that the service did not answer in time."""
     late = sum(isinstance(result, DeadlineExceeded | NotReady) for result in results)
     if late:
         raise NotReady(

@@ -1,8 +1,8 @@
 """Serve application: replicas behind a batcher behind an HTTP ingress.
 
-`serve run serve_config.yaml` calls `build` with the config's `args`. What each part is lives in
-its own module; here are only the deployment options that the design depends on. Replica counts,
-autoscaling and HTTP ports belong to Serve's own sections of the YAML.
+`serve run serve_config.yaml` calls `build` with the config's `args`. Each part lives in its own
+module; here are only the deployment options that the design depends on. Replica counts, autoscaling
+and HTTP ports belong to Serve's own sections of the YAML.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ REPLICA_OPTIONS: dict[str, Any] = {
     "max_ongoing_requests": 100,
     "health_check_period_s": 2,
     "health_check_timeout_s": 30,
-    # A model that cannot be loaded is reported, not tried for minutes.
+    # A model that cannot be loaded is reported at once, not retried for minutes.
     "max_constructor_retry_count": 3,
     # Longer than two batches; a draining replica finishes what it holds.
     "graceful_shutdown_timeout_s": 60,
@@ -51,11 +51,11 @@ BATCHER_OPTIONS: dict[str, Any] = {
     # Calls wait inside the batcher, whose scheduler refuses by tokens.
     "max_ongoing_requests": 100_000,
     "health_check_period_s": 1,
-    # It answers at once or never will; three such silences in a row, and it is replaced.
+    # A batcher that is well answers at once; after three failed checks it is replaced.
     "health_check_timeout_s": 10,
     "graceful_shutdown_timeout_s": 60,
     "graceful_shutdown_wait_loop_s": 0.5,
-    # It never computes; on a small machine it must not take a replica's core.
+    # It computes nothing; on a small machine it must not take a replica's core.
     "ray_actor_options": {"num_cpus": 0},
 }
 INGRESS_OPTIONS: dict[str, Any] = {
@@ -68,16 +68,16 @@ INGRESS_OPTIONS: dict[str, Any] = {
     "ray_actor_options": {"num_cpus": 0},
 }
 DRAIN_S = 10.0
-"""Seconds beyond the longest request for its answer to leave."""
+"""Seconds beyond the longest request for its answer to be sent."""
 
 QUIET = {"enable_access_log": False}
-"""A log line for each of thousands of batches says less than the metrics."""
+"""An access log line for each of thousands of batches says less than the metrics."""
 
 
 def build(args: Mapping[str, Any]) -> Application:
-    """The application for `serve run`. Raises RayServeException with the remedy before any start:
-    of that one alone Serve shows the message, once; anything else it tries four times and shows as
-    tracebacks. A `serve run` that waits for the application is ended."""
+    """The application for `serve run`. Raises RayServeException with the remedy before anything
+    starts: it is the only exception whose message Serve shows plainly; any other is retried four
+    times and shown as tracebacks. Ends a `serve run` that waits for the application."""
     try:
         # A deployment's own logging_config would silence the config file's, encoding included.
         return assemble(parse_config(ClusterConfig, args), logging_config=None)
@@ -95,9 +95,9 @@ def assemble(
     batcher_options: Mapping[str, Any] | None = None,
     logging_config: Mapping[str, Any] | None = QUIET,
 ) -> Application:
-    """As `build`, from Python: with another backend, or other options of the deployments.
+    """As `build`, for Python callers: with another backend or other deployment options.
 
-    logging_config: Serve's, of every deployment; None leaves it to the application's.
+    logging_config: Serve's, for every deployment; None keeps the application's.
     """
     check_config(config)
     factory = make_backend or backend_factory(config.replica.backend, config.replica.fake_gpu)
@@ -131,10 +131,10 @@ def ingress_options(config: ClusterConfig) -> dict[str, Any]:
 
 
 def _keys_read_here(config: ClusterConfig) -> dict[str, Any]:
-    """The keys that are found where the application is built, the same for every Ingress.
+    """The API keys found where the application is built, the same for every Ingress.
 
-    `deploy` puts those of its own process in their place. A source that holds none here is left to
-    the Ingress, which refuses to start with it.
+    `deploy` replaces them with those of its own process. A key source that holds no key here is
+    left to the Ingress, which refuses to start with it.
     """
     try:
         return dict(KeyRing.of(load_keys(config.http)).user_config())
@@ -148,7 +148,7 @@ def _deployment(cls: type, name: str, options: Mapping[str, Any]) -> serve.Deplo
 
 
 def gpus_a_replica(config: ClusterConfig) -> int:
-    """GPUs a replica. Raises ConfigError rather than leave a replica pending forever."""
+    """GPUs per replica. Raises ConfigError rather than leaving a replica pending forever."""
     device = config.engine.device
     if config.replica.backend == "sleep" or device == "cpu":
         return 0

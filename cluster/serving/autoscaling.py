@@ -3,11 +3,12 @@
 The batcher reports its load through Serve's own `record_autoscaling_stats`, because requests that
 it holds are invisible to the replicas' own counts. For that its deployment needs an
 `autoscaling_config` too, with min_replicas equal to max_replicas; serve_config.yaml has both.
-An application-level policy because only that one sees the batcher's report beside the replicas.
+The policy is application-level because only then does it see the batcher's report next to the
+replicas.
 
 Invariants: the policy never raises, since an exception would stop the controller's work on every
-application; where any batcher's load is unknown or old it keeps the last target. Delays, factors
-and bounds round it are Serve's (`autoscaling_config` of the Replica deployment).
+application; if any batcher's load is unknown or stale it keeps the last target. Delays, factors and
+bounds around it are Serve's (`autoscaling_config` of the Replica deployment).
 
 The module is pickled by value into the controller, which needs the package installed but loads
 nothing heavy.
@@ -28,12 +29,12 @@ logger = logging.getLogger("ray.serve.reward_cluster")
 
 
 class LoadUnknown(Exception):
-    """Why the last target is kept. It does not leave the policy."""
+    """The load of a batcher is unknown, so the last target is kept. Never leaves the policy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Of all batchers together.
+    """Load of all batchers together.
 
     waiting_tokens: unique tokens queued and running, and tokens in line for the queue.
     tokens_per_s: unique tokens per second of one replica's forward, None until measured.
@@ -46,7 +47,8 @@ class Load:
 
 
 def desired_replicas(waiting_tokens: float, target_drain_s: float, tokens_per_s: float) -> int:
-    """ceil(waiting_tokens / (target_drain_s x tokens_per_s)): so many drain it in time.
+    """Replicas that drain the queue in time: ceil(waiting_tokens / (target_drain_s x
+    tokens_per_s)).
 
     tokens_per_s: unique tokens per second of one replica.
     """
@@ -54,10 +56,11 @@ def desired_replicas(waiting_tokens: float, target_drain_s: float, tokens_per_s:
 
 
 def target_replicas(load: Load, held: int, target_drain_s: float, tokens_per_s: float) -> int:
-    """The formula, at least 1, and never fewer of the `held` ones than are at work.
+    """`desired_replicas`, but at least 1, and at least as many of the `held` ones as are busy.
 
-    Without the second a steady load that its replicas just carry, so that little waits, would
-    lose them, queue, and win them back, for ever. tokens_per_s: until `load` knows better.
+    Without the last bound, a steady load that the replicas just manage, so that little waits, would
+    scale them down, queue up and scale them up again, forever. tokens_per_s: used until `load` has
+    a measured rate.
     """
     rate = load.tokens_per_s or tokens_per_s
     at_work = min(held, math.ceil(load.busy_replicas - 0.05))
@@ -67,10 +70,10 @@ def target_replicas(load: Load, held: int, target_drain_s: float, tokens_per_s: 
 class Freshness:
     """How long ago each batcher's newest report came, on the controller's clock alone.
 
-    A report bears the time of its batcher's node, whose clock may differ by any amount. So a report
-    is as old as the moment at which its stamp was first seen here; the stamps are compared with one
-    another only. What the first look finds counts as new: the controller looks many times a second
-    and keeps no reports from before its own start.
+    A report carries the timestamp of its batcher's node, whose clock may differ by any amount. So a
+    report's age counts from when its stamp was first seen here; stamps are only compared with one
+    another. What the first look finds counts as new: the controller looks many times a second and
+    keeps no reports from before its own start.
     """
 
     def __init__(self) -> None:
@@ -92,7 +95,7 @@ class Freshness:
 def read_load(batcher: Any, stale_s: float, freshness: Freshness) -> Load:
     """The newest reports of all running batchers, from their AutoscalingContext.
 
-    Raises LoadUnknown where one has not reported, or not for `stale_s`.
+    Raises LoadUnknown if one has not reported yet, or not for `stale_s`.
     """
     freshness.keep(batcher.running_replicas)
     reports: Mapping[str, Mapping[Any, Any]] = batcher.raw_metrics or {}
@@ -120,10 +123,10 @@ def read_load(batcher: Any, stale_s: float, freshness: Freshness) -> Load:
 class TokenPolicy:
     """`autoscaling_policy` of the application in serve_config.yaml.
 
-    target_drain_s: seconds in which what waits should be scored.
+    target_drain_s: seconds within which the queue should be drained.
     tokens_per_s: of one replica, until the batcher has measured it.
-    stale_s: age of a report after which the last target is kept. More than metrics_interval_s
-    and a fifth of look_back_period_s in the batcher's autoscaling_config together.
+    stale_s: age of a report after which the last target is kept. More than metrics_interval_s and a
+    fifth of look_back_period_s in the batcher's autoscaling_config together.
     """
 
     def __init__(
@@ -140,7 +143,7 @@ class TokenPolicy:
     def __call__(
         self, contexts: Mapping[Any, Any]
     ) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
-        """Targets by deployment; Serve passes one AutoscalingContext a deployment."""
+        """Target replicas by deployment; Serve passes one AutoscalingContext per deployment."""
         return {key: self._target(ctx, contexts) for key, ctx in contexts.items()}, {}
 
     def _target(self, ctx: Any, contexts: Mapping[Any, Any]) -> int:
@@ -163,7 +166,7 @@ class TokenPolicy:
         raise LoadUnknown(f"{BATCHER} reports nothing: give it an autoscaling_config as well")
 
     def _complain(self, held: int, error: Exception) -> None:
-        """Once an outage: the controller asks ten times a second."""
+        """Log once per outage: the controller calls ten times a second."""
         if not self._complained:
             known = isinstance(error, LoadUnknown)
             logger.warning("autoscaling keeps %d replicas: %s", held, error, exc_info=not known)

@@ -1,7 +1,7 @@
 """Call options: priority and deadline, validated at every entry (actor, handle, HTTP).
 
-Checked before anything is queued: a priority that cannot be compared, or a deadline that is no
-number, would otherwise fail in the middle of the queue and harm the calls beside it.
+Checked before anything is queued: a priority that cannot be compared, or a deadline that is not a
+number, would otherwise fail inside the queue and harm other calls.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from cluster.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """Of one call. deadline: on `time.monotonic`, None is never. job: the caller's Ray job.
+    """Options of one call. deadline: on `time.monotonic`, None means no deadline. job: the caller's
+    Ray job.
 
-    transforms: what is recorded beside the raw rewards; see `cluster.serving.scoring.transformed`.
+    transforms: recorded next to the raw rewards; see `cluster.serving.scoring.transformed`.
     """
 
     priority: int = 0
@@ -53,6 +54,6 @@ def _is_finite(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """The value, where it is a short number; a caller's long text does not belong into a log."""
+    """The value if it is a short number; a caller's long text does not belong in a log."""
     text = repr(value) if isinstance(value, int | float) and abs(value) < 10**20 else ""
     return text or f"a {type(value).__name__}"

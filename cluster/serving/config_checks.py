@@ -1,4 +1,4 @@
-"""Config cross-checks: settings that are valid alone and cannot work together.
+"""Config cross-checks: settings that are valid alone but cannot work together.
 
 Every check yields one line per problem, which names the settings and the remedy. Knows Serve's
 blocks as plain mappings, and starts nothing.
@@ -21,7 +21,8 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 def check_config(config: ClusterConfig) -> None:
-    """Raises ConfigError for settings with which nothing, or not every request, could be scored."""
+    """Raises ConfigError for settings with which some request, or every one, could never be
+    scored."""
     check_transforms(config.http.transforms)
     problems = [*_budgets(config), *_device(config)]
     if problems:
@@ -39,7 +40,7 @@ def missing_files(config: ClusterConfig, weights: Mapping[str, Any]) -> Iterator
 
 
 def two_models(args: Mapping[str, Any], weights: Mapping[str, Any]) -> Iterator[str]:
-    """A model named twice, and not the same. args: the app's, as the file has them."""
+    """A model that is named twice, differently. args: the app's, as in the file."""
     engine = args.get("engine")
     named = engine.get("model") if isinstance(engine, Mapping) else None
     if named and weights.get("model") and named != weights["model"]:

@@ -1,13 +1,14 @@
 """Deadline: one absolute moment per call, carried through every process on the way.
 
-Between processes a deadline is a moment on the wall clock, so that waiting on the way (an actor's
+Between processes a deadline is a moment on the wall clock, so that time in transit (an actor's
 queue, references, a restart that runs the call again) counts. Inside a process it is a moment on
 `time.monotonic`, converted once, by `receive`.
 
 Clocks of two machines differ. A `Deadline` therefore also says how much time was left when it was
 sent: the receiver grants at most that, and `SKEW_S` more than its own clock says. While clocks
-differ by less than `SKEW_S`, no deadline comes early, and it comes late by at most the time on the
-way, 2 x `SKEW_S` at most. Clocks further apart move deadlines by the excess: run NTP.
+differ by less than `SKEW_S`, no deadline passes early, and it passes late by at most the time in
+transit, and by no more than 2 x `SKEW_S`. Clocks further apart move deadlines by the excess: run
+NTP.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from cluster.serving.call_options import check_call_options
 T = TypeVar("T")
 
 GRACE_S = 1.0
-"""Seconds after a deadline in which the batcher's own word that it has passed may still arrive."""
+"""Seconds after a deadline in which the batcher's own report of it may still arrive."""
 SKEW_S = 1.0
 """Seconds by which the clocks of two machines may differ; NTP keeps them within a tenth."""
 
@@ -36,23 +37,25 @@ class Deadline(NamedTuple):
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline | None:
-        """`seconds` from now; None is never."""
+        """`seconds` from now; None means no deadline."""
         return None if seconds is None else cls(time.time() + seconds, seconds)
 
     @classmethod
     def of(cls, deadline: float | None) -> Deadline | None:
-        """To be sent on. deadline: on this process's `time.monotonic`; None is never."""
+        """For another process. deadline: on this process's `time.monotonic`; None means no
+        deadline."""
         return None if deadline is None else cls.after(deadline - time.monotonic())
 
     def left(self, wall: float) -> float:
-        """Seconds that a receiver grants whose clock shows `wall`."""
+        """Seconds that a receiver whose clock shows `wall` grants."""
         return min(self.left_s, self.at - wall + SKEW_S)
 
 
 def receive(deadline: Deadline | float | None) -> float | None:
-    """On this process's `time.monotonic`. A plain number is a moment, as `time.time() + 30`.
+    """The deadline on this process's `time.monotonic`. A plain number is a moment, as `time.time()
+    + 30`.
 
-    Raises InvalidInput where it is no finite number.
+    Raises InvalidInput if it is not a finite number.
     """
     if deadline is None:
         return None
@@ -89,7 +92,7 @@ async def _awaited(call: Awaitable[T]) -> T:
 
 
 async def pause(seconds: float, deadline: float | None) -> bool:
-    """Sleep, at most until `deadline`; False where it has passed already."""
+    """Sleep, at most until `deadline`; False if it has passed already."""
     left = seconds if deadline is None else min(seconds, deadline - time.monotonic())
     if left <= 0:
         return False

@@ -1,4 +1,4 @@
-"""Shared answer: one question serves all who ask within some seconds, and looking costs little."""
+"""Shared answer: one call serves all callers within a few seconds, so that polling costs little."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Fresh(Generic[T]):
-    """What `ask` answered at most `fresh_s` seconds ago, or is about to answer."""
+    """The answer of `ask`, at most `fresh_s` seconds old or just on its way."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]], fresh_s: float) -> None:
         self._ask = ask
@@ -21,7 +21,7 @@ class Fresh(Generic[T]):
         self._since = 0.0
 
     async def get(self) -> T:
-        """Raises what `ask` raises. Whoever leaves takes the answer from nobody else."""
+        """Raises what `ask` raises. A caller that is cancelled takes the answer from no other."""
         now = time.monotonic()
         if self._asking is None or (self._asking.done() and now - self._since > self._fresh_s):
             self._since = now

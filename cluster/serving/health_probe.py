@@ -1,6 +1,6 @@
 """Health probes: what each replica of a deployment answers, each with its own time limit.
 
-One that hangs costs its own answer and nobody else's. Probes go past the queues and past routing.
+One that hangs costs only its own answer. Probes bypass the queues and the router.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from cluster.serving.protocol import ServedModel
 from cluster.types import ModelInfo
 
 PROBE_S = 2.0
-"""Seconds in which a process's event loop answers, forward running or not."""
+"""Seconds within which a process's event loop answers, whether or not a forward is running."""
 FRESH_S = 1.0
-"""For so long one probe serves every caller, so that readiness is no amplifier."""
+"""Seconds for which one probe serves every caller, so that readiness checks do not multiply."""
 
 
 async def each_answer(
     handle: Any, method: str, timeout_s: float = PROBE_S
 ) -> AsyncGenerator[Any, None]:
-    """The answers of `handle`'s running processes as they come; without those that fail."""
+    """The answers of `handle`'s running processes as they arrive, without those that fail."""
     with contextlib.suppress(RayError, RayServeException, TimeoutError):
         asked = await _ask(handle, method, timeout_s)
         try:
@@ -40,8 +40,8 @@ async def each_answer(
 
 
 async def every_answer(handle: Any, method: str, timeout_s: float = PROBE_S) -> list[Any]:
-    """One entry for each running process of `handle`: its answer, None where it fails or says
-    nothing in time. A single None where it is not known which processes run."""
+    """One entry per running process of `handle`: its answer, or None if it fails or does not answer
+    in time. A single None if it is not known which processes run."""
     try:
         asked = await _ask(handle, method, timeout_s)
     except (RayError, RayServeException, TimeoutError):
@@ -55,8 +55,8 @@ async def every_answer(handle: Any, method: str, timeout_s: float = PROBE_S) -> 
 
 
 async def _ask(handle: Any, method: str, timeout_s: float) -> list[asyncio.Future[Any]]:
-    """The coming answers of `handle`'s running processes. Serve's public way has one time limit for
-    all, which one that hangs always reaches."""
+    """The pending answers of `handle`'s running processes. Serve's public API has one time limit
+    for all of them, which a single hanging one always uses up."""
     response = handle.broadcast(method)
     results = await asyncio.wait_for(response._fetch_replica_results_async(), timeout_s)
     return [asyncio.ensure_future(result.get_async()) for result in results]
@@ -67,7 +67,7 @@ def _has_answered(asked: asyncio.Future[Any], done: Collection[asyncio.Future[An
 
 
 class ModelProbe:
-    """What a replica that is well serves. fresh_s: how old the answer of `info` may be."""
+    """What a healthy replica serves. fresh_s: how old the answer of `info` may be."""
 
     def __init__(self, replicas: Any, fresh_s: float = FRESH_S, timeout_s: float = PROBE_S) -> None:
         self._replicas = replicas
@@ -75,7 +75,7 @@ class ModelProbe:
         self._known = Fresh(self._first, fresh_s)
 
     async def info(self) -> ModelInfo:
-        """Of the first to answer. Raises NotReady where none does in time."""
+        """From the first replica to answer. Raises NotReady if none does in time."""
         return _required(await self._known.get()).info
 
     async def served(self) -> ServedModel:

@@ -1,7 +1,7 @@
-"""Ray jobs: which have ended, and actors that end with their job.
+"""Ray jobs: which ones have ended, and actors that end with their job.
 
-A Ray actor ends either with the process that made it or never. A client actor belongs to a whole
-job: whichever worker made it, the others use it on, and when the job is over nobody does.
+A Ray actor ends either with the process that created it or never. A client actor belongs to a whole
+job: whichever worker created it, the others keep using it, and when the job has ended nobody does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import ray
 logger = logging.getLogger(__name__)
 
 LOOK_S = 3.0
-"""Seconds between two looks at the job."""
+"""Seconds between two checks of the job."""
 
 
 def finished_jobs() -> set[str]:
@@ -35,7 +35,7 @@ def current_job() -> str:
 
 
 def end_with_job(job: str) -> None:
-    """To be called in an actor's constructor: kills the actor, for good, once `job` has ended."""
+    """Call it in an actor's constructor: kills the actor for good once `job` has ended."""
     me: Any = ray.get_runtime_context().current_actor
     threading.Thread(target=_watch, args=(me, job), name="job-watch", daemon=True).start()
 
@@ -45,7 +45,7 @@ def _watch(me: Any, job: str) -> None:
         time.sleep(LOOK_S)
         try:
             ended = job in finished_jobs()
-        except Exception:  # the GCS restarts; whatever it raises, the next look decides
+        except Exception:  # the GCS may be restarting; whatever it raises, the next check decides
             continue
         if ended:
             logger.info("job %s has ended, and so does its client", job)

@@ -1,8 +1,8 @@
 """Structured log events: a name, then fields.
 
 Serve's JSON encoding (`logging_config: {encoding: JSON}`) makes every field a key of its own; its
-text encoding shows them as name=value. An event never carries anything of a request's payload:
-fields are counts, seconds, codes and ids that this project made or checked.
+text encoding shows them as name=value. An event never carries any of a request's payload: fields
+are counts, seconds, codes and ids that this project generated or checked.
 """
 
 from __future__ import annotations

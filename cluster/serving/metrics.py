@@ -37,7 +37,7 @@ WINDOW = 8192
 LATENCY_WINDOW = 512
 """Batches over which the latency's quantiles are taken."""
 SHAPE_EVERY_S = 1.0
-"""Quantiles cost 0.4 ms, so they are not taken with every batch."""
+"""Quantiles cost 0.4 ms, so they are not computed for every batch."""
 
 QUEUED_ITEMS = Metric("gauge", "reward_queued_items", "Sequences waiting for a device.")
 QUEUED_TOKENS = Metric("gauge", "reward_queued_tokens", "Tokens waiting for a device.")
@@ -94,7 +94,7 @@ ALL = (
 
 
 class Sink(Protocol):
-    """Where values go. The seam for tests: a list will do."""
+    """Where values go; tests use a list."""
 
     def record(self, metric: Metric, value: float, tags: dict[str, str]) -> None:
         """Add to a counter, set a gauge, observe in a histogram."""
@@ -122,7 +122,7 @@ class Totals:
 
 
 class ServingMetrics:
-    """What happened in one process. Without a sink it only counts."""
+    """Records what happens in one process. Without a sink it only counts."""
 
     def __init__(
         self, sink: Sink | None = None, clock: Callable[[], float] = time.monotonic
@@ -135,12 +135,12 @@ class ServingMetrics:
         self._next_shape = clock()
 
     def queue(self, items: int, tokens: int) -> None:
-        """What waits now."""
+        """Set how much waits now."""
         self._record(QUEUED_ITEMS, items)
         self._record(QUEUED_TOKENS, tokens)
 
     def progress(self, oldest_s: float, since_dispatch_s: float, struck: int) -> None:
-        """How long things have waited. struck: replicas that do not answer."""
+        """Set how long things have waited. struck: replicas that do not answer."""
         self._record(OLDEST_S, oldest_s)
         self._record(SINCE_DISPATCH_S, since_dispatch_s)
         self._record(STRUCK, struck)

@@ -9,6 +9,6 @@ BATCHER = "Batcher"
 INGRESS = "Ingress"
 DEPLOYMENTS = (REPLICA, BATCHER, INGRESS)
 DRAINING = "draining"
-"""Of the Ingress's `user_config`: whether it refuses new requests."""
+"""Key of the Ingress's `user_config`: whether it refuses new requests."""
 NAMESPACE = "reward-cluster"
 """Ray namespace of the client actors, the same from every job."""

@@ -22,9 +22,9 @@ Floats = npt.NDArray[np.float64]
 
 
 class Source(NamedTuple):
-    """What made a reward; two rewards compare bit for bit only where these are equal.
+    """What produced a reward; two rewards are comparable bit for bit only if these are equal.
 
-    arithmetic: kind of device and dtype of the computation, "" where the backend does not tell.
+    arithmetic: kind of device and dtype of the computation, "" if the backend does not report it.
     """
 
     model: str
@@ -34,9 +34,9 @@ class Source(NamedTuple):
 
 
 class ItemResult(NamedTuple):
-    """One scored item on its way from a replica's answer to a caller's.
+    """One scored item between a replica's answer and a caller's.
 
-    load: id of the replica's loading of weights that made it, "" once it is on its way to a caller.
+    load: id of the replica's weight load that produced it, "" once it is on its way to a caller.
     """
 
     reward: float
@@ -60,9 +60,10 @@ class BatchResult:
 
     rewards_N: NaN exactly where `errors` holds the item.
     queue_s_N, forward_s_N: seconds.  source_N: index into `sources`, -1 where there is an error.
-    load: of a replica's answer, id of its loading of weights.
-    wall_s: seconds that the device took for the whole batch, in as many forwards as it needed.
-    computed_tokens: that it ran; kept prompts are none. 0 where the backend does not tell.
+    load: in a replica's answer, id of its weight load.
+    wall_s: seconds that the device took for the whole batch, over all its forwards.
+    computed_tokens: tokens that it ran, without cached prompts; 0 if the backend does not report
+    it.
     """
 
     rewards_N: Floats
@@ -115,7 +116,7 @@ class BatchResult:
         ]
 
     def scores(self, encodings: Sequence[Encoding]) -> list[Score | RewardError]:
-        """The full records, with what the question (`encodings`) knows of each item."""
+        """The full scores, with what the request (`encodings`) knows about each item."""
         return [
             item
             if isinstance(item, RewardError)

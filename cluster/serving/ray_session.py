@@ -1,8 +1,9 @@
 """Ray session: one way for trainers, commands and scripts to join the Ray of a service.
 
 Looked for in this order: the address given, RAY_ADDRESS, a service that `reward-cluster serve` runs
-here, the Ray that `ray start` started here. Whether that Ray wants a token is asked of it, so that
-nothing needs to be exported; what cannot be joined is told within seconds, in one line.
+here, the Ray that `ray start` started here. That Ray itself is asked whether it requires a token,
+so that nothing needs to be exported; if it cannot be joined, a one-line error says so within
+seconds.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from cluster.serving import service_registry as ray_services
 from cluster.serving.names import APP
 
 ANSWER_S = 5.0
-"""Seconds that a Ray has to answer at all."""
+"""Seconds within which a Ray must answer."""
 REMEDY = "start one with `reward-cluster serve`, or name its Ray in RAY_ADDRESS"
 
 
 def join(address: str | None = None, *, app: str | None = None, quiet: bool = False) -> None:
-    """Join the Ray that carries a service, unless this process is in a Ray already.
+    """Join the Ray that runs a service, unless this process has joined one already.
 
-    address: None or `auto` looks for one. app: rather a service that has this application.
-    quiet: workers' output and Ray's own log lines stay out of this process's.
-    Raises NotReady where there is none.
+    address: None or `auto` looks for one. app: prefer a service that has this application.
+    quiet: keep workers' output and Ray's own log lines out of this process's output.
+    Raises NotReady if there is none.
     """
     if ray.is_initialized():
         _check_same(address)
@@ -50,9 +51,9 @@ def join(address: str | None = None, *, app: str | None = None, quiet: bool = Fa
 
 
 def require_app(app: str = APP) -> None:
-    """Raises NotReady where the Ray that this process is in has no application `app`.
+    """Raises NotReady if the Ray that this process has joined has no application `app`.
 
-    One that is starting is there; it is only looked for from a driver, whose user reads the error.
+    An application that is starting counts. Only a driver checks, because its user reads the error.
     """
     context: Any = ray.get_runtime_context()
     if context.worker.mode != ray.SCRIPT_MODE:
@@ -86,7 +87,8 @@ def find_address(address: str | None = None, app: str | None = None) -> str:
 
 
 def auth_mode(address: str) -> str:
-    """`token` or `disabled`: what the Ray at `address` wants. Raises NotReady if none answers."""
+    """`token` or `disabled`: what the Ray at `address` requires. Raises NotReady if none
+    answers."""
     _check_port_open(address)
     if _asks(address, []) != grpc.StatusCode.UNAUTHENTICATED:
         return "disabled"
@@ -105,7 +107,7 @@ def auth_mode(address: str) -> str:
 
 
 def use_auth_mode(mode: str) -> None:
-    """For this process and its children, also after ray was imported."""
+    """Set the mode for this process and its children, even after ray was imported."""
     from ray import _raylet
 
     if os.environ.get("RAY_AUTH_MODE") != mode:
@@ -116,7 +118,7 @@ def use_auth_mode(mode: str) -> None:
 
 
 def _check_same(address: str | None) -> None:
-    """Raises NotReady where this process is in another Ray than the one asked for."""
+    """Raises NotReady if this process has joined another Ray than the one asked for."""
     if address is None or address in ("", "auto") or address.startswith("ray://"):
         return
     _check_port_open(address)
@@ -159,7 +161,7 @@ def _token_loader() -> Any:
 
 
 def _check_port_open(address: str) -> None:
-    """Ray itself would try for minutes where nobody listens."""
+    """Raises NotReady if nothing listens there; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
@@ -168,7 +170,7 @@ def _check_port_open(address: str) -> None:
 
 
 def _asks(address: str, metadata: list[tuple[str, str]]) -> grpc.StatusCode:
-    """What a Ray says to the smallest question, asked with `metadata`. Raises NotReady."""
+    """The status of the smallest possible call to a Ray, made with `metadata`. Raises NotReady."""
     from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
     messages: Any = gcs_service_pb2  # generated and untyped, both

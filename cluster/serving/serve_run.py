@@ -1,9 +1,9 @@
-"""Early end of Ray's `serve run CONFIG` where its application can never start.
+"""Early end of Ray's `serve run CONFIG` when its application can never start.
 
-The command hands its config to Serve and then sleeps until a signal, whatever becomes of it. The
-application is built in a task on the head node, which ends the command that waits there. Where
-anything serves already the failed build was an update: then nothing is ended, since the command may
-carry the Ray that serves.
+The command hands its config to Serve and then sleeps until a signal, whatever becomes of the
+application. That is built in a task on the head node, which ends the command that waits there. If
+anything is served already, the failed build was an update and nothing is ended, since the command
+may own the Ray that serves.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ logger = logging.getLogger("ray.serve.reward_cluster")
 SERVE_RUN = (("serve", "run"), ("ray.serve.scripts", "run"))
 """The program, or `python -m`, and its command."""
 TOLD_S = 2.0
-"""Seconds for the reason to reach the command's terminal, by way of Ray's log."""
+"""Seconds for the reason to reach the command's terminal through Ray's log."""
 
 
 def end_waiting_command(reason: str) -> None:
-    """Within the task that builds the application: show `reason` and end `serve run`, if it waits
-    alone on this node and nothing serves."""
+    """Called in the task that builds the application: show `reason` and end `serve run`, if it is
+    the only one on this node and nothing is served."""
     context: Any = ray.get_runtime_context()
     if context.worker.mode != ray.WORKER_MODE or _anything_serves():
         return

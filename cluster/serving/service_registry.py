@@ -1,9 +1,9 @@
 """Service registry of this machine: written by `reward-cluster serve`, read by clients.
 
-A Ray that a program starts for itself is found by nobody else, so the program says where it is: one
-file per service in a folder that only its user can write, locked as long as the service lives. The
-lock ends with the process, however it ends, and an entry without one is removed by its next reader.
-Knows no Ray.
+Other processes cannot find a Ray that a program starts for itself, so the program records where it
+is: one file per service in a folder that only its user can write, locked as long as the service
+lives. The lock ends with the process, however it ends, and the next reader removes an entry without
+a lock. Knows no Ray.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import IO
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A running service. address: its Ray's. http: its URL, None without HTTP."""
+    """A running service. address: that of its Ray. http: its URL, None without HTTP."""
 
     address: str
     apps: tuple[str, ...]
@@ -35,13 +35,13 @@ class Entry:
 
 
 def folder() -> Path:
-    """Of this user's entries; below TMPDIR, else /tmp."""
+    """The folder of this user's entries; below TMPDIR, else /tmp."""
     return Path(tempfile.gettempdir()) / f"reward-cluster-{os.getuid()}"
 
 
 @contextmanager
 def announced(address: str, apps: Sequence[str], http: str | None) -> Iterator[None]:
-    """Others find the service while the block runs."""
+    """Announce the service to other processes while the block runs."""
     entry = Entry(address, tuple(apps), http, os.getpid())
     with contextlib.suppress(FileExistsError):
         folder().mkdir(mode=0o700)
@@ -85,7 +85,7 @@ def _is_held(file: IO[str]) -> bool:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether nobody else can have put anything into `path`."""
+    """Whether only this user can have written to `path`."""
     try:
         found = path.lstat()
     except OSError:

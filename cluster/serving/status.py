@@ -1,7 +1,7 @@
 """Service status from outside: Serve's state and the batchers' counts.
 
-Asks every batcher and every replica directly, past their queues, so that looking costs the service
-next to nothing. Knows nothing of how it is shown.
+Asks every batcher and replica directly, bypassing their queues, so that looking costs the service
+next to nothing. Knows nothing of how it is displayed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Deployment:
 class Snapshot:
     """The service at `at` (seconds on `time.monotonic`).
 
-    status: Serve's, or NOT_DEPLOYED. queue, totals: of all batchers, None where none answers.
+    status: Serve's, or NOT_DEPLOYED. queue, totals: of all batchers, None if none answers.
     models: what the running replicas have loaded. prompts: their prompt caches, summed.
     """
 
@@ -55,7 +55,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Between two snapshots. errors: by code."""
+    """Throughput between two snapshots. errors: by code."""
 
     seconds: float
     items_per_s: float
@@ -108,13 +108,13 @@ async def read_status(app: str) -> Snapshot:
 
 
 def as_record(now: Snapshot) -> dict[str, Any]:
-    """As JSON; `at` in seconds since 1970, since its readers are on other machines."""
+    """As JSON; `at` in seconds since the epoch, since its readers are on other machines."""
     record: dict[str, Any] = to_jsonable_python(now)
     return record | {"at": time.time() - (time.monotonic() - now.at)}
 
 
 def throughput(before: Snapshot, after: Snapshot) -> Throughput | None:
-    """What was done between the two; None where a batcher did not answer or was restarted."""
+    """What was done between the two; None if a batcher did not answer or was restarted."""
     old, new = before.totals, after.totals
     seconds = after.at - before.at
     if old is None or new is None or new.batches < old.batches or seconds <= 0:
@@ -140,7 +140,7 @@ async def _ask(app: str, deployment: str, method: str, kind: type[Any]) -> list[
 
 def _all_queues(states: Sequence[QueueState]) -> QueueState | None:
     """Summed over batchers; a replica's rate is their mean, ages are those of the oldest item and
-    of the last dispatch, and a replica is struck where any batcher gets no answer from it."""
+    of the last dispatch, and a replica is struck if any batcher gets no answer from it."""
     if not states:
         return None
     return QueueState(
@@ -156,8 +156,8 @@ def _all_queues(states: Sequence[QueueState]) -> QueueState | None:
 
 
 def _all_totals(totals: Sequence[Totals], refused: Sequence[Counter[str]]) -> Totals | None:
-    """Summed over batchers, with the errors of what no ingress let through; shapes are those of the
-    batcher with the most rewards or batches."""
+    """Summed over batchers, plus the errors of requests that an ingress refused; shapes are those
+    of the batcher with the most rewards or batches."""
     if not totals:
         return None
     return Totals(

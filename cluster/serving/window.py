@@ -16,7 +16,7 @@ QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Of the numbers in a window. quantiles: value by share below it."""
+    """Distribution of the numbers in a window. quantiles: value by share below it."""
 
     n: int
     mean: float

@@ -22,7 +22,7 @@ class ConfigField:
 
     path: from the outermost section inwards.  default: as JSON has it, None for null.  help: one
     paragraph.  type: `string`, `integer`, `number`, `boolean`, `array`, `object` or `section`; a
-    section's own fields follow it.  bounds: in words, "" where there are none.
+    section's own fields follow it.  bounds: in words, "" if there are none.
     """
 
     path: tuple[str, ...]

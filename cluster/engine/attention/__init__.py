@@ -3,8 +3,8 @@
 A backend turns a Batch into an `AttentionFn`: a callable that the model's attention layers run on
 their queries, keys and values. transformers passes it through the model call as the keyword
 argument `segments`, so no global is needed and any decoder that goes through `AttentionInterface`
-works. What a layer asks of its attention beyond causality is a `LayerAttention`; a keyword argument
-that it has no field for is refused, never ignored.
+works. What a layer needs from its attention beyond causality is a `LayerAttention`; a keyword
+argument without a field there is refused, never ignored.
 
 Shape legend: T tokens of the batch, H query heads, K key/value heads (H = K·G), D head size.
 """
@@ -26,7 +26,7 @@ from cluster.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class LayerAttention:
-    """What one layer asks of its causal attention.
+    """What one layer needs from its causal attention.
 
     scale: factor of the scores q.k.
     window: a token sees itself and the `window - 1` tokens before it; None sees all.
@@ -83,8 +83,8 @@ HALF = (torch.float16, torch.bfloat16)
 def load_backend(name: str, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> Backend:
     """The backend called `name`; `auto` is `tiled` on a CPU and `varlen` on CUDA where it can run.
 
-    dtype: of the states, which the kernel behind `varlen` takes in half precision only, and from
-    Ampere on; `auto` is `eager` elsewhere. Raises ConfigError for an unknown name.
+    dtype: of queries, keys and values. The kernel of `varlen` takes half precision only, on Ampere
+    and later; elsewhere `auto` is `eager`. Raises ConfigError for an unknown name.
     """
     if name == "auto":
         name = _kernel_of(device, dtype) or ("eager" if device.type == "cuda" else "tiled")
@@ -108,7 +108,7 @@ def _kernel_of(device: torch.device, dtype: torch.dtype) -> str | None:
 
 
 _KNOWN_TO_MODELS = frozenset({"position_ids", "cache_position", "position_embeddings", "use_cache"})
-"""Keyword arguments that models hand on to attention and that change nothing in it."""
+"""Keyword arguments that models pass on to attention and that change nothing in it."""
 
 
 def _segment_attention(
@@ -129,7 +129,7 @@ def _segment_attention(
 ) -> tuple[Tensor, None]:
     """The function transformers calls: query [1, H, T, D] -> out [1, T, H, D].
 
-    Raises ConfigError for whatever a LayerAttention cannot say.
+    Raises ConfigError for arguments that a LayerAttention cannot express.
     """
     name = type(module).__name__
     if segments is None:

@@ -2,7 +2,7 @@
 
 The tokens that see a segment from below are one contiguous run, so a prompt's keys and values meet
 all its responses' queries in a single call. The kernel's last bits depend on where in such a call a
-query lies; with `batch_invariant` each segment therefore calls for itself, and a token's bits
+query lies; with `batch_invariant` each segment therefore gets a call of its own, and a token's bits
 depend on its own context alone. The parts of a context are merged by their log-sum-exp (as in
 cascade inference: flashinfer.ai, 2024-02-02). Gradients do not flow through it: train with `eager`.
 """
@@ -69,14 +69,14 @@ def prepare(batch: Batch, device: torch.device, batch_invariant: bool) -> Attent
 def _attention(
     query: Tensor, key: Tensor, value: Tensor, causal: bool, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """torch's own CPU flash attention, which also answers the log-sum-exp."""
+    """torch's own CPU flash attention, which also returns the log-sum-exp."""
     flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     out, lse = flash(query, key, value, 0.0, causal, scale=scale)
     return out, lse
 
 
 def _per_ancestor(batch: Batch) -> Iterator[tuple[Run, Run]]:
-    """(keys, queries): each segment once, with all that lies below it."""
+    """(keys, queries): each segment once, with all its descendants."""
     for index, s in enumerate(batch.segments):
         if s.subtree_end > s.end:
             first = s.end

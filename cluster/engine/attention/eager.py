@@ -19,7 +19,8 @@ from cluster.engine.packing import Batch, Segment
 
 
 def prepare(batch: Batch, device: torch.device, batch_invariant: bool = True) -> AttentionFn:
-    """An AttentionFn for one batch: a call a segment, its context from its ancestors and itself."""
+    """An AttentionFn for one batch: one call per segment, its context from its ancestors and
+    itself."""
     work = []
     for segment in batch.computed:
         runs = ancestry(batch.segments, segment)
@@ -47,7 +48,7 @@ def prepare(batch: Batch, device: torch.device, batch_invariant: bool = True) ->
 
 
 def _mask(segment: Segment, device: torch.device) -> Tensor | None:
-    """Causal, aligned bottom-right: a query sees all ancestors; None where there are none."""
+    """Causal, aligned bottom-right: a query sees all ancestors; None if there are none."""
     if segment.parent < 0:
         return None
     rows = segment.end - segment.start

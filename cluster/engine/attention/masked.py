@@ -1,9 +1,9 @@
 """Masked attention: windows, soft-caps, sinks and ALiBi; any device, with gradients.
 
-What the other backends hand over where a layer asks for more than their kernel has. A segment's
-queries are taken in blocks at fixed offsets from its start, each with the keys that its window
-reaches: memory does not grow with the square of a chat, and a token's bits depend on its own
-context alone. Scores are float32 from the soft-cap to the softmax.
+Used by the other backends where a layer needs more than their kernel supports. A segment's queries
+are taken in blocks at fixed offsets from its start, each with the keys that its window reaches:
+memory does not grow with the square of a chat, and a token's bits depend on its own context alone.
+Scores are float32 from the soft-cap to the softmax.
 
 Shape legend: K key/value heads of G query heads each, Q queries of a block, C keys of a block.
 """
@@ -36,9 +36,9 @@ class _Block:
 
 
 def masking(batch: Batch, attend: AttentionFn) -> AttentionFn:
-    """`attend` where a segment's own context is plainly causal, explicit scores elsewhere.
+    """`attend` for segments whose own context is plainly causal, explicit scores for the others.
 
-    A window is held against each segment's context and never against its batch mates'.
+    A window is compared with each segment's own context, never with its batch mates'.
     """
     longest = longest_context(batch)
 
@@ -103,7 +103,8 @@ def _attend(
     """out_QHD of one block."""
     n_heads, n_queries, size = query_HQD.shape
     n_kv, n_keys, _ = key_KCD.shape
-    # The heads of a key side by side: one matmul. Contiguous: its bits follow strides as well.
+    # The heads of a key side by side make one matmul. Contiguous, since its bits depend on strides
+    # too.
     folded_KQD = query_HQD.contiguous().view(n_kv, -1, size)
     key_KCD, value_KCD = key_KCD.contiguous(), value_KCD.contiguous()
     scores_KQC = torch.bmm(folded_KQD, key_KCD.transpose(1, 2)).float() * layer.scale

@@ -1,6 +1,6 @@
 """Padded attention with gradients: segments of similar size padded into one call.
 
-A call a segment costs more than its arithmetic where segments have some ten tokens, and the
+One call per segment costs more than its arithmetic if segments have about ten tokens, and the
 gradient of a slice is a tensor as long as the batch. Here each token's queries, keys and values are
 gathered into a few rectangles, whose sides are powers of two, so that at most half of a side is
 padding. Numbers agree with `eager` to rounding.
@@ -40,7 +40,7 @@ class _Rectangle:
 
 
 def prepare(batch: Batch, device: torch.device, batch_invariant: bool = True) -> AttentionFn:
-    """An AttentionFn for one batch: a call a rectangle."""
+    """An AttentionFn for one batch: one call per rectangle."""
     by_size: dict[tuple[int, int], list[Segment]] = defaultdict(list)
     for segment in batch.segments:
         n_queries = segment.end - segment.start

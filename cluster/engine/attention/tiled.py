@@ -2,9 +2,10 @@
 
 Each segment's keys and values are laid out once for all that see them, and a block of queries runs
 through its context from the root down, with float32 scores and sums (`tiled.cpp`). A token's bits
-depend on its own context alone, however a batch is made up, so there is nothing to isolate. What
-the kernel does not take (another dtype, an odd head size) goes to `cpu`, and so does everything on
-a machine without AVX512-BF16 or a compiler. AMX makes the products where the CPU has it.
+depend on its own context alone, whatever else is in the batch, so no segment needs a call of its
+own. What the kernel does not take (another dtype, an odd head size) goes to `cascade`, and so does
+everything on a machine without AVX512-BF16 or a compiler. AMX computes the products on a CPU that
+has it.
 
 Shape legend: T tokens, H query heads, K key/value heads of G query heads each, D head size.
 """
@@ -34,12 +35,12 @@ log = logging.getLogger(__name__)
 SOURCE = Path(__file__).with_suffix(".cpp")
 FEATURES = ("avx512f", "avx512bw", "avx512vl", "avx512bf16")
 TILES = ("amx-tile", "amx-bf16")
-"""Where the CPU has them as well, they make the products."""
+"""If the CPU has these too, they compute the products."""
 ROWS, SPAN, MAX_SIZE = 32, 32, 256
 """As in the source."""
 BOUND = 2.0**-6
-"""Most that the kernel may differ from explicit scores where values are about 1; bfloat16 rounds
-them by 2^-9."""
+"""Largest allowed difference from explicit scores, for values of about 1; bfloat16 rounds them by
+2^-9."""
 
 
 class _Shape(ctypes.Structure):
@@ -64,7 +65,7 @@ class _Strided(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What the kernel walks through, int32, a row each: `Segment`, `Span` and `Work` there."""
+    """What the kernel walks through: int32 rows, its `Segment`, `Span` and `Work`."""
 
     segments: Any
     ancestors: Any
@@ -167,7 +168,7 @@ def has_tiles() -> bool:
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    """The kernel, compiled and tried; None where it cannot be or is not right."""
+    """The kernel, compiled and tested; None if it cannot be compiled or is wrong."""
     if not torch.cpu._is_avx512_bf16_supported():
         return None
     library = load_library(SOURCE, FEATURES + (TILES if has_tiles() else ()))

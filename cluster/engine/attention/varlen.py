@@ -1,8 +1,8 @@
 """Variable-length attention on CUDA (torch's `varlen_attn`): one or two calls per layer.
 
 Queries lie by segment; keys and values are gathered along each segment's ancestors, causal and
-aligned bottom-right. One split of the keys, where torch offers the choice: a row's bits then do
-not depend on its batch mates.
+aligned bottom-right. The keys are not split, if torch offers the choice: a row's bits then do not
+depend on its batch mates.
 
 Segments deeper than CASCADE_DEPTH gather nothing: their own part runs causal, and each prompt's
 keys meet all its responses' queries at once in a second call, without a mask; the two are merged by
@@ -24,8 +24,8 @@ from cluster.engine.packing import Batch, Segment
 
 CASCADE_DEPTH = 4096
 """Tokens. Counted on an 8B model's layer (bytes of all kernels, responses of 200 tokens): for 8 and
-for 64 responses the two ways cost alike at about 4,000 tokens of prompt. Beyond it gathering also
-takes memory without bound: 8.6 GB a layer for 64 responses to 32k tokens."""
+for 64 responses both ways cost the same at about 4,000 tokens of prompt. Beyond that, gathering
+also takes unbounded memory: 8.6 GB per layer for 64 responses to 32k tokens."""
 
 
 def prepare(batch: Batch, device: torch.device, batch_invariant: bool) -> AttentionFn:

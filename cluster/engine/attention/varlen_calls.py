@@ -108,7 +108,7 @@ def _lengths(runs: Sequence[Sequence[Run]]) -> list[int]:
 
 
 def _index(runs: Sequence[Sequence[Run]], n_all: int, device: torch.device) -> Tensor | None:
-    """The tokens of all runs end to end; None where they are all `n_all` in order."""
+    """The tokens of all runs end to end; None if they are all `n_all` in order."""
     starts, ends = np.array([run for of in runs for run in of], np.int64).T
     if starts[0] == 0 and ends[-1] == n_all and (starts[1:] == ends[:-1]).all():
         return None

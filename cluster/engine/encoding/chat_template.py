@@ -39,7 +39,7 @@ class TemplatedIds:
     """A chat's ids without BOS.
 
     parts: to be concatenated; chats with the same prompt share the first. prompt_len: ids before
-    the last turn's content, None where `Template.prompt_len` tells it from the ids.
+    the last turn's content, None if `Template.prompt_len` tells it from the ids.
     """
 
     parts: tuple[TokenIds, ...]
@@ -65,7 +65,7 @@ class Template(Protocol):
         """
 
     def prompt_len(self, ids: TokenIds) -> int:
-        """Ids before the last turn's content, 0 where ids alone do not tell."""
+        """Ids before the last turn's content, 0 if ids alone do not tell."""
 
 
 def render(tokenizer: Any, messages: Sequence[Message], generation_prompt: bool = False) -> str:

@@ -1,7 +1,7 @@
 """Chat encoder: template, BOS policy, truncation, and ids that no message can forge.
 
 Invariant: a conversation's ids are those of the model card's pipeline (BOS policy `tokenizer`),
-whatever else is in the call; a bad conversation is an error of its own and harms no other.
+whatever else is in the call; a bad conversation is an error of its own and does not affect others.
 
 Knows nothing of torch or of models beyond their tokenizer and config.
 """
@@ -134,11 +134,11 @@ class ChatEncoder:
         return [r.at(i) if isinstance(r, RewardError) else _known(r) for i, r in enumerate(results)]
 
     def token_texts(self, ids: Sequence[int]) -> list[str]:
-        """What each id stands for, special tokens included."""
+        """The text of each id, special tokens included."""
         return token_texts(self._tokenizer, ids)
 
     def _templated(self, text: str) -> TokenIds:
-        """Text that already went through the template: any BOS it has gives way to the policy's."""
+        """Text that is already templated: the BOS policy replaces any BOS it has."""
         bos = self._tokenizer.bos_token
         while bos and text.startswith(bos):
             text = text.removeprefix(bos)
@@ -222,7 +222,7 @@ class ChatEncoder:
         return count
 
     def _closing_ids(self) -> list[int]:
-        """What two chats have in common behind two answers that end differently."""
+        """The ids that follow the answer in two chats whose answers end differently."""
         chats: list[list[Message]] = [
             [{"role": "user", "content": "x"}, {"role": "assistant", "content": answer}]
             for answer in ("Yes", "12")

@@ -1,9 +1,10 @@
 """Encoder fingerprint: equal where the same conversation becomes the same ids.
 
-A reward is the model's only if its own tokenizer, template and limits made the ids. Who encodes may
-be another process, on another machine, with another copy of the files; so the fingerprint is of
-content, never of names or paths: the tokenizer's rules and special tokens, the template, the BOS
-ids and limits, and the ids of a few probe chats, in which a difference of library versions shows.
+A reward is the model's only if its own tokenizer, template and limits made the ids. The encoder may
+run in another process, on another machine, with another copy of the files; so the fingerprint
+covers content, never names or paths: the tokenizer's rules and special tokens, the template, the
+BOS ids and limits, and the ids of a few probe chats, in which a difference of library versions
+shows.
 
 Knows nothing of torch.
 """
@@ -36,7 +37,7 @@ PROBES: tuple[Conversation, ...] = (
 def encoder_fingerprint(
     tokenizer: Any, settings: dict[str, Any], probes: Sequence[Encoding | RewardError]
 ) -> str:
-    """32 hex digits. settings: what beside the tokenizer decides ids (BOS ids, limits)."""
+    """32 hex digits. settings: what else decides ids besides the tokenizer (BOS ids, limits)."""
     digest = hashlib.blake2b(digest_size=16)
     for part in (
         type(tokenizer).__name__,

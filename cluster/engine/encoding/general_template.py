@@ -45,7 +45,7 @@ class _Head:
 
 
 class GeneralTemplate:
-    """A chat template of which nothing is known but what it renders."""
+    """A chat template that is known only by what it renders."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -68,7 +68,7 @@ class GeneralTemplate:
         return [found[i] for i in range(len(chats))]
 
     def prompt_len(self, ids: TokenIds) -> int:
-        """Behind the last opening of a turn; 0 where the template's opening has no marker."""
+        """Behind the last opening of a turn; 0 if the template's opening has no marker."""
         if self._opening is None:
             return 0
         openings = np.flatnonzero(ids == self._opening[0])

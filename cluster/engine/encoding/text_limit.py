@@ -1,7 +1,7 @@
-"""Most characters of a conversation: what cannot fit is refused before it is tokenized.
+"""Character limit of a conversation: what cannot fit is refused before it is tokenized.
 
-Tokenizing takes some 140 bytes of memory and 1.5 us per character (measured), so that one text of
-8 MB would take a gigabyte to be told that it is too long. Knows no tokenizer.
+Tokenizing takes some 140 bytes of memory and 1.5 us per character (measured), so one text of 8 MB
+would take a gigabyte just to be refused as too long. Knows no tokenizer.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from cluster.errors import TooLong
 from cluster.types import Message, TokenIds
 
 CHARS_PER_TOKEN = 32
-"""Of the longest conversation. English has 4 to 5 a token; only runs of spaces, or of one sign,
-have more than this."""
+"""Maximum characters per token of the longest conversation. English has 4 to 5; only runs of
+spaces, or of one character, have more than this."""
 
 
 def refuse_endless(conversation: Sequence[Message] | str | TokenIds, max_tokens: int) -> None:

@@ -54,7 +54,7 @@ class VerifyReport:
     """What the check found.
 
     skipped: chats that the model's own template refuses.  bound_ulp: largest allowed difference,
-    in units of `ulp`.  float32: the same in float32 arithmetic; None where this is exact already,
+    in units of `ulp`.  float32: the same in float32 arithmetic; None if this is exact already,
     or not done for `no_float32`.
     """
 

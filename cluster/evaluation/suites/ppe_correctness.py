@@ -102,7 +102,7 @@ def best_of_k(rewards: Sequence[float], truth: Sequence[float]) -> npt.NDArray[n
 
 
 def auc(judged: Sequence[Judged]) -> float | None:
-    """Of right against wrong over all answers; None where only one kind is there."""
+    """Of right against wrong over all answers; None if only one kind is there."""
     scaled = np.concatenate([_scaled(one.rewards) for one in judged])
     truth = np.concatenate([one.item.truth for one in judged]) > 0.5
     right, wrong = scaled[truth], np.sort(scaled[~truth])

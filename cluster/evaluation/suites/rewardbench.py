@@ -119,7 +119,7 @@ class RewardBench(Suite):
 def section_scores(
     scores: Mapping[str, float], weights: Mapping[str, float] = WEIGHTS
 ) -> dict[str, float | None]:
-    """Subset scores -> section scores, Prior Sets last; None where no subset of it is there."""
+    """Subset scores -> section scores, Prior Sets last; None if no subset of it is there."""
     sections = {
         section: mean({name: scores.get(name) for name in subsets}, weights)
         for section, subsets in SECTIONS.items()

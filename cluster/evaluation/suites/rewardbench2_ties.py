@@ -24,7 +24,7 @@ class TiesScore:
     accuracy_ref, accuracy_tied: every right response above every wrong one.
     margin: the tied prompt's gap (worst right less best wrong) above its spread (best right less
         worst right).  margin_hard: the smaller of the tied and the ref prompt's gap above it.
-    tie_break: tanh(smaller gap / spread - 1), 0 where both are 0.
+    tie_break: tanh(smaller gap / spread - 1), 0 if both are 0.
     """
 
     accuracy_ref: float
@@ -66,7 +66,7 @@ def ties_key(id: str) -> tuple[str, int]:
 
 
 def ties_score(judged: Iterable[Judged]) -> TiesScore | None:
-    """The parts of the Ties score, None where no N has both its prompts."""
+    """The parts of the Ties score, None if no N has both its prompts."""
     ref, tied = _prompts(judged)
     both = {n: _pair(ref[n], tied[n]) for n in sorted(ref.keys() & tied.keys())}
     if not both:

@@ -1,14 +1,14 @@
 """Annotation pool: rewards for rows by engines on Ray or a running service, in order.
 
 Invariant: one row out for one row in, in the order of the input; a row that cannot be scored is
-rejected with its reason and costs the others nothing. What may pass (a service that is not ready)
-ends the run instead, to be resumed: it is no property of a row. So does a reward of another model
-than the run began with: two models' rewards never stand in one output. Row formats are
+rejected with its reason and costs the others nothing. A temporary failure (a service that is not
+ready) ends the run instead, to be resumed, since it is not a row's fault. So does a reward of
+another model than the run began with: one output never holds rewards of two models. Row formats are
 `cluster.data.formats`'s.
 
 Replaces RLHFlow/Online-RLHF's annotate_data/get_rewards.py, which skips rows with fewer responses
 than its K and cannot take rows of different lengths. Actors over blocks of rows: LMFlow's design.
-Needs a Ray that is initialised; knows nothing of output files.
+Needs an initialised Ray; knows nothing of output files.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ class Pool:
     gpus: float = 0.0
     app: str | None = None
     patience_s: float = PATIENCE_S
-    """Seconds for which a service that does not answer is waited for."""
+    """Seconds to wait for a service that does not answer."""
     transforms: tuple[TransformConfig, ...] = ()
-    """What is recorded beside the raw rewards."""
+    """Transforms recorded next to the raw rewards."""
 
     def scorer(self) -> Scorer:
-        """One of its members, in this process."""
+        """The scorer of one of its members, in this process."""
         return scorer(self.config, self.app, self.patience_s)
 
 
@@ -78,7 +78,7 @@ def annotate(source: str, pool: Pool, skip: int = 0) -> Iterator[Annotated]:
 
     source: see `cluster.data.input_files.find_input`. Raises InvalidInput for a source that is not
     there, ConfigError where another model answers than `pool.made_by`, and the RewardError of an
-    item that a retry may fix; ask again from the last row that came.
+    item that a retry may fix; then call again from the last row received.
     """
     import ray
     from ray.exceptions import RayTaskError

@@ -4,10 +4,10 @@ Invariant: what is selected is the row's own response with the row's own reward,
 rewards the first wins (earlier row, then earlier response). A random control draws from the same
 candidates, as many, by the same rule, with random numbers in place of the rewards.
 
-Sources: best of n a prompt is RAFT (Dong et al. 2023, arXiv 2304.06767; `local` in LMFlow's
+Sources: best of n per prompt is RAFT (Dong et al. 2023, arXiv 2304.06767; `local` in LMFlow's
 raft_aligner); a share of all responses is LMFlow's `top`, which keeps int(n * share); the chat is
-what RLHFlow/RAFT's get_bon_data.py means: the response as an assistant turn after its prompt.
-Knows nothing of files and models.
+what RLHFlow/RAFT's get_bon_data.py means: the response as an assistant turn after its prompt. Knows
+nothing of files and models.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Selector(Protocol):
 class TopK:
     """The `k` best responses of every prompt, best first; 1 is best of n.
 
-    A prompt with fewer than `k` gives all it has. random_seed: draw `k` at random instead; the
-    draw of a row depends on the seed and its line alone.
+    A prompt with fewer than `k` responses gives all of them. random_seed: draw `k` at random
+    instead; the draw of a row depends on the seed and its line alone.
     """
 
     k: int = 1
@@ -95,7 +95,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Which responses may be selected at all; the defaults let all pass.
+    """Which responses may be selected at all; by default all of them.
 
     first_n: only the row's first n, for best-of-n curves from one file of many responses.
     min_chars, forbidden: LMFlow discards a response of fewer than 2 characters or with "#".
@@ -148,7 +148,7 @@ def _origin(picked: Picked) -> dict[str, Any]:
 
 
 def _keys(group: ResponseGroup, random_seed: int | None) -> list[float]:
-    """What the responses are ranked by: the rewards, or a random number each."""
+    """The keys that responses are ranked by: the rewards, or one random number each."""
     if random_seed is None:
         return [response.reward for response in group.responses]
     random = Random(f"{random_seed} {group.number}")

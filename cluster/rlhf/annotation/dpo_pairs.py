@@ -2,12 +2,13 @@
 
 Invariant: chosen and rejected are two different responses of the row, and the margin is above 0:
 the reward of chosen less that of rejected, after the length penalty where there is one. A row
-that has no such pair is dropped with its reason. Of equal rewards the first response counts as
-the better one and as the worse one, as argmax and argmin do.
+without such a pair is dropped, with the reason. Of equal rewards the first response counts as the
+better one and as the worse one, as argmax and argmin do.
 
 Source: `prepare_data` in RLHFlow/Online-RLHF's dpo_iteration/run_dpo.py. Two differences. There
 `max_min_p` picks by the penalised reward and then orders and measures by the raw one, which can
-undo the penalty: here one reward does all. There `max_max` lets the last of equal rewards win.
+undo the penalty; here the same reward does both. There `max_max` lets the last of equal rewards
+win.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ same text: the responses are equal though their rewards are not."""
 class PairRule:
     """How a group becomes a pair.
 
-    length_penalty: taken off a reward for each character of the response; Online-RLHF's paper
+    length_penalty: subtracted from a reward for each character of the response; Online-RLHF's paper
         uses 0.001.  seed: of `max_uniform`; a row's draw depends on it and the line alone.
     min_responses: groups with fewer are dropped as short; a pair needs 2.
     """

@@ -1,7 +1,7 @@
 """Files of annotated rows to files that trainers read: best of n, and preference pairs.
 
-Invariant: a file in which nothing is usable raises InvalidInput with the reasons, and leaves OUT as
-it was; a broken row is in the rejects and costs the others nothing.
+Invariant: a file in which nothing is usable raises InvalidInput with the reasons, and leaves OUT
+unchanged; a broken row is in the rejects and does not affect the others.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SelectionReport:
     def counted(
         self, groups: Iterable[ResponseGroup], allowed: Candidates
     ) -> Iterator[ResponseGroup]:
-        """The groups with their candidates only, counted on their way."""
+        """The groups reduced to their candidates, counted as they pass."""
         for group in map(allowed.of, groups):
             self.n_rows += 1
             self.n_all += len(group.responses)
@@ -54,7 +54,7 @@ class SelectionReport:
         self.kept += picked.response.reward
 
     def lines(self) -> Iterator[str]:
-        """What was kept of how much, and what it did to the mean reward."""
+        """How much was kept, and how that changed the mean reward."""
         empty = f", {self.n_empty} rows without any candidate" if self.n_empty else ""
         yield f"kept {self.n_kept} of {self.n_all} responses of {self.n_rows} rows{empty}"
         if self.n_kept:

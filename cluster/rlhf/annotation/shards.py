@@ -36,7 +36,7 @@ class FinishedRow(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a summary needs of a finished row, so that its line need not be parsed again."""
+    """What a summary needs to know of a finished row, so that its line need not be parsed again."""
 
     rewards: list[float]
     errors: list[str]
@@ -57,7 +57,7 @@ class Shards:
             self.n_done = end
 
     def add(self, rows: Sequence[FinishedRow]) -> None:
-        """One more part: the next len(rows) input rows."""
+        """Add one more part: the next len(rows) input rows."""
         end = self.n_done + len(rows)
         stem = f"{self.n_done:012d}-{end:012d}"
         lines = {
@@ -101,7 +101,7 @@ class Shards:
         return int(found[0].name[13:25]) if found else None
 
     def _lines(self, suffix: str) -> Iterator[str]:
-        """Raises InvalidInput where a part has gone since: half an output is never written."""
+        """Raises InvalidInput if a part has disappeared: half an output is never written."""
         start = 0
         while start < self.n_done:
             end = self._end_of(start)

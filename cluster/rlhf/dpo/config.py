@@ -13,24 +13,25 @@ from cluster.settings.parsing import STRICT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DpoLossConfig:
-    """Of TRL's DPOConfig; a linear learning rate and a new AdamW per iteration."""
+    """Settings of TRL's DPOConfig; a linear learning-rate schedule and a new AdamW per
+    iteration."""
 
     __pydantic_config__: ClassVar[Any] = STRICT
 
     beta: Positive = 0.1
     """Strength of the pull towards the reference."""
     loss_type: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
-    """TRL's names; sigmoid is the paper's."""
+    """Loss, by TRL's name; `sigmoid` is the paper's."""
     lr: Positive = 5e-7
     """Learning rate at the start; it falls linearly to 0."""
     epochs: Count = 2
-    """Times every pair is seen."""
+    """Passes over the pairs."""
     batch: Count = 16
     """Pairs per optimizer step."""
     weight_decay: NotNegative = 0.0
     """Weight decay of AdamW."""
     max_grad_norm: Positive = 1.0
-    """Gradients are scaled down to this norm."""
+    """Gradients are clipped to this norm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +43,9 @@ class DpoConfig(LoopConfig):
     method: PairMethod = "max_min"
     """How a pair is chosen; see `reward-cluster pairs`."""
     length_penalty: NotNegative = 0.0
-    """Taken off a reward per character before pairs are chosen."""
+    """Subtracted from a reward per character before pairs are chosen."""
     reference: Literal["start", "previous"] = "start"
-    """Policy that DPO stays near to: the run's start, or the one before the stage."""
+    """Reference policy of DPO: the one the run started from, or the one before the stage."""
     dpo: DpoLossConfig = field(default_factory=lambda: DpoLossConfig(lr=3e-4))
     """Training on the pairs, by TRL's DPOTrainer."""
 

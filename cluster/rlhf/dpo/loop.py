@@ -1,10 +1,10 @@
 """Iterative DPO: a preference pair among each prompt's samples, and DPO on the pairs.
 
 Source: RLHFlow/Online-RLHF (Dong et al. 2024, arXiv 2405.07863): a stage draws prompts and n
-responses to each from the present policy, pairs the best with the worst and trains by DPO from the
-present policy. The reference is the start of the run, as the paper argues for and as Online-RLHF
-had it until 2c673b8, or the policy before the stage, as since. DPO itself: Rafailov et al. 2023
-(arXiv 2305.18290), by TRL's DPOTrainer.
+responses to each from the current policy, pairs the best with the worst and trains the current
+policy by DPO. The reference is the start of the run, as the paper argues for and as Online-RLHF had
+it until 2c673b8, or the policy before the stage, as Online-RLHF has it since. DPO itself: Rafailov
+et al. 2023 (arXiv 2305.18290), by TRL's DPOTrainer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cluster.rlhf.policy.model import Policy
 
 
 def preferences(config: DpoConfig) -> Learn:
-    """DPO on one pair per prompt, or where `config.random` on pairs whose order is drawn."""
+    """DPO on one pair per prompt; with `config.random` on pairs in random order."""
     rule = PairRule(config.method, config.length_penalty, config.seed)
 
     def learn(
@@ -44,7 +44,7 @@ def preferences(config: DpoConfig) -> Learn:
 
 
 def _blind(pair: Preference, seed: int) -> Preference:
-    """The control: the same two responses, which is preferred drawn by a coin."""
+    """The random control: the same two responses, the preferred one drawn at random."""
     if Random(f"{seed} {pair.group.number}").random() < 0.5:
         return pair
     return replace(pair, chosen=pair.rejected, rejected=pair.chosen)

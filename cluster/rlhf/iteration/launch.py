@@ -20,7 +20,7 @@ C = TypeVar("C", bound=LoopRun)
 class LoopReport:
     """One finished run. folder: its stages, curve.json and picture; policy: the last stage's.
 
-    n_broken: rows of prompts that are none; broken: the first of them, a line each.
+    n_broken: broken rows of prompts; broken: the first of them, one line each.
     """
 
     folder: Path
@@ -30,20 +30,20 @@ class LoopReport:
 
 
 class LoopOptions(TypedDict, total=False):
-    """How `train_raft` and `train_dpo` run, beside their configuration."""
+    """Options of `train_raft` and `train_dpo` besides their configuration."""
 
     app: str | None
-    """A running Serve application to score by, in place of an engine of `config.reward` in this
+    """A running Serve application to score by, instead of an engine of `config.reward` in this
     process."""
     seeds: Sequence[int]
-    """In place of the loop's `seed`; of several, each is a run in a folder `seed-N` of its own and
-    the picture shows all."""
+    """Seeds instead of the loop's `seed`; with several, each is a run in a folder `seed-N` of its
+    own and the plot shows all."""
     strict: bool
-    """The first broken row of prompts raises InvalidInput."""
+    """Raise InvalidInput at the first broken row of prompts."""
     on_stage: OnStage
-    """Gets the loop's name (`control` of the control) and each stage."""
+    """Called with the loop's name (`control` for the control) and each stage."""
     on_run: Callable[[LoopReport], object]
-    """Gets each finished run."""
+    """Called with each finished run."""
 
 
 def launch(
@@ -56,7 +56,7 @@ def launch(
     on_stage: OnStage = lambda loop, stage: None,
     on_run: Callable[[LoopReport], object] = lambda report: None,
 ) -> list[LoopReport]:
-    """Every run of `config`, resumed where it was begun; see `LoopOptions`."""
+    """Every run of `config`, resumed if it was begun; see `LoopOptions`."""
     runs = list(_by_seed(config, recipe(config), seeds))
     score = scorer(config.reward, app)
     reports = []
@@ -81,7 +81,7 @@ def _run(
 
 
 def _by_seed(config: C, recipe: Recipe, seeds: Sequence[int]) -> Iterator[C]:
-    """A config per seed; of several, each in a folder of its own."""
+    """One config per seed; with several, each in a folder of its own."""
     for seed in seeds or (recipe.loop.seed,):
         loop: dict[str, Any] = {recipe.name: replace(recipe.loop, seed=seed)}
         out = f"{config.out}/seed-{seed}" if len(seeds) > 1 else config.out

@@ -1,10 +1,10 @@
-"""Sample, score, learn, judge, again: what RAFT and iterative DPO have in common.
+"""Training loop of RAFT and iterative DPO: sample, score, train, evaluate, repeat.
 
 Invariant: a stage is a function of the policy before it, the configuration and the stage's number,
 so a killed run resumes after its last whole stage and ends with the same policy. A response that
-cannot be scored, or that did not end by itself, is no candidate; it never counts as a reward. The
-optimizer starts anew in each stage. Knows nothing of reward models and of what is learnt: the
-scorer and the lesson are passed in.
+cannot be scored, or that did not end by itself, is not a candidate and never counts as a reward.
+The optimizer starts fresh in each stage. Knows nothing of reward models and training: the scorer
+and the training step are passed in.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from cluster.rlhf.policy.model import Policy, Sample
 from cluster.types import Chat, Message, Score
 
 CANDIDATES = Candidates(min_chars=1)
-"""LMFlow discards responses of fewer than 2 characters; "4" is a good answer, so 1 is enough."""
+"""LMFlow discards responses of fewer than 2 characters; here 1 is enough, since "4" can be a good
+answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What a stage's training was. losses: of its steps. kept: the responses that were learnt as
-    good ones; rejected: as worse ones, None where a loop has no such."""
+    """What a stage's training did. losses: of its steps. kept: responses trained on as good ones;
+    rejected: as worse ones, None if a loop has no such responses."""
 
     losses: Sequence[float]
     kept: Sequence[Response]
@@ -44,7 +45,7 @@ class Lesson:
 class Learn(Protocol):
     """Train `policy` in place on scored candidates of a stage.
 
-    start: the policy that the run began with, loaded at its call.
+    start: loads the policy that the run began with.
     """
 
     def __call__(
@@ -60,8 +61,8 @@ class Loop:
     """A run in `folder`: stage-000 judges the start, stage-00i has what stage i made.
 
     start: the policy to start from, a folder or a hub id.  evaluation: prompts never trained on,
-    answered once after every stage, with the same seed.  made_from: what else the stages depend
-    on, such as the reward model; stages made from something else are never continued.
+    answered once after every stage, with the same seed. made_from: what else the stages depend on,
+    such as the reward model; a run never continues stages made from something else.
     """
 
     def __init__(
@@ -88,12 +89,12 @@ class Loop:
         self._score = score
         self._device = device
         settings = asdict(config)
-        del settings["stages"]  # more of them are welcome
+        del settings["stages"]  # may grow when a run is resumed
         data = [digest(prompts), digest(evaluation)]
         self._stages = Stages(folder, {**settings, **made_from, "data": data})
 
     def run(self, on_stage: Callable[[Stage], object] = lambda _: None) -> list[Stage]:
-        """Make every stage that is not there yet; all of them, `on_stage` told of each."""
+        """Run every stage that is missing; returns all stages and calls `on_stage` with each."""
         policy: Policy | None = None
         done: list[Stage] = []
         for number in range(self.config.stages + 1):
@@ -106,7 +107,7 @@ class Loop:
         return done
 
     def policy_after(self, number: int) -> Policy:
-        """The policy that stage `number`, which must be there, ended with."""
+        """The policy after stage `number`, which must be finished."""
         where = str(self._stages.path(number)) if number else self._start
         return Policy.load(where, self._device)
 
@@ -119,7 +120,7 @@ class Loop:
         return stage
 
     def _stage(self, policy: Policy, number: int) -> Stage:
-        """Sample, score, train `policy`, judge it."""
+        """Sample, score, train `policy`, evaluate it."""
         config = self.config
         chosen = Random(f"{config.seed} {number}").sample(list(self._prompts), config.prompts)
         samples = policy.sample(chosen, config.sampling, _seed(config.seed, number))
@@ -181,13 +182,13 @@ class Loop:
         return groups, n_failed
 
     def _scores(self, pairs: Sequence[tuple[Chat, str]]) -> Sequence[Score | RewardError]:
-        """One result per pair. Raises an error that may pass."""
+        """One result per pair. Raises a temporary error."""
         results = self._score(pairs)
         raise_retryable(results)
         return results
 
     def _transformed(self, group: ResponseGroup) -> ResponseGroup:
-        """A copy with the rewards that are chosen by."""
+        """A copy with the transformed rewards, by which responses are chosen."""
         found = record(self._raw(group), self.config.transforms)["transformed_rewards"]
         pairs = zip(group.responses, found, strict=True)
         return replace(group, responses=tuple(replace(r, reward=t) for r, t in pairs))
@@ -208,7 +209,7 @@ class Loop:
 def _responses(
     drawn: Sequence[tuple[int, str]], results: Sequence[Score | RewardError]
 ) -> Iterator[Response]:
-    """Those that have a reward. drawn: each with its place among the prompt's samples."""
+    """The responses that have a reward. drawn: each with its index among the prompt's samples."""
     for (index, text), result in zip(drawn, results, strict=True):
         if isinstance(result, Score):
             yield Response(index, (Message(role="assistant", content=text),), result.reward)
@@ -217,7 +218,7 @@ def _responses(
 def _paired(
     shown: Sequence[ResponseGroup], raw: Sequence[ResponseGroup]
 ) -> list[tuple[Response, float]]:
-    """Each response that is chosen from, and its raw reward."""
+    """Each candidate and its raw reward."""
     return [
         (response, known.reward)
         for group, its in zip(shown, raw, strict=True)

@@ -21,7 +21,8 @@ _DRAWN = (
 
 
 def draw(curves: Curves, path: Path) -> None:
-    """Left: evaluation rewards after each stage. Right: what a stage learnt from of how much."""
+    """Left: evaluation rewards after each stage. Right: mean rewards of what a stage sampled and
+    trained on."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")

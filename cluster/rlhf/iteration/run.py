@@ -1,8 +1,8 @@
 """A loop from its configuration: the start, the prompts, the stages, the control, the curve.
 
-Invariant: everything in the folder appears whole, and a run that was killed resumes when it is
-given again. The folder: start/ (where the policy is generated), the loop's own and control/ with a
-folder per stage, log.jsonl, curve.json, a picture and rejects.jsonl.
+Invariant: everything in the folder is written atomically, and a killed run resumes when its command
+is given again. The folder: start/ (where the policy is generated), the loop's own and control/ with
+a folder per stage, log.jsonl, curve.json, a picture and rejects.jsonl.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Recipe:
 def run_loop(
     config: LoopRun, recipe: Recipe, score: Scorer, on_stage: OnStage, rejects: Rejects
 ) -> Policy:
-    """Make every stage that is not there yet, and the curve; the last policy of the run proper."""
+    """Run every stage that is missing and draw the curve; returns the last policy of the main
+    run."""
     check_installed(config.report_to)
     check(recipe.loop.transforms)
     folder = Path(config.out)
@@ -109,11 +110,11 @@ def draw_seeds(folders: list[Path], path: Path) -> None:
 def _curves(
     config: LoopRun, recipe: Recipe, folder: Path, loops: dict[str, Loop], on_stage: OnStage
 ) -> dict[str, list[Stage]]:
-    """Every stage of every loop; those of the run proper are logged."""
+    """Every stage of every loop; those of the main run are logged."""
     curves: dict[str, list[Stage]] = {}
     with Trackers(config.report_to, folder, asdict(config) | asdict(recipe.loop)) as trackers:
         log = StepLog(folder / "log.jsonl", trackers)
-        log.begin(-1)  # stages that are there already are told again
+        log.begin(-1)  # stages that are finished already are reported again
 
         def told(name: str) -> Callable[[Stage], None]:
             def tell(stage: Stage) -> None:
@@ -136,7 +137,7 @@ def _loops(config: LoopRun, recipe: Recipe) -> list[tuple[str, LoopConfig]]:
 def _prompts(
     config: LoopRun, loop: LoopConfig, policy: Policy, rejects: Rejects
 ) -> tuple[list[Chat], list[Chat]]:
-    """To train on and to evaluate on, no prompt among both."""
+    """Prompts to train on and to evaluate on, without overlap."""
     seed, n = loop.seed, config.evaluation_prompts
 
     def read(source: str) -> list[Chat]:

@@ -1,7 +1,7 @@
-"""The stages of a loop as folders, each there whole or not at all.
+"""Stage folders of a loop, each written atomically.
 
 Invariant: a stage's folder gets its name by one rename, when all its files are written; `made_from`
-says what the run's stages depend on, and stages of something else are never continued. Knows
+says what the run's stages depend on, and stages made from something else are never continued. Knows
 nothing of how a stage is made.
 """
 
@@ -27,7 +27,7 @@ class Stage:
         evaluation prompts.
     first, mean, kept: mean raw rewards of each prompt's first candidate, of all candidates and of
         those learnt from, all drawn from the policy before the stage (LMFlow logs first and kept).
-    rejected: mean raw reward of the worse sides of pairs; None where a loop has no pairs.
+    rejected: mean raw reward of the worse sides of pairs; None if a loop has no pairs.
     loss: of the training, mean of its steps.
     n_kept, n_unfinished, n_failed: responses (or pairs) learnt from, cut off, and not scored.
     """
@@ -46,7 +46,7 @@ class Stage:
 
 
 class Stages:
-    """The folder of one run. Raises ConfigError where it holds a run made from something else."""
+    """The folder of one run. Raises ConfigError if it holds a run made from something else."""
 
     def __init__(self, folder: Path, made_from: Mapping[str, Any]) -> None:
         self._kept = Checkpoints(folder, keep=None, name="stage", digits=3)
@@ -56,7 +56,7 @@ class Stages:
         return self._kept.path(number)
 
     def read(self, number: int) -> Stage | None:
-        """The finished stage, None if it is not there."""
+        """The finished stage, None if it is missing."""
         report = self.path(number) / "stage.json"
         return Stage(**json.loads(report.read_text())) if report.exists() else None
 

@@ -11,29 +11,29 @@ from cluster.settings.parsing import STRICT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How responses are drawn; top_k and top_p are off."""
+    """How responses are sampled; top_k and top_p are off."""
 
     __pydantic_config__: ClassVar[Any] = STRICT
 
     n: Count = 8
-    """Responses a prompt."""
+    """Responses per prompt."""
     temperature: Positive = 1.0
-    """1 samples from the model as it is."""
+    """Sampling temperature; 1 samples from the model's own distribution."""
     max_new_tokens: Count = 128
-    """A response that has not ended by then is unfinished."""
+    """Maximum tokens of a response; one that has not ended by then is cut off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftConfig:
-    """A constant learning rate and a new AdamW each time."""
+    """Supervised fine-tuning with a constant learning rate and a new AdamW each time."""
 
     __pydantic_config__: ClassVar[Any] = STRICT
 
     lr: Positive = 2e-5
     """Learning rate."""
     epochs: Count = 1
-    """Times every chat is seen."""
+    """Passes over the chats."""
     batch: Count = 16
-    """Chats a step."""
+    """Chats per optimizer step."""
     max_grad_norm: Positive = 1.0
-    """Gradients are scaled down to this norm."""
+    """Gradients are clipped to this norm."""

@@ -1,7 +1,7 @@
 """Generated policy: small enough to try recipes with; answers like the generated preferences.
 
-It imitates their responses whatever the grade, good and bad alike, so that a reward has something
-to choose from. The body starts from `tiny`'s, the head is new.
+It imitates good and bad responses alike, so that a reward has something to choose from. The body
+starts from `tiny`'s, the head is new.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class Policy:
 
     @property
     def max_tokens(self) -> int:
-        """Most tokens of a prompt and its response."""
+        """Maximum tokens of a prompt and its response."""
         return self._encoder.max_tokens
 
     @property
@@ -81,7 +81,7 @@ class Policy:
         return device
 
     def save(self, folder: Path) -> None:
-        """As transformers loads it."""
+        """Save it as transformers loads it."""
         self.module.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -157,8 +157,9 @@ class Policy:
 
 
 def _plain_sampling(module: Any) -> Any:
-    """The checkpoint's generation config without what bends the distribution (repetition_penalty,
-    min_p, suppressed tokens ...): responses are drawn from what is trained (transformers#42762)."""
+    """The checkpoint's generation config without what changes the distribution (repetition_penalty,
+    min_p, suppressed tokens ...): responses must come from the distribution that is trained
+    (transformers#42762)."""
     from transformers import GenerationConfig
 
     known = module.generation_config

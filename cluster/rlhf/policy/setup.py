@@ -20,7 +20,7 @@ N_GENERATED = 1000
 
 
 def starting_policy(policy: str, folder: Path, seed: int) -> str:
-    """The policy to load: `policy` itself, or where it is `generated`, folder/start, made once."""
+    """The policy to load: `policy` itself, or if that is `generated`, folder/start, made once."""
     if policy != GENERATED:
         return policy
     path = folder / "start"
@@ -51,7 +51,7 @@ def _usable(source: str, policy: Policy, max_new_tokens: int) -> Iterator[Prompt
 
 
 def _unfit(prompt: Prompt, policy: Policy, max_new_tokens: int) -> RewardError | None:
-    """Why the policy cannot answer `prompt`, None where it can."""
+    """Why the policy cannot answer `prompt`, None if it can."""
     try:
         n_tokens = len(policy.prompt_ids(prompt.messages)) + max_new_tokens
     except RewardError as error:

@@ -1,7 +1,7 @@
 """Supervised fine-tuning of a policy on chats, the loss on the response alone.
 
-Invariant: only the tokens of the response and the end of its turn are learnt; no token of the
-prompt has a loss. Knows nothing of where the chats come from.
+Invariant: only the tokens of the response and its end-of-turn token have a loss; no token of the
+prompt does. Knows nothing of where the chats come from.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cluster.types import Chat, Encoding
 Example = tuple[Chat, str]
 """A prompt and the response to learn."""
 SORTED_BATCHES = 8
-"""Batches' worth of chats that are sorted by length together."""
+"""Number of batches whose chats are sorted by length together."""
 IGNORED = -100
 """The label of a token without a loss, as transformers has it."""
 

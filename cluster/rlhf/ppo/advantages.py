@@ -2,8 +2,9 @@
 
 GAE (arXiv 1506.02438) asks a critic for the value of each token. GRPO (arXiv 2402.03300) and RLOO
 (arXiv 2402.14740) compare the responses to one prompt with each other instead: a response's
-advantage is the same at each of its tokens. In RLOO the KL is taken off the response's reward; in
-GRPO it stands in the loss. A response whose siblings all ended in errors has advantage 0.
+advantage is the same at each of its tokens. In RLOO the KL is subtracted from the response's
+reward; in GRPO it is part of the loss. A response whose siblings all ended in errors has advantage
+0.
 
 Shape legend: N responses, T tokens of a response.
 """
@@ -26,10 +27,10 @@ _BASELINE = {"grpo": TransformConfig("normalise"), "rloo": TransformConfig("leav
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What every optimizer step of an update is held against, all N by T.
+    """The targets of every optimizer step of an update, all N by T.
 
-    values, returns: of the critic, None without one. reference: log-probabilities of the policy
-    that the run started from.
+    values, returns: the critic's, None without one. reference: log-probabilities of the policy that
+    the run started from.
     """
 
     log_probs: Tensor

@@ -2,11 +2,11 @@
 
 Each chunk of prompts is one call to a rollout worker; the reference to its conversations goes
 straight into `client.score.remote(...)`, so a chunk is scored while the next one is generated, and
-nothing passes through the learner on the way. The learner owns every future: whatever dies, Ray
+nothing passes through the learner on the way. The learner owns every future: if a process dies, Ray
 runs the call again.
 
-Invariant: every response that was asked for comes out once, in order, with its reward or with the
-error that it ended in; an error is never a reward.
+Invariant: every requested response is returned once, in order, with its reward or its error; an
+error is never a reward.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ SAY_EVERY_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Experience:
-    """What a step learns from. results: one a rollout.
+    """What a step learns from. results: one per rollout.
 
-    generating_s: until the last response was there. waiting_s: from then until the last reward.
+    generating_s: until the last response was generated. waiting_s: from then until the last reward.
     """
 
     rollouts: list[Rollout]
@@ -61,8 +61,8 @@ class Collector:
         ]
 
     def collect(self, weights: Weights, prompts: Sequence[Chat], step: int) -> Experience:
-        """Raises the RewardError of a whole call that failed, and NotReady where the service leaves
-        responses unanswered for the configured patience."""
+        """Raises the RewardError of a call that failed as a whole, and NotReady if the service
+        leaves responses unanswered for the configured patience."""
         began = time.perf_counter()
         shared = ray.put(weights)
         chunks = [
@@ -91,7 +91,7 @@ class Collector:
         return self._client.score.remote(conversations)
 
     def _awaited(self, scores: Sequence[Any]) -> list[list[Score | RewardError]]:
-        """The results; says every `SAY_EVERY_S` seconds that they are waited for."""
+        """The results; while waiting for them, says so every `SAY_EVERY_S` seconds."""
         patience_s, began = self._config.patience_s, time.monotonic()
         missing = list(scores)
         while missing:

@@ -37,12 +37,12 @@ class LossConfig:
     }
 
     kl_coef: NotNegative = 0.05
-    """Price per nat of KL from the reference, token by token: taken off the reward (`gae`, `rloo`)
-    or added to the loss (`grpo`)."""
+    """Penalty per nat of KL from the reference, token by token: subtracted from the reward (`gae`,
+    `rloo`) or added to the loss (`grpo`)."""
     kl_target: Positive | None = None
-    """Nats per response; where given, `kl_coef` follows it (arXiv 1909.08593)."""
+    """Target KL in nats per response; if given, `kl_coef` adapts to it (arXiv 1909.08593)."""
     kl_horizon: Count = 10_000
-    """Responses over which `kl_coef` follows its target."""
+    """Responses over which `kl_coef` adapts to the target."""
     kl_estimator: Estimator = "k1"
     """Estimator of the KL in the reward; the KL in GRPO's loss is always k3."""
     gamma: Discount = 1.0
@@ -56,12 +56,12 @@ class LossConfig:
     vf_coef: NotNegative = 0.1
     """Weight of the value loss."""
     reward_clip_range: tuple[float, float] | None = (-10.0, 10.0)
-    """Rewards are cut to this range before they are shaped; null keeps them whole. The log's
-    `reward_clip_fraction` says how many were cut."""
+    """Rewards are clipped to this range before they are shaped; null does not clip.
+    `reward_clip_fraction` in the log says how many were clipped."""
     missing_eos_penalty: NotNegative | None = 1.0
-    """Taken off the reward of a response that was cut off; null takes nothing."""
+    """Subtracted from the reward of a response that was cut off; null subtracts nothing."""
     whiten_rewards: bool = False
-    """Divide the shaped rewards of a step by their deviation first."""
+    """Divide a step's shaped rewards by their standard deviation first."""
     whiten_advantages: bool = True
     """Whiten the advantages of `gae`; `grpo` and `rloo` have the group's own baseline."""
 
@@ -76,26 +76,27 @@ class PpoConfig:
     steps: Count = 60
     """Steps of the run; each generates, scores and learns."""
     prompts: Count = 64
-    """Per step, drawn without repetition within it."""
+    """Prompts per step, drawn without repetition within it."""
     chunk: Count = 8
     """Prompts per rollout task: the unit in which generation and scoring overlap."""
     workers: Count = 1
-    """Ray actors that generate."""
+    """Rollout workers: Ray actors that generate responses."""
     worker_cpus: NotNegative = 0.0
     """CPUs that Ray reserves for a rollout worker."""
     worker_gpus: NotNegative = 0.0
     """GPUs that Ray reserves for a rollout worker."""
     sampling: Sampling = field(default_factory=lambda: Sampling(n=2, max_new_tokens=48))
-    """How responses are drawn."""
+    """How responses are sampled."""
     patience_s: Positive = 600.0
     """Seconds without a reward after which the run ends; its checkpoints are kept."""
     max_failed_share: Share = 0.5
     """Share of a step's responses that may end without a reward; with more the run ends."""
     futures: bool = True
-    """Score each chunk as soon as it is generated; False asks once all of them are, and waits."""
+    """Score each chunk as soon as it is generated; False scores only once all chunks are
+    generated."""
     transforms: tuple[TransformConfig, ...] = ()
-    """Applied to raw rewards in turn, before `reward_clip_range`; those of groups take the
-    responses to one prompt. The log keeps the raw `reward` beside `transformed_reward`."""
+    """Applied to raw rewards in this order, before `reward_clip_range`; group transforms work on
+    the responses to one prompt. The log keeps the raw `reward` beside `transformed_reward`."""
     advantage_estimator: AdvantageEstimator = "gae"
     """`gae` with a critic; `grpo` (group mean and deviation, KL in the loss, arXiv 2402.03300);
     `rloo` (the mean of the others, arXiv 2402.14740). The last two need `sampling.n` of 2 or more,
@@ -106,21 +107,23 @@ class PpoConfig:
     mini_batch_size: Count = 32
     """Responses per optimizer step."""
     micro_train_batch_size: Count | None = None
-    """Responses per forward; their gradients accumulate to a mini-batch's. None: all at once."""
+    """Responses per forward; gradients accumulate over a mini-batch. None: the whole mini-batch at
+    once."""
     bf16: bool = False
-    """Arithmetic, rollouts and reference in bfloat16; the learner's own weights stay float32."""
+    """Run the arithmetic, the rollouts and the reference in bfloat16; the learner's own weights
+    stay float32."""
     lr: Positive = 2e-4
     """Learning rate of the policy."""
     value_lr: Positive = 1e-3
     """Learning rate of the critic."""
     max_grad_norm: Positive = 1.0
-    """Gradients are scaled down to this norm."""
+    """Gradients are clipped to this norm."""
     checkpoint_every: Count | None = 10
     """Steps between checkpoints; the same command resumes from the last one."""
     keep_checkpoints: Count = 2
-    """Older ones are removed."""
+    """Checkpoints kept; older ones are removed."""
     seed: int = 0
-    """Seed of prompts, sampling and the order of updates."""
+    """Seed of the prompts drawn, of sampling and of the order of updates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +135,8 @@ class PpoRun:
     out: str = "out/ppo"
     """Folder for the policy and the run's record."""
     policy: str = "generated"
-    """Where to start: a causal language model with a chat template (a folder or a hub id), or
-    `generated`: a tiny one, made first by fine-tuning on generated preferences, good and bad."""
+    """Policy to start from: a causal language model with a chat template (a folder or a hub id), or
+    `generated`: a tiny one, first fine-tuned on generated responses, good and bad."""
     prompts: str = "generated"
     """File of rows with `prompt`, or `generated`."""
     device: str = "cpu"

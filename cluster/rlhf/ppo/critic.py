@@ -1,4 +1,4 @@
-"""Critic: the value of each token of a response, before it is sampled."""
+"""Critic: a value for each token of a response, predicted before the token is sampled."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Critic(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, batch: RolloutBatch) -> Tensor:
-        """values_NT: at each token of a response, from what stands before it; 0 outside."""
+        """values_NT: at each token of a response, from the tokens before it; 0 outside."""
         hidden_NLD = self.body(
             input_ids=batch.ids_NL,
             attention_mask=batch.mask_NL,

@@ -1,6 +1,6 @@
-"""PPO with its reward service: a running one or one of its own; one run per seed.
+"""PPO launch: with a running reward service or its own one; one run per seed.
 
-Needs nothing that runs: where no `app` is named, a Ray and a service of `config.reward` are started
+Needs no running service: if no `app` is named, a Ray and a service of `config.reward` are started
 and ended here.
 """
 
@@ -28,8 +28,8 @@ Say = Callable[[str], object]
 class PpoReport:
     """One finished run. folder: its policy/, log.jsonl and ppo.png.
 
-    waiting_share: of the time, spent waiting for rewards.  n_broken: rows of prompts that are
-    none; broken: the first of them, a line each.
+    waiting_share: share of the time spent waiting for rewards. n_broken: broken rows of prompts;
+    broken: the first of them, one line each.
     """
 
     folder: Path

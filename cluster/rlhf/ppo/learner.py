@@ -1,8 +1,8 @@
 """PPO learner: updates the policy, and the critic if there is one, from a step's rollouts.
 
-Invariant: what an update makes depends on the state before it, the rollouts, the rewards and the
-seed alone; into how many forwards a mini-batch is cut changes rounding only. The reference is the
-policy that the run started from. Source: see `objectives` and `advantages`.
+Invariant: the result of an update depends on the state before it, the rollouts, the rewards and the
+seed alone; the number of forwards per mini-batch changes rounding only. The reference is the policy
+that the run started from. Sources: see `losses` and `advantages`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cluster.rlhf.ppo.rollouts import Rollout
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """kl: nats per response from the reference, before the update; kl_coef: its price then.
+    """kl: nats per response from the reference, before the update; kl_coef: its coefficient then.
 
     The losses and clip_fraction (share of tokens where the clip binds) are means over the optimizer
     steps. explained_variance: share of the returns' variance that the critic predicted. value_loss
@@ -47,7 +47,7 @@ class Update:
 
 
 class Learner:
-    """policy is trained in place. critic: None where advantages come from groups."""
+    """policy is trained in place. critic: None if advantages come from groups."""
 
     def __init__(self, policy: Policy, config: PpoConfig) -> None:
         gae = config.advantage_estimator == "gae"
@@ -74,7 +74,8 @@ class Learner:
         groups: Sequence[int],
         seed: int,
     ) -> Update:
-        """Learn from `rollouts`, rewarded with `rewards`. groups: equal for one prompt's."""
+        """Learn from `rollouts` and their `rewards`. groups: equal for the rollouts of one
+        prompt."""
         batch = batch_of(rollouts, self.policy.device)
         shaped_N, cut = self._shaped(rollouts, rewards)
         with torch.no_grad():
@@ -87,7 +88,7 @@ class Learner:
         return Update(kl, kl_coef, policy_loss, value_loss, clipped, explained, cut)
 
     def save(self, folder: Path) -> None:
-        """Everything that the next update depends on, but the reference."""
+        """Save everything that the next update depends on, except the reference."""
         self.policy.save(folder / "policy")
         state = {
             "critic": None if self.critic is None else self.critic.state_dict(),
@@ -97,7 +98,7 @@ class Learner:
         torch.save(state, folder / "learner.pt")
 
     def load(self, folder: Path) -> None:
-        """What `save` wrote; the reference stays that of the run's start."""
+        """Load what `save` wrote; the reference stays that of the run's start."""
         saved = Policy.load(str(folder / "policy"))
         self.policy.module.load_state_dict(saved.module.state_dict())
         state = torch.load(folder / "learner.pt", map_location=self.policy.device)
@@ -109,7 +110,7 @@ class Learner:
     def _shaped(
         self, rollouts: Sequence[Rollout], rewards: Sequence[float]
     ) -> tuple[Tensor, float]:
-        """rewards_N as they are learnt from, and the share of them that were cut."""
+        """rewards_N as used for learning, and the share of them that were clipped."""
         loss = self.config.loss
         cut_off_N = torch.tensor([not rollout.finished for rollout in rollouts])
         given_N = torch.tensor(list(rewards), dtype=torch.float32)
@@ -201,7 +202,8 @@ class Learner:
         return torch.cat(parts)
 
     def _micro(self, rows: Tensor) -> Iterator[Tensor]:
-        """`rows` in forwards of at most `micro_train_batch_size`, or of a mini-batch."""
+        """`rows` split into forwards of at most `micro_train_batch_size`, by default a whole
+        mini-batch."""
         yield from _split(rows, self.config.micro_train_batch_size or self.config.mini_batch_size)
 
     def _order(self, n: int, seed: int) -> Iterator[Tensor]:

@@ -6,7 +6,7 @@ Sources: the objective is Schulman et al. 2017 (arXiv 1707.06347), the advantage
 place of the reward TRL's PPOTrainer.
 
 Shape legend: N responses, T tokens of a response. mask_NT is 1.0 on the tokens of a response, its
-end among them, and 0.0 on what pads it; outside the mask results are 0 or without meaning.
+end among them, and 0.0 on what pads it; outside the mask results are 0 or meaningless.
 """
 
 from __future__ import annotations
@@ -56,12 +56,13 @@ def generalized_advantages(
 
 
 def masked_mean(values_NT: Tensor, mask_NT: Tensor) -> Tensor:
-    """Over the tokens of all responses, each token alike."""
+    """Mean over the tokens of all responses, with equal weight per token."""
     return (values_NT * mask_NT).sum() / mask_NT.sum()
 
 
 def whiten(values_NT: Tensor, mask_NT: Tensor, shift_mean: bool = True) -> Tensor:
-    """To a standard deviation of 1 over all tokens and, where `shift_mean`, a mean of 0."""
+    """Scale to a standard deviation of 1 over all tokens and, with `shift_mean`, shift to a mean of
+    0."""
     mean = masked_mean(values_NT, mask_NT)
     variance = masked_mean((values_NT - mean).square(), mask_NT)
     whitened_NT = (values_NT - mean) * torch.rsqrt(variance + 1e-8)
@@ -81,7 +82,8 @@ def policy_loss(
 def value_loss(
     new_NT: Tensor, old_NT: Tensor, returns_NT: Tensor, mask_NT: Tensor, clip: float
 ) -> Tensor:
-    """Half the squared error, no better than that of a value moved by at most `clip`."""
+    """Half the squared error, or that of the value clipped to within `clip` of the old one if it is
+    larger."""
     near_NT = old_NT + (new_NT - old_NT).clamp(-clip, clip)
     worse_NT = torch.maximum((new_NT - returns_NT).square(), (near_NT - returns_NT).square())
     return 0.5 * masked_mean(worse_NT, mask_NT)

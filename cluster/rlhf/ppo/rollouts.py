@@ -1,8 +1,8 @@
 """Rollout workers: Ray actors that sample responses of the current policy.
 
 Invariant: a rollout is a function of the weights, prompts and seed that its call carries, so a
-worker that dies is restarted by Ray, runs the call again and returns the same. A step's weights are
-copied in once per worker, whichever number of calls name them. Knows nothing of rewards.
+worker that dies is restarted by Ray, runs the call again and returns the same rollouts. A step's
+weights are copied once per worker, however many calls name them. Knows nothing of rewards.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """PPO run: generate, score, learn, repeat; resumes from checkpoints.
 
-Invariant: everything in the output folder is whole; a run that was killed resumes from its last
-checkpoint when it is given again, and learns from the same rollouts as one that never was. A
-response whose score is an error is left out of the update, counted and logged; it is never a
+Invariant: everything in the output folder is written atomically; a killed run resumes from its last
+checkpoint when its command is given again, and learns from the same rollouts as an uninterrupted
+one. A response whose score is an error is left out of the update, counted and logged; it is never a
 reward. The folder: start/, checkpoints/, log.jsonl, ppo.png, rejects.jsonl, made_from.json, and
 policy/ at the end.
 """
@@ -52,7 +52,7 @@ FREE = (
     "patience_s",
     "max_failed_share",
 )
-"""Settings that may change when a run is resumed; all others decide what it makes."""
+"""Settings that may change when a run is resumed; all others determine its result."""
 
 
 def run_ppo(
@@ -62,10 +62,10 @@ def run_ppo(
     rejects: Rejects,
     say: Callable[[str], object] = print,
 ) -> Policy:
-    """Every step that is left, with rewards of `client`, a RewardClient's handle.
+    """Run every remaining step, with rewards from `client`, a RewardClient's handle.
 
-    Raises ConfigError for what cannot be run, the RewardError in which too many of a step's
-    responses ended, and NotReady where no reward comes for `ppo.patience_s`.
+    Raises ConfigError for what cannot be run, the RewardError of a step in which too many responses
+    failed, and NotReady if no reward arrives for `ppo.patience_s`.
     """
     folder = Path(config.out)
     with output_lock(folder):
@@ -116,7 +116,7 @@ class _Run:
     say: Callable[[str], object]
 
     def resume(self) -> int:
-        """The step of the newest checkpoint, loaded; 0 where there is none."""
+        """Load the newest checkpoint; its step, 0 if there is none."""
         done = self.checkpoints.newest()
         if done:
             self.learner.load(self.checkpoints.path(done))

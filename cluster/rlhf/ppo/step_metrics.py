@@ -54,7 +54,8 @@ def waiting_share(rows: Sequence[StepRow]) -> float:
 
 
 def draw(runs: Mapping[str, Sequence[StepRow]], path: Path) -> None:
-    """Reward, KL and unfinished responses by step, a line a run, and their mean where several."""
+    """Reward, KL and unfinished responses by step: one line per run, and their mean if there are
+    several."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.8), layout="constrained")

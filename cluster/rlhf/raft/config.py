@@ -18,7 +18,7 @@ class RaftConfig(LoopConfig):
     __pydantic_config__: ClassVar[Any] = STRICT
 
     top_k: Count = 1
-    """Responses of a prompt to fine-tune on."""
+    """Responses per prompt to fine-tune on."""
     sft: SftConfig = field(default_factory=lambda: SftConfig(lr=3e-4, epochs=2))
     """Fine-tuning on the responses that were kept."""
 

@@ -1,9 +1,9 @@
 """RAFT: keep the best of each prompt's samples and fine-tune on it.
 
 Source: Dong et al. 2023 (arXiv 2304.06767), algorithm 1, as in LMFlow's raft_aligner (`local`):
-a stage draws prompts and n responses to each from the present policy, and fine-tunes on the one
-of highest reward of each. Only the order of rewards matters. Left out: the paper's optional KL
-term.
+a stage draws prompts and n responses to each from the current policy, and fine-tunes on the
+response with the highest reward of each. Only the order of rewards matters. Left out: the paper's
+optional KL term.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cluster.types import Chat
 
 
 def best_of_n(config: RaftConfig) -> Learn:
-    """Fine-tuning on the best responses, or where `config.random` on ones drawn blindly."""
+    """Fine-tuning on the best responses; with `config.random` on randomly chosen ones."""
 
     def learn(
         policy: Policy, start: Callable[[], Policy], groups: Sequence[ResponseGroup], stage: int

@@ -1,4 +1,4 @@
-"""Run checkpoints: a folder per step, there whole or not at all.
+"""Run checkpoints: a folder per step, written atomically.
 
 Invariant: a folder gets its name by one rename, when every process has written its part; the newest
 `keep` stay. Knows nothing of what a checkpoint holds.
@@ -35,12 +35,12 @@ class Checkpoints:
         return self.folder / f"{self.name}-{step:0{self.digits}}"
 
     def steps(self) -> list[int]:
-        """Steps that there is a checkpoint of, rising."""
+        """Steps with a checkpoint, ascending."""
         found = self.folder.glob(f"{self.name}-*")
         return sorted(int(path.name.removeprefix(f"{self.name}-")) for path in found)
 
     def newest(self) -> int:
-        """The step of the newest checkpoint; 0 where there is none."""
+        """The step of the newest checkpoint; 0 if there is none."""
         return max(self.steps(), default=0)
 
     def write(self, step: int, save: Callable[[Path], None]) -> None:

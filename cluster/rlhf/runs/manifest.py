@@ -14,10 +14,10 @@ NAME = "made_from.json"
 
 
 def claim(folder: Path, made_from: Mapping[str, Any], instead: str = "give another folder") -> None:
-    """Make `folder` one of results of `made_from`, JSON values.
+    """Claim `folder` for results of `made_from`, JSON values.
 
-    instead: what a user may do who does not want to resume. Raises ConfigError, naming what
-    differs, where the folder holds results of something else.
+    instead: what a user can do instead of resuming. Raises ConfigError, naming what differs, if the
+    folder holds results of something else.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME

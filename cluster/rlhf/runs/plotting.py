@@ -1,4 +1,4 @@
-"""Plotting: a matplotlib figure as a file that is there whole or not at all."""
+"""Plotting: a matplotlib figure as a file, written atomically."""
 
 from __future__ import annotations
 

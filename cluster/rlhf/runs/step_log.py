@@ -1,8 +1,8 @@
 """Step log: a JSON line per step in log.jsonl, and the same numbers to trackers.
 
-Invariant: the lines are those of the steps that were kept. What a run that was killed did after its
-last checkpoint is taken out, because it is done again. Knows nothing of what a row means, except
-that it has a `step`.
+Invariant: the lines are those of the steps that were kept. What a killed run did after its last
+checkpoint is removed, because it is done again. Knows nothing of what a row means, except that it
+has a `step`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class StepLog:
     trackers: Trackers | None = None
 
     def begin(self, step: int) -> None:
-        """Keep the rows up to `step`, the last one that is not done again."""
+        """Keep the rows up to `step`, the last one that is not repeated."""
         kept = [row for row in self.rows() if row["step"] <= step]
         write_rows(self.path, kept)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """One more row, written through at once."""
+        """Add one row, written to disk at once."""
         append_rows(self.path, [row])
         if self.trackers is not None:
             self.trackers.log(row)

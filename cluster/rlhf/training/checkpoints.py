@@ -1,6 +1,6 @@
 """Training checkpoint contents, and how a trainer resumes from them.
 
-Invariant: a run that resumes from a checkpoint ends with the bits of one that was never broken, on
+Invariant: a run that resumes from a checkpoint ends with the same bits as an uninterrupted one, on
 the same machine. A checkpoint holds `model/`, which transformers, TRL and the engine load, and
 `state/`, accelerate's: weights, moments, random states of every process.
 """
@@ -22,7 +22,7 @@ def checkpoints_of(trainer: Trainer, folder: Path, keep: int) -> Checkpoints:
 
 
 def resume(trainer: Trainer, checkpoints: Checkpoints) -> int:
-    """Bring `trainer` to the newest checkpoint; its step, 0 where there is none."""
+    """Bring `trainer` to the newest checkpoint; its step, 0 if there is none."""
     step = checkpoints.newest()
     if step:
         trainer.accelerator.load_state(str(checkpoints.path(step) / "state"))

@@ -34,10 +34,10 @@ class LoraSettings:
     dropout: Share = 0.0
     """Dropout of an adapter's input."""
     layers: tuple[str, ...] = LINEAR_LAYERS
-    """Names of the linear layers of the body that get one."""
+    """Names of the body's linear layers that get an adapter."""
     base_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Dtype of the weights that are not trained; bfloat16 takes half the memory. The adapters and
-    the head are float32. FSDP2 shards both beside each other; FSDP1 would want one dtype."""
+    """Dtype of the weights that are not trained; bfloat16 takes half the memory. Adapters and head
+    are float32. FSDP2 shards mixed dtypes; FSDP1 would need a single one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,16 +52,16 @@ class TrainConfig:
     }
 
     model: str = "tiny"
-    """Where to start: `tiny`, a local folder, or a hub id, with a chat template. A chat model
+    """Model to start from: `tiny`, a local folder, or a hub id, with a chat template. A chat model
     without a scalar head gets a new one."""
     revision: str | None = None
-    """Hub commit or tag of the start."""
+    """Hub commit or tag of the model to start from."""
     train: str = ""
     """File of preference pairs, in the `chosen` + `rejected` formats of `reward-cluster score`."""
     evaluation: str | None = None
-    """File of pairs that are never trained on."""
+    """File of held-out pairs, never trained on."""
     evaluation_share: Share = 0.0
-    """Without such a file: share of the training file's prompts that is set apart instead."""
+    """Without such a file: share of the training file's prompts that is held out instead."""
     out: str = "out/reward-model"
     """Folder for the trained model, its tokenizer and the run's record."""
     device: str = "auto"
@@ -73,15 +73,16 @@ class TrainConfig:
     seed: int = 42
     """Seed of the order of the pairs."""
     epochs: Count = 1
-    """Times every pair is seen."""
+    """Passes over the pairs."""
     max_steps: Count | None = None
-    """End after this many steps; the schedule is that of the whole run."""
+    """Stop after this many steps; the learning-rate schedule stays that of the whole run."""
     pairs_per_step: Count = 512
-    """Pairs an optimizer step, over all devices."""
+    """Pairs per optimizer step, over all devices."""
     forward_tokens: Count = 16384
-    """Unique tokens a forward, shared prefixes counted once; more pairs accumulate gradients."""
+    """Unique tokens per forward, shared prefixes counted once; a step with more accumulates
+    gradients."""
     numerics: Numerics = "fast"
-    """How much the packed forward shares: any common prefix, or (`invariant`) the prompt."""
+    """What the packed forward shares: any common prefix (`fast`), or the prompt (`invariant`)."""
     bos: BosPolicy = "tokenizer"
     """How the BOS token is added, as in the engine."""
     max_tokens: Count | None = 4096
@@ -91,27 +92,28 @@ class TrainConfig:
     lr: Positive = 2e-6
     """Peak learning rate."""
     min_lr_ratio: Discount = 0.0
-    """Learning rate at the end of the cosine, as a share of the peak."""
+    """Learning rate at the end of the cosine schedule, as a share of the peak."""
     warmup_ratio: Share = 0.03
-    """Share of the steps during which the learning rate rises."""
+    """Share of the steps used for warm-up."""
     weight_decay: NotNegative = 0.001
     """Weight decay of AdamW."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW betas."""
     max_grad_norm: Positive = 1.0
-    """Gradients are scaled down to this norm."""
+    """Gradients are clipped to this norm."""
     margin: bool = False
-    """Whether a row's `margin`, in units of reward, is how far apart its sides should be."""
+    """Use each row's `margin`, in units of reward, as the least difference of its two rewards."""
     center_rewards_coefficient: NotNegative = 0.0
     """Weight of mean((chosen + rejected)^2); 0.01 keeps rewards around zero."""
     gradient_checkpointing: bool = True
-    """Compute activations again in the backward pass instead of keeping them."""
+    """Gradient checkpointing: recompute activations in the backward pass instead of keeping
+    them."""
     lora: LoraSettings | None = None
-    """Train adapters and the head instead of all weights."""
+    """Train LoRA adapters and the head instead of all weights."""
     checkpoint_every: Count | None = 100
     """Steps between checkpoints; the same command resumes from the last one."""
     keep_checkpoints: Count = 2
-    """Older ones are removed."""
+    """Checkpoints kept; older ones are removed."""
     evaluate_every: Count | None = None
     """Steps between evaluations; None evaluates only at the end."""
     log_every: Count = 10

@@ -23,7 +23,8 @@ TRAINING, EVALUATION = "training", "evaluation"
 
 @dataclass(frozen=True, slots=True)
 class PreferenceData:
-    """No prompt of `evaluation` is trained on where it was split off, no pair where it was given.
+    """No prompt of `evaluation` is trained on if it was split off, no pair if it was given as a
+    file.
 
     digest: of all pairs in order.
     """

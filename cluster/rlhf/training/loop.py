@@ -1,4 +1,4 @@
-"""Training loop: all steps of a run, from wherever its trainer is."""
+"""Training loop: all remaining steps of a run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def new_trainer(
 
 
 def train(trainer: Trainer, pairs: Sequence[Pair], on_step: OnStep) -> None:
-    """Every step that is left of the run, calling `on_step` after each."""
+    """Run every remaining step, calling `on_step` after each."""
     config = trainer.config
     order = steps(pairs, config.pairs_per_step, config.epochs, config.seed)
     for number, chunk in enumerate(order):

@@ -33,12 +33,13 @@ def margin(judged: Sequence[ScoredPairs]) -> float:
 
 
 def accuracy_by_kind(judged: Iterable[ScoredPairs]) -> dict[str, float]:
-    """Share of right pairs a kind, kinds in order of appearance."""
+    """Share of right pairs per kind, in order of appearance."""
     return _shares((result.pair.kind, result.right) for result in judged)
 
 
 def best_on_top(judged: Sequence[ScoredPairs]) -> dict[str, float]:
-    """Share of prompts a kind whose best response beats all others: best-of-n finds it."""
+    """Share of prompts per kind whose best response scores above all others, so that best-of-n
+    finds it."""
     rejected = {result.pair.rejected.input_ids.tobytes() for result in judged}
     wins: dict[tuple[str, bytes], bool] = {}
     for result in judged:

@@ -1,7 +1,7 @@
 """Preference pairs: encodings, order, and their cut into forwards.
 
 Invariant: the order depends on the pairs, the seed and the epoch alone, so a resumed run sees what
-an unbroken one would. Pairs about one prompt stay neighbours, because a prompt shared within a
+an uninterrupted one would. Pairs about one prompt stay neighbours, because a prompt shared within a
 forward is computed once. Knows nothing of torch.
 """
 

@@ -1,8 +1,8 @@
 """Training run: from a configuration to a model, through checkpoints.
 
-Invariant: everything in the output folder is whole; a run that was killed resumes from its last
-checkpoint when it is given again and ends with the same model. The folder: the model itself,
-checkpoints/, log.jsonl, training.png, rejects.jsonl, made_from.json.
+Invariant: everything in the output folder is written atomically; a killed run resumes from its last
+checkpoint when its command is given again and ends with the same model. The folder: the model
+itself, checkpoints/, log.jsonl, training.png, rejects.jsonl, made_from.json.
 """
 
 from __future__ import annotations

@@ -54,7 +54,8 @@ Schedule = Callable[[int], float]
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
-    """This process's; all of one run share one state, which a later run may need otherwise.
+    """This process's accelerator; those of one run share one state, which a later run may need to
+    differ.
 
     Raises ConfigError where several processes were launched that accelerate does not join.
     """
@@ -106,7 +107,7 @@ class Trainer:
         return model
 
     def step(self, pairs: Sequence[Pair]) -> StepReport:
-        """One optimizer step on the mean loss over `pairs`, of which each process takes a part."""
+        """One optimizer step on the mean loss over `pairs`; each process takes a part of them."""
         lr = self.config.lr * self._schedule(self.step_number)
         for group in self.optimizer.param_groups:
             group["lr"] = lr

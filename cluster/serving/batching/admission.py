@@ -1,9 +1,9 @@
 """Admission control: which calls get into the queue, and when.
 
-A call stands in line (`waiting_room`) where the queue has no room for it, and gets in piece by
-piece, as room comes, first by priority and age. One that is not willing to wait is refused where
-there is no room for its first piece, or others stand in line before it; once its first piece is in,
-the rest follows like any other's. What `enter` began is undone on any exception.
+A call that the queue has no room for waits in line (`waiting_room`) and is admitted piece by piece
+as room becomes free, in order of priority and age. A call that does not want to wait is refused if
+there is no room for its first piece, or if others are waiting before it; once its first piece is
+admitted, the rest is treated like any other's. `enter` is undone on any exception.
 
 Knows neither replicas nor clocks: `now` is passed in, in seconds.
 """
@@ -22,12 +22,12 @@ from cluster.serving.batching.waiting_room import WaitingRoom
 from cluster.types import Encoding
 
 WAITING_SHARE = 64
-"""Tokens that may stand in line, as a multiple of the queue's: 1 GB of ids by default."""
+"""Tokens that may wait in line, as a multiple of the queue's: 1 GB of ids by default."""
 
 
 @dataclass(eq=False, slots=True)
 class Waiting:
-    """A call in line. left: its items that are not in the queue yet, by index."""
+    """A call that waits in line. left: its items that are not in the queue yet, by index."""
 
     call: PendingCall
     priority: int
@@ -37,7 +37,8 @@ class Waiting:
 
 
 class Admission:
-    """In front of one scheduler. waiting_tokens: of what stands in line, not in the queue yet."""
+    """Admission to one scheduler. waiting_tokens: tokens that wait in line, not yet in the
+    queue."""
 
     def __init__(
         self, config: SchedulerConfig, scheduler: Scheduler[QueuedSequence], table: RequestTable
@@ -59,9 +60,9 @@ class Admission:
         wait: bool,
         tokens_per_s: float = 0.0,
     ) -> None:
-        """Let the call in, now or in its turn. tokens_per_s: how fast the queue drains.
+        """Admit the call, now or when its turn comes. tokens_per_s: how fast the queue drains.
 
-        wait: stand in line from the first item on. Raises Overloaded where it is refused.
+        wait: wait in line even for the first item. Raises Overloaded if it is refused.
         """
         place = self._scheduler.place(priority, call.entered)
         left = deque(_sound(call, items))
@@ -80,7 +81,7 @@ class Admission:
             raise
 
     def refill(self, now: float) -> None:
-        """Let in as much of what stands first in line as there is room for."""
+        """Admit as much of the first calls in line as there is room for."""
         while (first := self._room.first()) is not None:
             while piece := self._piece(first):
                 new = self._table.enter(first.call, piece, first.priority, now)
@@ -90,7 +91,7 @@ class Admission:
             self._forget(first)
 
     def leave(self, call: PendingCall) -> None:
-        """The call is over, answered or given up: nothing of it waits any longer."""
+        """The call has ended, answered or abandoned: none of its items wait any longer."""
         waiting = self._waiting.get(id(call))
         if waiting is not None:
             self._forget(waiting)
@@ -99,9 +100,9 @@ class Admission:
                 self._table.keep(sequence)
 
     def _piece(self, waiting: Waiting) -> dict[int, Encoding]:
-        """Its next items for which there is room; at least one where nothing else waits.
+        """The next items for which there is room; at least one if nothing else is queued.
 
-        Counted without what they share with others, so that they surely fit.
+        Tokens are counted without what the items share with others, so that they are sure to fit.
         """
         room = self._scheduler.room(waiting.place)
         piece = _pop(waiting.left, room, at_least_one=not len(self._scheduler))
@@ -129,7 +130,7 @@ class Admission:
 
 
 def _sound(call: PendingCall, items: Mapping[int, Encoding]) -> Iterator[tuple[int, Encoding]]:
-    """The items that can be scored; the others end here."""
+    """The items that can be scored; the others get their error here."""
     for i, encoding in items.items():
         if encoding.n_tokens:
             yield i, encoding

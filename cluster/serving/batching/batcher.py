@@ -2,8 +2,8 @@
 
 A call's items get into the queue (`admission`) as sequences (`pending_requests`), the scheduler
 decides who goes next (`scheduler`), the dispatcher carries batches to replicas (`dispatcher`).
-Every admitted item is answered: with its reward, or with the error that says why not. Knows nothing
-of models, tokenizers or HTTP.
+Every admitted item is answered, with its reward or with an error that says why there is none. Knows
+nothing of models, tokenizers or HTTP.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ from cluster.serving.ray_metrics import RaySink
 from cluster.types import EncodedBatch, ModelInfo
 
 STALLED_S = 30.0
-"""With work waiting, a replica idle, and nothing sent for so long, the batcher is replaced."""
+"""If work waits beside an idle replica and nothing is sent for this many seconds, the batcher is
+replaced."""
 
 
 class Batcher:
@@ -84,9 +85,9 @@ class Batcher:
         """Score all items; a failed item is an error in the result.
 
         priority: higher is sooner. deadline: see `cluster.serving.deadline`; what is not scored by
-        then is DeadlineExceeded. wait: keep a place in line while the queue has no room for the
-        call, which else raises Overloaded. job: the caller's Ray job, after whose end its calls are
-        dropped. Raises InvalidInput for terms that are none.
+        then is DeadlineExceeded. wait: wait in line while the queue has no room for the call;
+        otherwise Overloaded is raised. job: the caller's Ray job, whose calls are dropped when it
+        ends. Raises InvalidInput for an invalid priority or deadline.
         """
         call = self._enter(batch, priority, deadline, wait)
         try:
@@ -115,7 +116,7 @@ class Batcher:
             self._leave(call)
 
     async def model_info(self) -> ModelInfo:
-        """What a replica has loaded. Raises NotReady where none answers, which callers repeat."""
+        """What a replica has loaded. Raises NotReady, which callers retry, if none answers."""
         return await self._probe.info()
 
     async def state(self) -> QueueState:
@@ -133,7 +134,7 @@ class Batcher:
         )
 
     async def totals(self) -> Totals:
-        """What was done since this process started."""
+        """Totals since this process started."""
         return self._metrics.totals
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
@@ -141,7 +142,7 @@ class Batcher:
         return autoscaling_stats(await self.state(), self._metrics.totals.forward_s)
 
     async def check_health(self) -> None:
-        """Called by Serve every second; raises where this process should be replaced."""
+        """Called by Serve every second; raises if this process should be replaced."""
         if self._running is not None and self._running.done():
             raise RuntimeError("the dispatcher has ended; nothing can be scored any longer")
         state, pool = await self.state(), self._dispatcher.pool
@@ -157,7 +158,8 @@ class Batcher:
             )
 
     async def served(self) -> ServedModel:
-        """What a replica serves; who encodes loads its tokenizer. Raises NotReady as above."""
+        """What a replica serves, for clients to load its tokenizer. Raises NotReady if none
+        answers."""
         return await self._probe.served()
 
     async def weights_loaded(self, loads: Sequence[str], source: Source) -> None:
@@ -167,7 +169,7 @@ class Batcher:
     def _enter(
         self, batch: EncodedBatch, priority: int, deadline: Deadline | float | None, wait: bool
     ) -> PendingCall:
-        """Register a call and let in what is new in it; all of that or, on any error, nothing."""
+        """Register a call and admit its new sequences; on any error nothing of it is kept."""
         check_call_options(priority)
         now = time.monotonic()
         call = PendingCall(len(batch), receive(deadline), now)
@@ -189,17 +191,17 @@ class Batcher:
         self._move()
 
     def _move(self) -> None:
-        """Something may have come into the queue, or gone."""
+        """The queue may have changed: admit what now fits and wake the dispatcher."""
         if len(self._scheduler):
             self._dispatcher.wake()
 
     def _wish(self) -> Collection[str]:
-        """The replicas that hold the prompt of who is next."""
+        """The replicas that hold the next request's prompt."""
         first = self._scheduler.first()
         return () if first is None else self._homes.of(first.encoding)
 
     def _take(self, replica_id: str | None) -> list[QueuedSequence]:
-        """Cut the next batch, for that replica. What has expired never gets that far."""
+        """Cut the next batch for that replica, without what has expired."""
         now = time.monotonic()
         for sequence in self._scheduler.expire(now):
             self._settle(sequence, DeadlineExceeded("the deadline passed before a device was free"))

@@ -1,8 +1,8 @@
 """Batcher client: every item ends with a score or an error, whatever process dies.
 
-`Submitter.results` yields each index exactly once. Items whose answer is lost or "try later" are
-asked again until their deadline; scoring is pure and the batcher remembers recent answers, so
-asking twice costs little and changes nothing.
+`Submitter.results` yields each index exactly once. Items whose answer is lost, or says to try
+later, are asked for again until their deadline; scoring is pure and the batcher remembers recent
+answers, so asking twice costs little and changes nothing.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ Indexed = tuple[int, Score | RewardError]
 COMPLAIN_S = 10.0
 ENDED: RewardError = ScoringFailed("the call was ended before it was answered")
 CHUNK_TOKENS = 500_000
-"""A patient call is sent in pieces of at most this many tokens, so that one may wait while others
-run. An impatient one goes in one piece: it is let in whole, or refused whole."""
+"""A call that waits for room is sent in pieces of at most this many tokens, so that one piece may
+wait while others run. A call that does not wait goes in one piece: it is admitted or refused as a
+whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubmitOptions:
-    """Of one call. deadline: on `time.monotonic`."""
+    """Options of one call. deadline: on `time.monotonic`."""
 
     priority: int
     deadline: float | None
@@ -58,8 +59,8 @@ class BatcherClient:
     """Calls the batcher of one app, from one process."""
 
     def __init__(self, app: str, *, patient: bool = True) -> None:
-        """patient: wait and ask again while the service is full or not ready, rather than answer
-        with its Overloaded or NotReady. Asked again in any case: what died unanswered."""
+        """patient: wait and ask again while the service is full or not ready, rather than return
+        its Overloaded or NotReady. What died unanswered is asked for again in any case."""
         self._app = app
         self._patient = patient
         self._handle: DeploymentHandle[Any] | None = None
@@ -101,7 +102,7 @@ class BatcherClient:
     async def _finish(
         self, pending: dict[int, Encoding], options: SubmitOptions, emit: Callable[[Indexed], None]
     ) -> None:
-        """Every item of `pending` is emitted, whatever ends this task."""
+        """Emit every item of `pending`, whatever ends this task."""
         last = ENDED
         try:
             last = await self._ask_until(pending, options, emit)
@@ -114,7 +115,8 @@ class BatcherClient:
     async def _ask_until(
         self, pending: dict[int, Encoding], options: SubmitOptions, emit: Callable[[Indexed], None]
     ) -> RewardError:
-        """Ask until nothing is pending or asking is of no use; returns why it is of none."""
+        """Ask until nothing is pending or asking again is pointless; returns the error that made it
+        so."""
         in_vain = 0
         for attempt in itertools.count():
             why: BaseException = AnswerIncomplete("the answer lacks items")
@@ -170,7 +172,7 @@ class BatcherClient:
     async def _until(
         self, deadline: float | None, call: Callable[[DeploymentHandle[Any]], Awaitable[T]]
     ) -> T:
-        """A small question, asked until it is answered."""
+        """The answer to a small call, which is repeated until it succeeds."""
         with self._complaining():
             for attempt in itertools.count():
                 try:
@@ -187,7 +189,8 @@ class BatcherClient:
 
     @contextmanager
     def _complaining(self) -> Iterator[None]:
-        """Within it, a WARNING every `COMPLAIN_S`: a batcher answers small questions at once."""
+        """While the block runs, log a WARNING every `COMPLAIN_S`: a healthy batcher answers small
+        calls at once."""
         loop, started = asyncio.get_running_loop(), time.monotonic()
         timer: asyncio.TimerHandle
 
@@ -229,7 +232,8 @@ def chunks(encodings: Mapping[int, Encoding], max_tokens: int) -> Iterator[dict[
 
 
 def _failed(why: BaseException) -> RewardError:
-    """Why asking again is of no use. An unexpected error is for the log, not for the caller."""
+    """The error for the caller where asking again is pointless. Details of an unexpected one go to
+    the log only."""
     if isinstance(why, RewardError):
         return why
     logger.error("a call to the batcher failed", exc_info=why)

@@ -1,9 +1,9 @@
 """Dispatch queue: batches on their way to a replica; retries, halves, and poison sequences.
 
-A batch whose replica died is a suspect and runs alone on a replica from then on, because of two
-batches on one dead replica nobody knows which killed it. One that fails alone too often is split
-in halves until the one sequence that kills replicas is left with its ScoringFailed; a sequence
-that only stood beside it is never blamed. Poison is remembered, since every death costs a replica.
+A batch whose replica died is a suspect and runs alone on a replica from then on, because nobody can
+tell which of two batches on a dead replica killed it. One that fails alone too often is split in
+halves until the one sequence that kills replicas is left with its ScoringFailed; a sequence that
+merely shared its batch is never blamed. Poison is remembered, since every try costs a replica.
 
 Knows neither replicas nor the scheduler. Times are seconds on any one clock.
 """
@@ -17,7 +17,7 @@ from cluster.errors import RewardError
 from cluster.serving.batching.pending_requests import Key, QueuedSequence
 
 POISON_S = 600.0
-"""Seconds for which a sequence that killed its replicas is refused at once."""
+"""Seconds for which a sequence that killed its replicas is refused without another try."""
 MAX_POISON = 10_000
 
 
@@ -25,8 +25,8 @@ MAX_POISON = 10_000
 class DispatchUnit:
     """Sequences that go to a device together.
 
-    failures: how often they did not come back. on: replicas that hold a copy of them.
-    waits: whether they stand in the line. done: whether a replica has answered them.
+    failures: how often they were lost. on: replicas that hold a copy of them.
+    waits: whether they are in the queue. done: whether a replica has answered them.
     """
 
     sequences: list[QueuedSequence]
@@ -36,13 +36,13 @@ class DispatchUnit:
     done: bool = False
 
     def wanted(self) -> list[QueuedSequence]:
-        """Its sequences without those that nobody waits for any more; they leave the unit."""
+        """Its sequences; those that nobody waits for any more are dropped from the unit."""
         self.sequences = [sequence for sequence in self.sequences if sequence.waiters]
         return self.sequences
 
 
 class DispatchQueue:
-    """Units that go again, before anything new."""
+    """Units to be sent again, before anything new."""
 
     def __init__(self, max_attempts: int) -> None:
         self._max_attempts = max_attempts
@@ -52,7 +52,7 @@ class DispatchQueue:
         return bool(self._units)
 
     def next_for(self, replica_id: str) -> DispatchUnit | None:
-        """The first unit of which that replica holds no copy; it leaves the line."""
+        """Pop the first unit of which that replica holds no copy."""
         self._units = deque(unit for unit in self._units if not unit.done and unit.wanted())
         for unit in self._units:
             if replica_id not in unit.on:
@@ -62,16 +62,16 @@ class DispatchQueue:
         return None
 
     def put(self, unit: DispatchUnit) -> None:
-        """To the front, unless it stands there or nobody wants it."""
+        """Put the unit at the front, unless it is queued already or nobody wants it."""
         if not unit.waits and not unit.done and unit.wanted():
             unit.waits = True
             self._units.appendleft(unit)
 
     def failed(self, unit: DispatchUnit, certain: bool) -> QueuedSequence | None:
-        """A copy did not come back. certain: whether its own sequences are to blame.
+        """A copy was lost. certain: whether its own sequences are to blame.
 
-        Returns the one sequence that has failed for good; everything else is in the line again, or
-        on another replica.
+        Returns the one sequence that has failed for good, if any; all others are queued again or on
+        another replica.
         """
         if unit.on or unit.waits or unit.done:
             return None
@@ -87,7 +87,7 @@ class DispatchQueue:
         return None
 
     def clear(self) -> list[QueuedSequence]:
-        """Everything leaves the line; returns what was in it."""
+        """Remove and return everything that is queued."""
         sequences = [sequence for unit in self._units for sequence in unit.sequences]
         self._units.clear()
         return sequences
@@ -100,13 +100,13 @@ class Poison:
         self._errors: OrderedDict[Key, tuple[float, RewardError]] = OrderedDict()
 
     def add(self, key: Key, error: RewardError, now: float) -> None:
-        """Refuse `key` from now on, for `POISON_S`."""
+        """Refuse `key` for the next `POISON_S`."""
         self._errors[key] = (now + POISON_S, error)
         self._errors.move_to_end(key)
         while len(self._errors) > MAX_POISON:
             self._errors.popitem(last=False)
 
     def error(self, key: Key, now: float) -> RewardError | None:
-        """Why `key` is refused; None where it is not."""
+        """Why `key` is refused; None if it is not."""
         until, error = self._errors.get(key, (now, None))
         return error if now < until else None

@@ -2,12 +2,12 @@
 
 Late binding: while every replica has two batches, one running and one waiting, sequences stay where
 priorities, deadlines and cancellation still work. Nothing remote is awaited before a batch is sent,
-so no replica can hold up another one.
+so no replica can delay another one.
 
-A batch that is lost goes to the front and to another replica; a suspect runs alone
-(`dispatch_queue`). One whose replica is silent or late is asked again elsewhere (`in_flight`):
-scoring is pure, so the first answer wins and the second is dropped. Invariant: every sequence is
-settled exactly once.
+A lost batch goes to the front of the queue and to another replica; a suspect runs alone
+(`dispatch_queue`). A batch whose replica is silent or late is also sent to another one
+(`in_flight`): scoring is pure, so the first answer wins and the second is dropped. Invariant: every
+sequence is settled exactly once.
 
 Knows neither calls nor the scheduler: `take` cuts a batch, `settle` gets each sequence's result.
 """
@@ -37,11 +37,11 @@ from cluster.types import EncodedBatch
 
 logger = logging.getLogger("ray.serve.reward_cluster")
 LOOK_AGAIN_S = 0.1
-"""While all replicas that are known are full: how soon to look for a new one."""
+"""While all known replicas are full: seconds until the next look for a new one."""
 
 
 class Dispatcher:
-    """Carries units to replicas, as many at once as the replicas have room for.
+    """Sends units to replicas, as many at once as the replicas have room for.
 
     sent_at: when a batch was last sent, or the start. moved_at: when work last arrived while
     nothing was under way, left or came back. Both on `time.monotonic`.
@@ -59,8 +59,8 @@ class Dispatcher:
     ) -> None:
         """take: cuts a batch for a replica, or for none.
 
-        stuck_after_s: the longest that a batch may take before others are asked for it.
-        wish: replicas that are best for what is next, among those that are loaded alike.
+        stuck_after_s: the longest that a batch may take before another replica is asked for it.
+        wish: the replicas to prefer for the next batch among equally loaded ones.
         """
         self.sent_at = self.moved_at = time.monotonic()
         self._score = replicas.options(method_name="score")
@@ -78,13 +78,13 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
-        """There may be something to take."""
+        """Tell it that there may be work."""
         if not self._work.is_set():
             self.moved_at = time.monotonic()
         self._work.set()
 
     async def run(self) -> None:
-        """While there is work, open one lane after another; each holds a batch of its own."""
+        """While there is work, open one lane after another; each carries one batch."""
         try:
             while True:
                 await self._work.wait()
@@ -125,7 +125,7 @@ class Dispatcher:
             await asyncio.wait_for(self._freed.wait(), LOOK_AGAIN_S)
 
     def _next_unit(self, replica_id: str) -> DispatchUnit | None:
-        """What to send to this replica, which has room; None where there is nothing for it."""
+        """What to send to this replica, which has room; None if there is nothing for it."""
         unit = self._line.next_for(replica_id)
         if unit is None:
             sequences = self._take(replica_id)
@@ -142,7 +142,7 @@ class Dispatcher:
         return error is not None
 
     async def _carry(self, slot: Any, unit: DispatchUnit) -> None:
-        """One forward of `unit`. Every sequence is settled or in the line afterwards."""
+        """One forward of `unit`. Afterwards every sequence is settled or queued again."""
         replica_id, sequences, suspect = slot.replica_id, list(unit.sequences), unit.failures > 0
         self._in_flight.begin(replica_id, unit, alone=suspect)
         self.sent_at = self.moved_at = time.monotonic()
@@ -170,13 +170,13 @@ class Dispatcher:
             self._load_tracker.answered(sequences, result, unique)
 
     async def _send(self, slot: Any, batch: EncodedBatch, unit: DispatchUnit) -> Any:
-        """To the replica of `slot`, whatever else it holds."""
+        """Send to the replica of `slot`, whatever else it holds."""
         return await self._in_flight.answer(
             self._score.dispatch(slot, batch), slot.replica_id, unit
         )
 
     async def _send_alone(self, slot: Any, batch: EncodedBatch, unit: DispatchUnit) -> Any:
-        """To the replica of `slot`, once it holds nothing else from any batcher."""
+        """Send to the replica of `slot` once it holds nothing else from any batcher."""
         try:
             token = await self._call(self._hold, slot.replica_id)
         except Exception as error:
@@ -185,7 +185,7 @@ class Dispatcher:
         return await self._in_flight.answer(sending, slot.replica_id, unit)
 
     async def _call(self, method: Any, replica_id: str, *args: Any) -> Any:
-        """A method of that very replica. Raises ReplicaUnavailableError where it is gone."""
+        """Call a method of exactly that replica. Raises ReplicaUnavailableError if it is gone."""
         async with method.choose_replica(only=replica_id) as slot:
             if slot.replica_id != replica_id:
                 raise ReplicaUnavailableError(f"replica {replica_id} is gone")
@@ -205,7 +205,8 @@ class Dispatcher:
         error: BaseException,
         alone: bool,
     ) -> None:
-        """Again, in halves, or given up; a replica's own error for the batch is its answer."""
+        """Retry the lost unit, whole or in halves, or give it up; an error that the replica itself
+        returned for the batch is its answer."""
         if isinstance(refusal := unwrap_ray_error(error), RewardError):
             self._refuse(unit, sequences, refusal)
             return
@@ -236,7 +237,7 @@ class Dispatcher:
                 self._settle(sequence, error)
 
     def _refuse_all(self, message: str) -> None:
-        """Answer everything that waits with NotReady, which clients try again."""
+        """Answer everything that waits with NotReady, which clients retry."""
         sequences = self._line.clear()
         while more := self._take(None):
             sequences += more

@@ -1,7 +1,8 @@
 """Failure attribution: which sequences a lost batch makes suspects, and which are proven guilty.
 
-A batch that never began proves nothing. One whose replica died beside other batches is a suspect;
-alone on its replica it is the cause, and so it is where its own forward raised. Knows no queues.
+A batch that never began proves nothing. One whose replica died while it held other batches too is a
+suspect; one that was alone on its replica is the cause, and so is one whose own forward raised.
+Knows no queues.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Verdict(NamedTuple):
 
 
 def judge(error: BaseException, alone: bool) -> Verdict:
-    """Of the batch that ended with `error`. alone: it held its replica for itself."""
+    """The verdict on the batch that ended with `error`. alone: whether it had its replica to
+    itself."""
     cause = _cause(error)
     if isinstance(cause, NotBegun | HoldLost | ReplicaUnavailableError):
         return Verdict(False, False)
@@ -39,12 +41,12 @@ def judge(error: BaseException, alone: bool) -> Verdict:
 
 
 def is_deadly(error: BaseException) -> bool:
-    """Whether it took the replica with it."""
+    """Whether the replica died of it."""
     return isinstance(error, PROCESS_DIED)
 
 
 def given_up(error: BaseException, failures: int) -> ScoringFailed:
-    """The client is told the class, the log the rest."""
+    """The error for the client, which names only the class; the log has the rest."""
     what = "its replica died" if is_deadly(error) else f"{type(_cause(error)).__name__} was raised"
     return ScoringFailed(
         f"{what} whenever this item was scored, {failures} times; the service's log says more"

@@ -1,7 +1,8 @@
 """In-flight batches: how long each may take, and when another replica is asked as well.
 
-A batch is asked again elsewhere as soon as its replica is silent (`Roster`), or once it has taken
-`LATE_FACTOR` times as long as everything on that replica should. The first copy may still answer.
+A batch is also sent to another replica as soon as its own is silent (`replica_pool`), or once it
+has taken `LATE_FACTOR` times as long as everything on that replica should. The first copy may still
+answer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from cluster.serving.batching.replica_pool import ReplicaPool
 logger = logging.getLogger("ray.serve.reward_cluster")
 LATE_FACTOR = 10.0
 LATE_FLOOR_S = 10.0
-"""A batch is late after so many times its expected forward, or so many seconds if that is more."""
+"""A batch is late after this multiple of its expected forward, or after this many seconds if that
+is more."""
 
 
 class InFlight:
@@ -27,7 +29,8 @@ class InFlight:
     def __init__(
         self, ask_elsewhere: Callable[[DispatchUnit], None], rate: ReplicaRate, stuck_after_s: float
     ) -> None:
-        """stuck_after_s: limit of a batch while `rate` knows nothing, and at most."""
+        """stuck_after_s: a batch's limit while `rate` has no measurement, and its upper bound
+        later."""
         self.pool = ReplicaPool(self._silent)
         self._ask_elsewhere = ask_elsewhere
         self._rate = rate
@@ -43,7 +46,7 @@ class InFlight:
         self.pool.sent(replica_id)
 
     def end(self, replica_id: str, unit: DispatchUnit, alone: bool) -> None:
-        """It holds the copy no longer, however that ended. alone: as at its `begin`."""
+        """The replica no longer holds the copy, however that ended. alone: as passed to `begin`."""
         if alone:
             self.pool.unhold(replica_id)
         unit.on.discard(replica_id)
@@ -53,7 +56,8 @@ class InFlight:
         self.pool.back(replica_id)
 
     async def answer(self, sending: Awaitable[Any], replica_id: str, unit: DispatchUnit) -> Any:
-        """What `sending` answers, however long it takes; when it is late others are asked too."""
+        """The answer of `sending`, however long it takes; when it is late, another replica is asked
+        too."""
         answer = asyncio.ensure_future(_awaited(sending))
         try:
             done, _ = await asyncio.wait([answer], timeout=self._limit_s(replica_id))
@@ -70,7 +74,7 @@ class InFlight:
             answer.cancel()
 
     def _limit_s(self, replica_id: str) -> float:
-        """Seconds in which a replica should have answered everything that it holds now."""
+        """Seconds within which a replica should answer everything that it holds now."""
         rate = self._rate.tokens_per_s
         if rate <= 0:
             return self._stuck_after_s

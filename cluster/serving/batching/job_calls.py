@@ -1,8 +1,8 @@
 """Calls by Ray job: the queued work of a finished job is dropped.
 
-A trainer that was killed leaves calls behind in the client actor, which outlives it: nobody reads
-their answers, and whoever comes after would wait behind them. While calls of named jobs run, the
-batcher asks every `SWEEP_S` which jobs have finished.
+A killed trainer leaves calls behind in the client actor, which outlives it: nobody reads their
+answers, and later callers would wait behind them. While calls of named jobs run, the batcher asks
+every `SWEEP_S` which jobs have finished.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SWEEP_S = 2.0
 
 
 class JobCalls:
-    """The running calls of one batcher. finished: asked in a thread, may raise."""
+    """The running calls of one batcher. finished: called in a thread, may raise."""
 
     def __init__(self, finished: Callable[[], set[str]] = finished_jobs) -> None:
         self._finished = finished
@@ -30,7 +30,8 @@ class JobCalls:
 
     @contextmanager
     def running(self, job: str | None, call: PendingCall) -> Iterator[None]:
-        """Within it `call` is of `job`; None is nobody's, and never dropped."""
+        """While the block runs, `call` belongs to `job`; calls of None belong to no job and are
+        never dropped."""
         if not job:
             yield
             return
@@ -45,7 +46,7 @@ class JobCalls:
                 del self._calls[job]
 
     async def _sweep(self) -> None:
-        """Until no call of a named job is left."""
+        """Sweep until no call of a named job is left."""
         while self._calls:
             await asyncio.sleep(SWEEP_S)
             try:

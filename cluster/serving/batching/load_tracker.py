@@ -1,6 +1,6 @@
 """Load tracker: running tokens, forward rate per replica, and batch metrics.
 
-Knows no replicas and no scheduler; the dispatcher tell it what they send and what comes back.
+Knows no replicas and no scheduler; it is told by the dispatcher what is sent and what comes back.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from cluster.serving.protocol import BatchResult
 
 
 class LoadTracker:
-    """Of one batcher. running_tokens: unique tokens sent to replicas and not back yet.
+    """Counters of one batcher. running_tokens: unique tokens sent to replicas and not back yet.
 
-    rate: how fast a replica drains the queue, prompts that it had kept included; speed: how fast it
-    computes, which is what a batch of unknown prompts can be held against.
+    rate: how fast a replica drains the queue, cached prompts included; speed: how fast it computes,
+    from which the time of a batch with uncached prompts is predicted.
     """
 
     def __init__(self, metrics: ServingMetrics, token_budget: int, share_prompts: bool) -> None:
@@ -29,7 +29,7 @@ class LoadTracker:
         self._share_prompts = share_prompts
 
     def sent(self, sequences: Sequence[QueuedSequence]) -> int:
-        """A batch leaves; returns its unique tokens, to be given back to `back`."""
+        """A batch is sent; returns its unique tokens, to be passed to `back`."""
         total = sum(sequence.encoding.n_tokens for sequence in sequences)
         unique = self._unique_tokens(sequences, total)
         self._metrics.batch_cut(total, unique, self._token_budget)
@@ -57,14 +57,14 @@ class LoadTracker:
         )
 
     def drain_tokens_per_s(self, n_replicas: int) -> float:
-        """Unique tokens that so many replicas score a second when they have work, 0 if unknown.
+        """Unique tokens per second that `n` replicas score while they have work, 0 if unknown.
 
-        Capacity, not what was answered lately: after a quiet moment that is a trickle.
+        This is capacity and not recent throughput, which is low after a quiet moment.
         """
         return n_replicas * self.rate.tokens_per_s
 
     def lost(self) -> None:
-        """It will be tried again."""
+        """The batch will be retried."""
         self._metrics.retry()
 
     def _unique_tokens(self, sequences: Sequence[QueuedSequence], total: int) -> int:

@@ -2,8 +2,8 @@
 
 Invariants: a call's every item is answered exactly once; one sequence is being scored once, however
 many calls ask for it (a client's retry after a timeout joins the first attempt or finds its
-answer); an answer is kept no longer than the weights that made it serve; a sequence that nobody
-waits for any more is handed back to be cancelled, or kept where a device has it already.
+answer); an answer is kept only as long as the weights that made it are served; a sequence that
+nobody waits for any more is handed back to be cancelled, or kept where a device has it already.
 
 Knows no Ray, no replicas and no batches. Single-threaded: lives on the batcher's event loop.
 Times are seconds on `time.monotonic`.
@@ -24,16 +24,15 @@ from cluster.types import Encoding
 Key = bytes
 Result = ItemResult | RewardError
 MAX_ANSWERS = 200_000
-"""Answers remembered at most, about 100 MB."""
+"""Maximum number of answers remembered, about 100 MB."""
 MAX_LOADS = 10_000
-"""Loads of weights remembered at most: one per replica and roll."""
+"""Maximum number of weight loads remembered: one per replica and roll."""
 
 
 @dataclass(eq=False, slots=True)
 class QueuedSequence:
     """One distinct sequence on its way to a device.
-
-    deadline: None is never. sent: it has left the queue for a device.
+    deadline: None means no deadline. sent: it has left the queue for a device.
     """
 
     encoding: Encoding
@@ -45,7 +44,7 @@ class QueuedSequence:
     sent: bool = False
 
     def serves(self, priority: int, deadline: float | None) -> bool:
-        """Whether a new waiter with these terms loses nothing by joining."""
+        """Whether a new waiter with this priority and deadline loses nothing by joining."""
         if self.sent:  # neither its place in line nor its deadline matters any more
             return True
         in_time = self.deadline is None or (deadline is not None and deadline <= self.deadline)
@@ -73,7 +72,7 @@ class PendingCall:
             self._changed.set()
 
     async def parts(self) -> AsyncIterator[list[int]]:
-        """Indices of new results, until all are there; at the deadline the rest has expired."""
+        """Indices of new results, until all are there; at the deadline the rest expires."""
         while self._left or self._fresh:
             try:
                 async with asyncio.timeout_at(self.deadline):
@@ -85,7 +84,7 @@ class PendingCall:
             yield fresh
 
     def answered(self, index: Sequence[int]) -> list[Result]:
-        """The results at `index`, which `parts` has named."""
+        """The results at `index`, as `parts` yielded it."""
         return [result for i in index if (result := self.results[i]) is not None]
 
     def finished(self) -> list[Result]:
@@ -95,7 +94,7 @@ class PendingCall:
         return results
 
     def end(self, error: RewardError) -> None:
-        """`error` for every item that has no result yet."""
+        """End the call: every item without a result gets `error`."""
         for i, result in enumerate(self.results):
             if result is None:
                 self.put(i, error)
@@ -114,7 +113,8 @@ class RequestTable:
     def enter(
         self, call: PendingCall, items: Mapping[int, Encoding], priority: int, now: float
     ) -> list[QueuedSequence]:
-        """Answer what is known, join what is open; returns the new sequences, to be scheduled.
+        """Answer what is known and join what is being scored; returns the new sequences, to be
+        scheduled.
 
         items: some or all of the call's, by index.
         """
@@ -135,7 +135,7 @@ class RequestTable:
         return new
 
     def settle(self, sequence: QueuedSequence, result: Result, now: float) -> None:
-        """Give `result` to all who wait for `sequence`, and remember a reward."""
+        """Give `result` to all calls that wait for `sequence`; a reward is remembered."""
         self._close(sequence)
         waiters, sequence.waiters = sequence.waiters, []
         for call, i in waiters:
@@ -150,8 +150,8 @@ class RequestTable:
     def loaded(self, loads: Sequence[str], source: Source) -> None:
         """A replica serves `source` from now on. loads: its loads so far, seen here or not.
 
-        The load seen last is of the weights that replicas go to; what comes of loads seen earlier
-        is a straggler's and not kept. Answers of other weights are forgotten.
+        The newest load is of the weights that replicas roll to; answers from earlier loads are a
+        straggler's and not kept. Answers of other weights are forgotten.
         """
         self._loads.update(dict.fromkeys(loads))
         while len(self._loads) > MAX_LOADS:
@@ -161,7 +161,7 @@ class RequestTable:
             self._answers.clear()
 
     def leave(self, call: PendingCall) -> list[QueuedSequence]:
-        """`call` waits no longer; returns the sequences that nobody waits for now."""
+        """`call` no longer waits; returns the sequences that nobody waits for now."""
         sequences = {id(t): t for t in call.sequences if t is not None and t.waiters}
         abandoned = []
         for sequence in sequences.values():
@@ -178,7 +178,7 @@ class RequestTable:
             sequence.waiters.append((PendingCall(1, None), 0))  # nobody's
 
     def oldest_s(self, now: float) -> float:
-        """Age of the oldest open sequence, 0 where there is none."""
+        """Age of the oldest open sequence, 0 if there is none."""
         first = next(iter(self._open.values()), None)
         return 0.0 if first is None else now - first.entered
 
@@ -193,7 +193,7 @@ class RequestTable:
 
 
 def _for(call: PendingCall, result: Result, now: float) -> Result:
-    """`result` as one of its callers sees it: who joined late has waited for less."""
+    """`result` as one of its callers sees it: a call that joined late has waited for less time."""
     if not isinstance(result, ItemResult):
         return result
     waited = max(0.0, now - call.entered - result.forward_s)
@@ -201,8 +201,8 @@ def _for(call: PendingCall, result: Result, now: float) -> Result:
 
 
 def sequence_key(encoding: Encoding) -> Key:
-    """Equal for encodings with one answer: the ids, where they may be split, and what made them,
-    since a replica refuses ids of another tokenizer."""
+    """Equal for encodings with the same answer: ids, split, and the encoder that made them, since a
+    replica refuses ids of another tokenizer."""
     digest = hashlib.blake2b(encoding.input_ids.tobytes(), digest_size=16)
     digest.update(encoding.prompt_len.to_bytes(4, "little"))
     digest.update(encoding.fingerprint.encode())

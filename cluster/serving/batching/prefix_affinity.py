@@ -1,10 +1,10 @@
 """Prefix affinity: which replica probably holds which prompt's keys and values.
 
 A replica keeps the prompts it has computed (`cluster.engine.prefix_cache`), so the next response to
-one of them is cheapest there. That is a preference and never a wait: among replicas that are loaded
-alike the one with the prompt is chosen, and a batch that is cut for a replica is filled from its
-own prompts first, within the share that need not go by the line. A belief that is wrong, because
-the replica has evicted the prompt or was replaced, costs what no belief would.
+one of them is cheapest there. This is a preference and never causes a wait: among equally loaded
+replicas the one with the prompt is chosen, and a batch for a replica is filled from that replica's
+prompts first, within the share of a batch that may go out of turn. A wrong guess, because the
+replica has evicted the prompt or was replaced, costs no more than no guess.
 
 A pure object. It knows prompts by a hash, and nothing of Ray.
 """
@@ -22,20 +22,21 @@ REPLICAS = 256
 
 
 def prompt_id(encoding: Encoding) -> Prompt | None:
-    """Of what lies before the encoding's split; None where it has none. Of this process only."""
+    """Hash of the prompt before the encoding's split, valid in this process only; None if there is
+    no split."""
     split = encoding.prompt_len % encoding.n_tokens
     return hash(encoding.input_ids[:split].tobytes()) if split else None
 
 
 class PrefixAffinity:
-    """The last prompts of the last replicas. on: False where replicas keep no prompts."""
+    """The most recent prompts of each recent replica. on: False if replicas keep no prompts."""
 
     def __init__(self, on: bool = True) -> None:
         self._on = on
         self._held: OrderedDict[str, OrderedDict[Prompt, None]] = OrderedDict()
 
     def sent(self, replica_id: str, encodings: Iterable[Encoding]) -> None:
-        """`encodings` go to that replica, which then has their prompts."""
+        """Record that `encodings` go to that replica, which then has their prompts."""
         if not self._on:
             return
         held = self._held.setdefault(replica_id, OrderedDict())

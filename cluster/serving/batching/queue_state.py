@@ -16,10 +16,10 @@ class QueueState:
 
     queued_tokens, running_tokens: unique tokens, shared prompts counted once.
     replica_tokens_per_s: unique tokens per second of one replica's forward, 0 until measured.
-    oldest_s: age of the oldest item that is not answered yet, 0 where there is none.
+    oldest_s: age of the oldest unanswered item, 0 if there is none.
     since_dispatch_s: since a batch was last sent to a replica, or since the start.
-    struck: replicas that get nothing because they do not answer.
-    waiting_tokens: of calls in line for room in the queue.
+    struck: replicas that are sent nothing because they do not answer.
+    waiting_tokens: tokens of calls that wait for room in the queue.
     """
 
     queued_items: int
@@ -33,7 +33,8 @@ class QueueState:
 
 
 def autoscaling_stats(state: QueueState, forward_s: float) -> dict[str, float]:
-    """What the batcher reports. forward_s: seconds of all forwards since it started."""
+    """What the batcher reports to the autoscaler. forward_s: seconds of all forwards since it
+    started."""
     return {
         WAITING: float(state.waiting_tokens + state.queued_tokens + state.running_tokens),
         RATE: float(state.replica_tokens_per_s),
@@ -42,7 +43,7 @@ def autoscaling_stats(state: QueueState, forward_s: float) -> dict[str, float]:
 
 
 class ReplicaRate:
-    """Unique tokens per second of a replica's forward, recent batches weighing more."""
+    """Unique tokens per second of a replica's forward; recent batches weigh more."""
 
     def __init__(self, half_life_s: float = 10.0) -> None:
         self._half_life_s = half_life_s
@@ -50,7 +51,8 @@ class ReplicaRate:
         self._seconds = 0.0
 
     def add(self, tokens: int, forward_s: float) -> None:
-        """One batch. What came before fades by half in `half_life_s` of forward time."""
+        """Add one batch. The weight of earlier ones halves with every `half_life_s` of forward
+        time."""
         fade = 0.5 ** (forward_s / self._half_life_s)
         self._tokens = self._tokens * fade + tokens
         self._seconds = self._seconds * fade + forward_s

@@ -3,9 +3,10 @@
 A replica that holds a batch and has answered nothing for `PING_AFTER_S` is pinged. One whose
 process does not answer a ping for `SILENT_AFTER_S` (frozen, unreachable, a driver that stalls the
 interpreter) is struck, and so is one that has not answered a batch in the time that the dispatcher
-allow it. A struck replica gets nothing more; the same ping, or its late batch, brings it back.
+allows it. A struck replica is sent nothing more until that ping, or its late batch, is answered.
 
-`first` is called on Serve's router thread and only reads; everything else on the batcher's loop.
+`first` is called on Serve's router thread and only reads; everything else runs on the batcher's
+loop.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ MAX_BATCHES_PER_REPLICA = 2
 """Batches on a replica: one running, one waiting for it."""
 PING_AFTER_S = 0.25
 SILENT_AFTER_S = 0.75
-"""Both together: how long a frozen replica goes unnoticed."""
+"""Together with `PING_AFTER_S`: how long a frozen replica goes unnoticed."""
 STRUCK = 1_000
-"""Load of a replica that must get nothing."""
+"""Load of a replica that must be sent nothing."""
 
 
 class Pingable(Protocol):
@@ -40,7 +41,7 @@ class Pingable(Protocol):
 class ReplicaPool:
     """on_silent: called with the id of a replica that stops answering.
 
-    wish: replicas that go first among those that are loaded alike.
+    wish: replicas to prefer among equally loaded ones.
     """
 
     def __init__(self, on_silent: Callable[[str], None]) -> None:
@@ -70,7 +71,8 @@ class ReplicaPool:
         return self._load(replica_id) < MAX_BATCHES_PER_REPLICA
 
     def n_busy(self) -> int:
-        """Replicas that hold a batch: all of them, while more waits than they can take."""
+        """Number of replicas that hold a batch: all of them while more work waits than they can
+        take."""
         return len(self._n_sent)
 
     def idle(self) -> list[str]:
@@ -93,7 +95,7 @@ class ReplicaPool:
         return sorted(self._silent | {i for i, n in self._n_late.items() if n})
 
     def sent(self, replica_id: str) -> None:
-        """It holds one more batch, and is watched meanwhile."""
+        """The replica holds one more batch, and is watched until it ends."""
         if not self._n_sent[replica_id]:
             self._heard[replica_id] = time.monotonic()
         self._n_sent[replica_id] += 1
@@ -102,12 +104,12 @@ class ReplicaPool:
             self._watches[replica_id] = asyncio.create_task(self._watch(replica_id, known))
 
     def back(self, replica_id: str) -> None:
-        """One batch of it has ended, however."""
+        """One of its batches has ended, however that happened."""
         self._n_sent -= Counter((replica_id,))
         self._heard[replica_id] = time.monotonic()
 
     def late(self, replica_id: str) -> None:
-        """A batch of it is overdue; `on_time` once that has ended."""
+        """One of its batches is overdue; call `on_time` when that has ended."""
         self._n_late[replica_id] += 1
 
     def on_time(self, replica_id: str) -> None:
@@ -115,11 +117,11 @@ class ReplicaPool:
         self._n_late -= Counter((replica_id,))
 
     def hold(self, replica_id: str) -> None:
-        """Nothing more goes there until `unhold`: one batch is to be alone."""
+        """Send it nothing more until `unhold`: one batch is to run alone."""
         self._held.add(replica_id)
 
     def unhold(self, replica_id: str) -> None:
-        """It takes batches again."""
+        """Send it batches again."""
         self._held.discard(replica_id)
 
     def close(self) -> None:
@@ -133,7 +135,7 @@ class ReplicaPool:
         return MAX_BATCHES_PER_REPLICA if replica_id in self._held else self._n_sent[replica_id]
 
     async def _watch(self, replica_id: str, replica: Pingable) -> None:
-        """Ping while it holds a batch or is silent."""
+        """Ping the replica while it holds a batch or is silent."""
         try:
             while True:
                 await asyncio.sleep(PING_AFTER_S)

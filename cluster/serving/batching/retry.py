@@ -41,7 +41,7 @@ PROCESS_DIED: tuple[type[Exception], ...] = (
 asking again is safe."""
 
 BUSY: tuple[type[Exception], ...] = (BackPressureError, DeploymentUnavailableError)
-"""Nobody took the call."""
+"""Nobody accepted the call."""
 
 
 class AnswerIncomplete(Exception):
@@ -49,8 +49,8 @@ class AnswerIncomplete(Exception):
 
 
 DOUBTFUL: tuple[type[Exception], ...] = (RaySystemError, AnswerIncomplete)
-"""Passing where a node or process just went, permanent where it is a fault of the program: asked
-again a few times only."""
+"""Temporary if a node or process has just gone, permanent if it is a bug: retried a few times
+only."""
 DOUBTFUL_ATTEMPTS = 3
 
 
@@ -60,13 +60,14 @@ def is_retryable(error: BaseException, attempt: int = 0) -> bool:
         return error.retryable
     if isinstance(error, DOUBTFUL):
         return attempt + 1 < DOUBTFUL_ATTEMPTS
-    # Serve's own word for a request whose task was cancelled under it. Whether this task is being
-    # cancelled itself is for the caller to ask first.
+    # Serve raises CancelledError for a request whose task was cancelled. The caller checks first
+    # whether it is being cancelled itself.
     return isinstance(error, (*PROCESS_DIED, *BUSY, asyncio.CancelledError))
 
 
 def unwrap_ray_error(error: BaseException) -> BaseException:
-    """The project's own error, or the loss, inside RayTaskErrors; else the error itself."""
+    """The project's own error, or the lost process, wrapped in RayTaskErrors; else the error
+    itself."""
     known: tuple[type[BaseException], ...] = (RewardError, *PROCESS_DIED, *BUSY)
     inner: Any = error
     while isinstance(inner, RayTaskError):
@@ -77,7 +78,7 @@ def unwrap_ray_error(error: BaseException) -> BaseException:
 
 
 def being_cancelled() -> bool:
-    """Whether the current task is, so that a CancelledError in it is no loss of a call."""
+    """Whether the current task is being cancelled, so that its CancelledError is no lost call."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
@@ -85,8 +86,8 @@ def being_cancelled() -> bool:
 def pause_s(error: BaseException, attempt: int) -> float:
     """Seconds before the next attempt: what the queue asks for, else 50 ms doubling to 2 s.
 
-    Never more than MAX_RETRY_AFTER_S: room may come sooner than anybody can know. Jittered, so
-    that clients that failed together do not come back together.
+    Never more than MAX_RETRY_AFTER_S, since room may come sooner than predicted. Jittered, so that
+    clients that failed together do not come back together.
     """
     if isinstance(error, Overloaded):
         return min(MAX_RETRY_AFTER_S, max(0.02, error.retry_after_s)) * random.uniform(0.5, 1.0)

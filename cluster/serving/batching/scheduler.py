@@ -5,17 +5,17 @@ property test:
 
 - what is added leaves exactly once: taken, expired or cancelled, and `queued_tokens` is then 0;
 - a batch's cost, each prompt counted once, stays within the token budget, or it is one request;
-- the first request in line is in the next batch, and at least half of a batch's budget goes
-  by the line; the rest may serve requests further back under a prompt already taken, or one that
-  the device is known to hold. One that does not fit keeps its place, and a few behind it are
-  looked at to fill the batch;
+- the first request in line is in the next batch, and at least half of a batch's budget goes in
+  order of the line; the rest may go to requests further back whose prompt is already in the batch
+  or known to be on the device. A request that does not fit keeps its place, and a few behind it are
+  considered to fill the batch;
 - what has expired or been cancelled is never in a batch;
-- no more than `max_queued_tokens` wait, a quarter more for what stands ahead of all that does, so
-  that the urgent get in however full the queue is of others. An empty queue takes any call.
+- no more than `max_queued_tokens` wait, or a quarter more for a request that would be first in
+  line, so that urgent work is admitted however full the queue is. An empty queue takes any call.
 
-The line: a request ages by one priority level in `ageing_s`, so it stands at
-`entered - priority x ageing_s`. Two requests age alike, so their order never changes and a plain
-heap holds it.
+The line: a request gains one priority level per `ageing_s` of waiting, so its place is `entered -
+priority x ageing_s`. All requests age alike, so their order never changes and a plain heap keeps
+it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cluster.types import Encoding
 
 
 class Request(Protocol):
-    """What the scheduler reads. priority: higher is sooner. deadline: None is never."""
+    """What the scheduler reads. priority: higher is sooner. deadline: None means no deadline."""
 
     @property
     def encoding(self) -> Encoding: ...
@@ -45,8 +45,9 @@ class Request(Protocol):
 
 R = TypeVar("R", bound=Request)
 LOOK_PAST = 16
-"""Requests that do not fit, after which a batch is full. Measured on long-tailed lengths (mean 1.5k
-tokens, budget 16k): batches are 99% full, and 92% where the first that does not fit ends them."""
+"""A batch counts as full after this many requests that do not fit. Measured on long-tailed lengths
+(mean 1.5k tokens, budget 16k): batches are 99% full, against 92% if the first that does not fit
+ends a batch."""
 
 
 @dataclass(eq=False, slots=True)
@@ -63,7 +64,7 @@ class _Entry(Generic[R]):
 
 @dataclass(eq=False, slots=True)
 class _Cut(Generic[R]):
-    """A batch being cut. room: tokens left. ahead: of these, what may go out of turn."""
+    """A batch being cut. room: tokens left. ahead: how many of them may go out of turn."""
 
     room: int
     ahead: int
@@ -101,11 +102,11 @@ class Scheduler(Generic[R]):
         return len(self._entries)
 
     def place(self, priority: int, entered: float) -> float:
-        """Of a request that entered then, in any line; smaller is sooner."""
+        """Place in line of a request that entered then; smaller is sooner."""
         return entered - priority * self._config.ageing_s
 
     def room(self, place: float) -> int:
-        """Tokens that a call with this place may add now; below 0 where too many wait already."""
+        """Tokens that a call with this place may add now; negative if too many wait already."""
         limit = self._config.max_queued_tokens
         if self._first() is not None and place < self._line[0][0]:
             limit += limit // 4
@@ -114,8 +115,8 @@ class Scheduler(Generic[R]):
     def add(self, requests: Sequence[R], entered: float, tokens_per_s: float = 0.0) -> None:
         """Put `requests` in line. tokens_per_s: how fast the replicas drain it, 0 if unknown.
 
-        All or nothing: raises Overloaded, with the seconds in which there will be room, if there is
-        none now.
+        All or nothing: if there is no room now, raises Overloaded with the seconds until there
+        should be.
         """
         entries = [self._entry(request) for request in requests]
         more = self._cost(entries, self._groups)
@@ -151,14 +152,14 @@ class Scheduler(Generic[R]):
         return expired
 
     def first(self) -> R | None:
-        """Who is next; certainly in the next batch."""
+        """The first request in line, which is certain to be in the next batch."""
         entry = self._first()
         return None if entry is None else entry.request
 
     def take(self, held: Collection[Prompt] = ()) -> list[R]:
         """The next batch, empty if nothing waits. Call `expire` first.
 
-        held: prompts that the device need not compute; requests under them are cheapest there.
+        held: prompts that the device has cached; requests with them are cheapest there.
         """
         cut: _Cut[R] = _Cut(self._budget, self._budget // 2)
         aside: list[tuple[float, int, _Entry[R]]] = []
@@ -178,7 +179,7 @@ class Scheduler(Generic[R]):
         return cut.batch
 
     def _pull(self, prompt: Prompt, cut: _Cut[R]) -> None:
-        """The next under `prompt` into the batch, out of turn."""
+        """Take the next requests with `prompt` into the batch, out of turn."""
         for mate in list(self._groups.get(prompt, {}).values()):
             cost = cut.cost(mate)
             if cost > min(cut.room, cut.ahead):
@@ -188,7 +189,7 @@ class Scheduler(Generic[R]):
             cut.add(mate)
 
     def _entry(self, request: R) -> _Entry[R]:
-        """A request without a split of its own stands under a prompt of no tokens, its own."""
+        """A request without a split gets an empty prompt of its own."""
         encoding = request.encoding
         shared = prompt_id(encoding) if self._share_prompts else None
         split = 0 if shared is None else encoding.prompt_len
@@ -219,7 +220,7 @@ class Scheduler(Generic[R]):
             self._compact_heaps()
 
     def _compact_heaps(self) -> None:
-        """Drop what has left, once it is the most of a heap: it holds token ids alive."""
+        """Drop departed entries once they are most of a heap: they keep token ids alive."""
         for heap in (self._line, self._deadlines):
             heap[:] = [item for item in heap if item[2].waiting]
             heapq.heapify(heap)

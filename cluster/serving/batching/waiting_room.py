@@ -2,9 +2,9 @@
 
 A pure object: no clock, no I/O, no asyncio. Invariants, each a property test:
 
-- whoever enters leaves exactly once, and `tokens` is then 0;
-- `first` is the one with the smallest place, of equal ones the one that came first; nobody passes
-  it, so neither a large call nor an urgent one starves behind those that would fit.
+- every call that enters leaves exactly once, and `tokens` is then 0;
+- `first` is the one with the smallest place, among equals the one that came first; nothing
+  overtakes it, so neither a large call nor an urgent one starves behind those that would fit.
 
 A place is `Scheduler.place`: a level of priority is worth `ageing_s` of waiting.
 """
@@ -31,7 +31,7 @@ W = TypeVar("W", bound=Waiter)
 
 
 class WaitingRoom(Generic[W]):
-    """tokens: of all that wait, as they were at entry."""
+    """tokens: total of all that wait, as counted at entry."""
 
     def __init__(self, max_tokens: int) -> None:
         self.tokens = 0
@@ -44,7 +44,7 @@ class WaitingRoom(Generic[W]):
         return len(self._inside)
 
     def enter(self, waiter: W) -> None:
-        """Stand in line. Raises Overloaded if the room would hold more than `max_tokens`."""
+        """Join the line. Raises Overloaded if the room would hold more than `max_tokens`."""
         if self._inside and self.tokens + waiter.n_tokens > self._max_tokens:
             raise Overloaded(
                 f"calls of {self.tokens} tokens wait for room in the queue, and {waiter.n_tokens} "
@@ -55,18 +55,18 @@ class WaitingRoom(Generic[W]):
         self.tokens += waiter.n_tokens
 
     def leave(self, waiter: W) -> bool:
-        """Whether it was waiting, let in or not."""
+        """Leave the line, admitted or not. Whether it was waiting."""
         if id(waiter) not in self._inside:
             return False
         self._inside.discard(id(waiter))
         self.tokens -= waiter.n_tokens
-        if len(self._line) > 2 * len(self._inside) + 64:  # those that left hold their ids alive
+        if len(self._line) > 2 * len(self._inside) + 64:  # departed calls keep their ids alive
             self._line = [entry for entry in self._line if id(entry[2]) in self._inside]
             heapq.heapify(self._line)
         return True
 
     def first(self) -> W | None:
-        """Who is next."""
+        """The first in line."""
         while self._line and id(self._line[0][2]) not in self._inside:
             heapq.heappop(self._line)
         return self._line[0][2] if self._line else None

@@ -5,13 +5,13 @@
 
 Methods return values, so the caller owns the future: a restarted actor re-runs the call and the
 caller notices only latency. An item that cannot be scored is its RewardError in the list, never a
-number; `strict=True` raises the first one instead. `score_stream` alone is not re-run by Ray (its
-order is that of completion, which a re-run would not repeat): `RewardService.stream` asks again
-for what is missing.
+number; `strict=True` raises the first one instead. Only `score_stream` is not re-run by Ray,
+because a re-run would not repeat its order of completion; `RewardService.stream` asks again for
+what is missing.
 
 Deadlines: `deadline_s` counts from when the actor gets the call, and again from when a restarted
 actor re-runs it, since an actor cannot know when its caller called. `deadline` is a moment on the
-caller's clock (`time.time() + 30`, or a `Deadline`) and counts the way and every re-run;
+caller's clock (`time.time() + 30`, or a `Deadline`) and includes transit and every re-run;
 `RewardService` passes it. Knows nothing of queues or devices.
 """
 
@@ -39,22 +39,24 @@ from cluster.types import Chat, Conversation, Score
 
 Ref = ray.ObjectRef[Any]
 CONTROL = "control"
-"""Concurrency group of `shut`, which answers however many calls are under way."""
+"""Concurrency group of `shut`, which answers no matter how many calls are running."""
 
 
 class RewardClient:
     """Encodes conversations and has them scored; one actor serves many callers at once.
 
-    Everywhere: `priority` higher is sooner, a whole number within +-1000; after the deadline the
-    unscored items are DeadlineExceeded; None waits as long as the service needs. While the service
-    is full, starting or recovering, the actor waits and asks again. job: hex id of the caller's Ray
-    job, whose calls are dropped when it has ended; by default the job that the actor belongs to.
+    In every method: `priority` is a whole number within +-1000, higher is sooner; after the
+    deadline unscored items are DeadlineExceeded; a deadline of None waits as long as the service
+    needs. While the service is full, starting or recovering, the actor waits and asks again. job:
+    hex id of the caller's Ray job, whose calls are dropped when it has ended; by default the job
+    that the actor belongs to.
     transforms: recorded as `transformed_reward` beside each raw reward, those of groups among the
     call's responses to one prompt: names, {name, parameters}, or TransformConfigs.
     """
 
     def __init__(self, app: str = APP, job: str = "", ends_with_job: bool = False) -> None:
-        """job: that the actor belongs to, "" for none; `ends_with_job` ends the actor with it."""
+        """job: the Ray job that the actor belongs to, "" for none; `ends_with_job` ends the actor
+        with it."""
         self._submitter = BatcherClient(app)
         self._scorer = ConversationScorer(self._submitter)
         self._job = job
@@ -74,7 +76,7 @@ class RewardClient:
         transforms: Transforms = (),
     ) -> list[Item]:
         """Rewards in order, all of one revision. `conversations`, or any item of it, may be an
-        ObjectRef. Raises InvalidInput where the call itself is malformed."""
+        ObjectRef. Raises InvalidInput if the call itself is malformed."""
         n, terms = _length(conversations), self._terms(priority, deadline_s, deadline, job)
         terms = replace(terms, transforms=parse_transforms(transforms))
         with self._inside() as is_open:
@@ -98,7 +100,7 @@ class RewardClient:
         job: str = "",
         transforms: Transforms = (),
     ) -> list[Item]:
-        """One reward a response; the prompt is computed once for all of them. A string prompt is
+        """One reward per response; the prompt is computed once for all of them. A string prompt is
         one user message."""
         if isinstance(responses, str) or not isinstance(responses, Sequence):
             raise InvalidInput("responses must be a list of strings, one for each reward wanted")
@@ -136,13 +138,13 @@ class RewardClient:
     @ray.method(concurrency_group=CONTROL)
     async def shut(self) -> int:
         """Score nothing new from now on, as the service is about to end. Returns how many calls are
-        under way."""
+        running."""
         self._is_shut = True
         return self._n_calls
 
     @contextmanager
     def _inside(self) -> Iterator[bool]:
-        """While a call is under way; whether it may be scored."""
+        """Counts a running call; yields whether it may be scored."""
         self._n_calls += 1
         try:
             yield not self._is_shut

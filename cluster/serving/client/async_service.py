@@ -3,8 +3,8 @@
     service = AsyncRewardService()
     results = await service.score([(prompt, response)])
 
-Any number of calls at a time, from any event loop. Singles as they complete come from the actor
-itself: `async for ref in connect().score_stream...`, see the clients' page.
+Any number of calls at a time, from any event loop. Single results as they complete come from the
+actor itself: `async for ref in connect().score_stream...`, see the clients' page.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class AsyncRewardService:
-    """client: another than this job's; where it is gone, calls raise NotReady."""
+    """client: a client actor other than this job's; once it is gone, calls raise NotReady."""
 
     def __init__(self, app: str = APP, *, client: ActorHandle[RewardClient] | None = None) -> None:
         self._service = RewardService(app, client=client)
@@ -44,7 +44,7 @@ class AsyncRewardService:
         strict: bool = False,
         transforms: Transforms = (),
     ) -> list[Item]:
-        """As `RewardService.score`; a task that is cancelled cancels its call."""
+        """As `RewardService.score`; cancelling the task cancels the call."""
         deadline = Deadline.after(deadline_s)
         try:
             return await self._score(list(conversations), priority, deadline, strict, transforms)

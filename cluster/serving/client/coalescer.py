@@ -1,8 +1,9 @@
-"""Coalescing of concurrent calls: what comes while others are under way goes out together.
+"""Coalescing of concurrent calls: calls that arrive while others are running go out together.
 
-A trainer that asks for one sample a call has hundreds of calls under way, each with a connection of
-its own, and an HTTP client spends more time on those than the service on the chats. Here a few
-bodies are under way at a time, and the next takes all that has come meanwhile. Knows no HTTP.
+A trainer that scores one sample per call has hundreds of calls running, each with a connection of
+its own, and its HTTP client spends more time on those than the service on the chats. Here only a
+few requests run at a time, and the next one carries all calls that arrived meanwhile. Knows no
+HTTP.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ Results = list[Score | RewardError]
 Ask = Callable[[Sequence[Conversation]], Awaitable[Results]]
 UNDER_WAY = 8
 MAX_ITEMS = 128
-"""Conversations of calls that go out together; a call with more goes out alone."""
+"""Maximum conversations of calls that go out together; a call with more goes out alone."""
 
 
 class Coalescer:
-    """For one event loop. A caller that is cancelled before its call goes out costs nothing."""
+    """Joins the calls of one event loop. A call that is cancelled before it goes out costs
+    nothing."""
 
     def __init__(self, ask: Ask, under_way: int = UNDER_WAY, max_items: int = MAX_ITEMS) -> None:
         self._ask, self._max_under_way, self._max_items = ask, under_way, max_items
@@ -29,7 +31,7 @@ class Coalescer:
         self._workers: set[asyncio.Task[None]] = set()
 
     async def score(self, conversations: Sequence[Conversation]) -> Results:
-        """The results of `ask`. Raises what it raises for these conversations."""
+        """The results of `ask` for these conversations; raises what it raises for them."""
         answer: asyncio.Future[Results] = asyncio.get_running_loop().create_future()
         self._waiting.append((conversations, answer))
         if len(self._workers) < self._max_under_way:
@@ -43,7 +45,7 @@ class Coalescer:
             await self._send(calls)
 
     def _next(self) -> list[tuple[Sequence[Conversation], asyncio.Future[Results]]]:
-        """The oldest calls that somebody still waits for, as many as fit."""
+        """The oldest calls that are still waited for, as many as fit."""
         waiting = [call for call in self._waiting if not call[1].done()]
         n_items = taken = 0
         for conversations, _ in waiting:

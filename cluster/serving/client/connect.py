@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
 MAX_CALLS = 5000
-"""Calls that one handle may have under way; `.remote()` then raises PendingCallsLimitExceeded. Each
-takes about 55 KiB of the actor while it waits, nearly all of it Ray's."""
+"""Maximum pending calls of one handle; beyond it `.remote()` raises PendingCallsLimitExceeded. A
+waiting call takes about 55 KiB of the actor's memory, nearly all of it Ray's."""
 MAX_DEATHS = 5
-"""Calls in a row that find the actor dead: it is not being restarted."""
+"""After this many calls in a row that find the actor dead, it is not being restarted."""
 
 
 def connect(
@@ -49,8 +49,8 @@ def connect(
 ) -> ActorHandle[RewardClient]:
     """Find or create a client actor of `app`, in namespace `NAMESPACE`, from any process of a job.
 
-    A process that is in no Ray joins the one that serves, see `ray_session`. Raises NotReady
-    where there is no such Ray, or no such app in it.
+    A process that has joined no Ray joins the one that serves, see `ray_session`. Raises NotReady
+    if there is no such Ray, or no such app in it.
     wait: the app may be deployed later; calls wait for it.
     name: None is the actor of this Ray job; any job that gives a name gets the actor of that name.
     per_node: an actor for the caller's node, so that no actor is a single bottleneck.
@@ -84,7 +84,7 @@ def connect(
 
 
 def disconnect(app: str = APP, *, name: str | None = None, per_node: bool = False) -> bool:
-    """End the actor that `connect` with the same arguments finds; False where there is none.
+    """End the actor that `connect` with the same arguments finds; False if there is none.
 
     Its unanswered calls end with ActorDiedError.
     """
@@ -97,7 +97,7 @@ def disconnect(app: str = APP, *, name: str | None = None, per_node: bool = Fals
 
 
 def client_actors(app: str) -> list[ActorHandle[RewardClient]]:
-    """Those of `app` that live in this Ray, of every job."""
+    """The client actors of `app` in this Ray, of every job."""
     own = tuple(f"{app}{sign}" for sign in "/@")
     found = []
     for actor in ray.util.list_named_actors(all_namespaces=True):
@@ -113,13 +113,13 @@ def _actor_name(app: str, name: str | None, per_node: bool) -> str:
 
 
 class RewardService:
-    """The plain synchronous facade for scripts.
+    """Synchronous client for scripts, without Ray code.
 
     RewardService().score(conversations) -> list[Score | RewardError]
     """
 
     def __init__(self, app: str = APP, *, client: ActorHandle[RewardClient] | None = None) -> None:
-        """client: another than this job's; where it is gone, calls raise NotReady."""
+        """client: a client actor other than this job's; once it is gone, calls raise NotReady."""
         self._app = app if client is None else None
         self.client: Any = client if client is not None else connect(app)
 
@@ -179,7 +179,7 @@ class RewardService:
         priority: int = 0,
         deadline_s: float | None = None,
     ) -> Iterator[tuple[int, Item]]:
-        """(index, result) as each completes, each exactly once whatever dies meanwhile.
+        """(index, result) as each completes, each exactly once, even if processes die meanwhile.
 
         Ends at the deadline; a stream that is closed or dropped early cancels what is left.
         """
@@ -229,8 +229,8 @@ class RewardService:
             ray.cancel(refs)
 
     def reconnect(self, error: BaseException) -> None:
-        """Another actor, as the one before has died of `error`. Raises NotReady where that was the
-        caller's own choice."""
+        """Connect to a new actor, as the one before died with `error`. Raises NotReady if the
+        caller chose that actor."""
         if self._app is None:
             raise NotReady("the client actor is gone; connect() makes another") from error
         self.client = connect(self._app)

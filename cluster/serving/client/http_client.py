@@ -2,9 +2,9 @@
 
     results = HttpClient("http://host:8000", key).score([(prompt, response)])
 
-The call is that of `RewardService`, so that one can stand for the other: a Score or a RewardError
-for each conversation, in order; a service that is busy, starting or silent is asked again. Calls
-of a client share its connections. Needs no Ray.
+Calls are those of `RewardService`, so that one can replace the other: a Score or a RewardError for
+each conversation, in order; a service that is busy, starting or silent is asked again. Calls of a
+client share its connections. Needs no Ray.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from cluster.serving.scoring.transformed import Transforms
 from cluster.types import Conversation, ModelInfo, Score
 
 URL = "http://127.0.0.1:8000"
-"""Where `reward-cluster serve` answers, unless it is told otherwise."""
+"""The default address of `reward-cluster serve`."""
 PATIENCE_S = 600.0
 CONNECT_S = 10.0
-"""Seconds for a connection; one that takes longer is tried again."""
+"""Seconds for a connection; one that takes longer is retried."""
 
 
 class HttpClient:
-    """Thread-safe. Its connections are closed by `with HttpClient(url) as client`, `close`, or when
-    nobody holds it any more."""
+    """Thread-safe. Connections are closed by `with HttpClient(url) as client`, by `close`, or when
+    the client is garbage-collected."""
 
     def __init__(
         self,
@@ -42,9 +42,10 @@ class HttpClient:
         client: httpx.Client | None = None,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
-        """key: API key of the service, if it wants one.
+        """key: API key of the service, if it requires one.
         patience_s: seconds for which a service that is busy or silent is asked again.
-        client: of httpx, instead of one for `url` and `key`.  pause: between two attempts."""
+        client: of httpx, instead of one for `url` and `key`.
+        pause: between two attempts."""
         self._client = client or httpx.Client(**_options(url, key, patience_s))
         self.url = url if client is None else str(client.base_url)
         self._patience_s, self._pause = patience_s, pause
@@ -60,8 +61,8 @@ class HttpClient:
         """The score or the error of each, in order; strict raises the first error instead.
         transforms: see `RewardClient`.
 
-        Raises NotReady (nobody answers as a reward service for `patience_s`), Unauthorized, and
-        the error of a call that is malformed as a whole.
+        Raises NotReady (no reward service answered for `patience_s`), Unauthorized, and the error
+        of a call that is malformed as a whole.
         """
         terms = priority, deadline_s, transforms
         call = ScoreCall(self.url, conversations, self._patience_s, *terms)
@@ -75,14 +76,14 @@ class HttpClient:
         return call.results(strict)
 
     def ready(self) -> bool:
-        """Whether a replica serves now; False too where nobody answers. Asks once."""
+        """Whether a replica serves now; False also if nothing answers. Asks once."""
         try:
             return self._client.get("/readyz", timeout=CONNECT_S).status_code == 200
         except httpx.HTTPError:
             return False
 
     def model(self) -> ModelInfo:
-        """What is served. Asks once. Raises NotReady, Unauthorized."""
+        """The served model. Asks once. Raises NotReady, Unauthorized."""
         try:
             answer = self._client.get("/v1/model", timeout=CONNECT_S)
         except httpx.HTTPError as error:

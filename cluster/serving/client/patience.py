@@ -1,4 +1,4 @@
-"""A caller's patience: how long it waits by its deadline, and its answer once that has passed."""
+"""Caller's patience: how long it waits for a deadline, and its answer once that has passed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GRACE_S = 5.0
 
 
 def patience_s(deadline: Deadline | None) -> float | None:
-    """Seconds to wait for the actor's own word that the deadline has passed; None for ever."""
+    """Seconds to wait for the actor to report that the deadline has passed; None waits forever."""
     return None if deadline is None else max(0.0, deadline.at - time.time()) + GRACE_S
 
 

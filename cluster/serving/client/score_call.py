@@ -1,8 +1,8 @@
-"""Score call over HTTP: its bodies, what their answers mean, when to ask again. Does no I/O.
+"""Score call over HTTP: its request bodies, the meaning of answers, when to retry. Does no I/O.
 
-A call goes out in one body; in halves where the service finds that too large. What the service
-wants asked again (429, 503), and what gets no answer, is asked again until patience ends. Both HTTP
-clients drive it; the contract is `/openapi.json` of a service.
+A call goes out in one body, or in halves if the service finds that too large. What the service asks
+to retry (429, 503), and what gets no answer, is retried until patience ends. Both HTTP clients
+drive it; the contract is `/openapi.json` of a service.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from cluster.types import Conversation, Score
 
 PATH = "/v1/score"
 PAUSE_S = 1.0
-"""Before the next attempt, where the answer does not say how long."""
+"""Seconds before the next attempt, if the answer names none."""
 
 
 class ScoreCall:
     """The state of one call: `while (body := next_body()) is not None`, send it, `take` the answer
-    or tell that it `failed`, sleep for `pause_s`; then `results`."""
+    or report that it `failed`, sleep for `pause_s`; then `results`."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class ScoreCall:
         transforms: Transforms = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """patience_s: how long a service that is busy or silent is asked again.
+        """patience_s: how long a busy or silent service is retried.
         deadline_s: from now, after which what is unscored is DeadlineExceeded.
         transforms: applied to the whole call, as a large one is sent in parts."""
         self._steps = parse_transforms(transforms)
@@ -98,7 +98,7 @@ class ScoreCall:
         self._take_refusal(answer, _report(found))
 
     def failed(self, error: Exception) -> None:
-        """The last body got no answer. Raises NotReady where patience has ended."""
+        """The last body got no answer. Raises NotReady if patience has ended."""
         self._ask_again(str(error) or type(error).__name__)
 
     def results(self, strict: bool = False) -> list[Score | RewardError]:
@@ -126,7 +126,7 @@ class ScoreCall:
             self._end_by_deadline()
 
     def _ask_again(self, why: str, answer: httpx.Response | None = None) -> None:
-        """Raises NotReady where patience ends before the pause does."""
+        """Raises NotReady if patience ends before the pause does."""
         pause = PAUSE_S if answer is None else _retry_after(answer)
         if self._deadline is not None:
             pause = min(pause, max(0.0, self._deadline - self._clock()))

@@ -20,8 +20,8 @@ FAILED = (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY)
 
 
 def check_resources(schema: ServeDeploySchema) -> None:
-    """Raises ConfigError where a replica asks for more GPUs than any node has, unless the app says
-    that they may join (replica.gpus_may_join)."""
+    """Raises ConfigError if a replica asks for more GPUs than any node has, unless the app says
+    that GPUs may join (replica.gpus_may_join)."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     most = max((node["Resources"].get("GPU", 0) for node in nodes), default=0)
     for app, config in own_apps(schema):
@@ -40,8 +40,8 @@ def check_resources(schema: ServeDeploySchema) -> None:
 
 
 def with_keys(schema: ServeDeploySchema) -> tuple[ServeDeploySchema, str]:
-    """`schema` with the keys that this process reads, as digests for each Ingress; and in words who
-    may call. Raises ConfigError for a key source that holds none."""
+    """`schema` with the API keys that this process reads, as digests for each Ingress; and who may
+    call, in words. Raises ConfigError for a key source without a key."""
     schema, words = schema.model_copy(deep=True), []
     for app, config in own_apps(schema):
         block = next((d for d in app.deployments if d.name == INGRESS), None)
@@ -55,7 +55,7 @@ def with_keys(schema: ServeDeploySchema) -> tuple[ServeDeploySchema, str]:
 
 
 def draining(schema: ServeDeploySchema) -> ServeDeploySchema:
-    """`schema` whose HTTP side takes nothing new; see `Ingress.reconfigure`."""
+    """`schema` with an HTTP side that accepts nothing new; see `Ingress.reconfigure`."""
     schema = schema.model_copy(deep=True)
     for app, _ in own_apps(schema):
         for block in app.deployments:
@@ -83,7 +83,7 @@ def deploy(schema: ServeDeploySchema) -> None:
 def wait_until_running(schema: ServeDeploySchema, timeout_s: float) -> Iterator[str]:
     """Yields a line whenever a state changes, until every app runs.
 
-    Raises ConfigError with Serve's message where one cannot, NotReady after `timeout_s`.
+    Raises ConfigError with Serve's message if one cannot run, NotReady after `timeout_s`.
     """
     names, told, end = [app.name for app in schema.applications], "", time.monotonic() + timeout_s
     while True:

@@ -1,9 +1,9 @@
-"""Draining: what was accepted is answered before the applications end.
+"""Draining: accepted work is answered before the applications end.
 
-Where anything is under way the doors shut: an Ingress answers 503 to what is new
-(`http.request_limit`), a client actor NotReady. Then what is inside ends: requests and calls at
-both doors, what waits and runs in the batchers. A process that does not answer may hold work: it is
-asked again until the time is over. Other applications in the file are not asked.
+While anything is running, new work is refused: an Ingress answers 503 (`http.request_limit`), a
+client actor NotReady. Then accepted work ends: HTTP requests, calls of client actors, and what
+waits and runs in the batchers. A process that does not answer may hold work, so it is asked again
+until the time is up. Other applications in the file are not asked.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from cluster.serving.names import BATCHER, INGRESS
 
 LOOK_S = 0.2
 ANSWER_S = 2.0
-"""Seconds for client actors to say how much they hold; one that says nothing may be restarting,
-and then holds calls that it runs again."""
+"""Seconds for client actors to report how much they hold; one that does not may be restarting, and
+then holds calls that it will run again."""
 COLLECT_S = 1.0
-"""Seconds for callers to fetch what is answered: large answers lie in the Ray that ends."""
+"""Seconds for callers to fetch their answers: large ones are stored in the Ray that ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:
-    """What is not answered yet. calls, requests: let in by client actors and over HTTP.
+    """Work that is not answered yet. calls, requests: accepted by client actors and over HTTP.
 
-    tokens: waiting and running in the batchers. silent: parts of the service that do not say.
+    tokens: waiting and running in the batchers. silent: parts of the service that do not report.
     """
 
     calls: int = 0
@@ -58,9 +58,9 @@ class UnderWay:
 
 
 def drain(schema: ServeDeploySchema, drain_s: float) -> UnderWay:
-    """Shut the doors, wait at most `drain_s` until nothing is under way, then delete the apps.
+    """Refuse new work, wait at most `drain_s` until none is left, then delete the apps.
 
-    Returns what was still under way then.
+    Returns what was still unanswered then.
     """
     end = time.monotonic() + drain_s
     names = [app.name for app, _ in own_apps(schema)]
@@ -78,7 +78,8 @@ def drain(schema: ServeDeploySchema, drain_s: float) -> UnderWay:
 
 
 def under_way(names: list[str]) -> UnderWay:
-    """In the applications `names`, whose client actors take no new calls from now on."""
+    """Unanswered work of the applications `names`, whose client actors take no new calls from now
+    on."""
     calls, silent_clients = _shut_clients(names)
     states = [state for name in names for state in _answers(name, BATCHER, "state")]
     requests = [n for name in names for n in _answers(name, INGRESS, "n_inside")]
@@ -92,7 +93,7 @@ def under_way(names: list[str]) -> UnderWay:
 
 
 def _shut_clients(names: list[str]) -> tuple[int, bool]:
-    """How many calls the client actors hold, and whether one of them does not say."""
+    """How many calls the client actors hold, and whether one of them does not report."""
     refs: list[Any] = [actor.shut.remote() for name in names for actor in client_actors(name)]
     if not refs:
         return 0, False
@@ -107,7 +108,7 @@ def _counts(refs: list[Any]) -> Iterator[int]:
 
 
 def _answers(app: str, deployment: str, method: str) -> list[Any]:
-    """See `every_answer`. Nothing where the app does not run."""
+    """See `every_answer`. Nothing if the app does not run."""
     with contextlib.suppress(RayServeException):
         handle: Any = serve.get_deployment_handle(deployment, app)
         return asyncio.run(every_answer(handle, method))

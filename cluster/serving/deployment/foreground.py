@@ -1,7 +1,7 @@
 """Foreground service (`reward-cluster serve`): deploy, wait, drain, end.
 
-With a Ray of its own everything ends with the command. On a Ray that it joined the service stays,
-as `serve deploy` would leave it; which of the two it is, the command says.
+With its own Ray everything ends with the command. On a Ray that it joined the service keeps
+running, as after `serve deploy`. The command says which of the two it is.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def serve_until_signalled(
 ) -> None:
     """Serve `schema` on a new Ray (`local`) or on the one at `address` until SIGINT or SIGTERM.
 
-    drain_s: seconds for what was accepted to be answered; a second signal ends at once.
-    Raises ConfigError or NotReady where it cannot be served.
+    drain_s: seconds for accepted work to be answered; a second signal ends at once.
+    Raises ConfigError or NotReady if it cannot be served.
     """
     schema, access = with_keys(schema)
     with contextlib.ExitStack() as stack:
@@ -67,10 +67,10 @@ def serve_until_signalled(
 
 @contextmanager
 def port_held(schema: ServeDeploySchema) -> Iterator[None]:
-    """Nobody else serves at the file's host and port while the block runs.
+    """No other service can bind the file's host and port while the block runs.
 
-    Serve's proxies share a port with any other that asks for it, so that a second service would
-    get every other request of the first. Raises ConfigError where the port is taken.
+    Serve's proxies share their port with any process that asks for it, so a second service would
+    get every other request of the first. Raises ConfigError if the port is taken.
     """
     if schema.proxy_location == "Disabled":
         yield
@@ -88,7 +88,7 @@ def port_held(schema: ServeDeploySchema) -> Iterator[None]:
 
 
 def bound_alone(host: str, port: int) -> socket.socket:
-    """A socket beside which only Serve's proxies can be bound. Raises OSError."""
+    """A socket next to which only Serve's proxies can bind. Raises OSError."""
     family, _, _, _, at = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family) as alone:
         alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -108,7 +108,8 @@ def bound_alone(host: str, port: int) -> socket.socket:
 
 
 def check_http_options(schema: ServeDeploySchema) -> None:
-    """Raises ConfigError where the Serve that runs already would ignore the file's host or port."""
+    """Raises ConfigError if a Serve that is already running would ignore the file's host or
+    port."""
     client: Any = serve.context._get_global_client(raise_if_no_controller_running=False)
     if client is None or schema.proxy_location == "Disabled":
         return
@@ -122,7 +123,8 @@ def check_http_options(schema: ServeDeploySchema) -> None:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """SIGTERM as SIGINT: KeyboardInterrupt. Ray's own handler would end without any cleaning up."""
+    """Treats SIGTERM like SIGINT: KeyboardInterrupt. Ray's own handler would end without cleaning
+    up."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt

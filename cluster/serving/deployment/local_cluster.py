@@ -37,7 +37,7 @@ def local_service(
 ) -> Iterator[ActorHandle[RewardClient]]:
     """Start Ray, the application and a client actor; yields the client once it can score.
 
-    replica_options: of the Replica deployment; one replica with all cores unless they say more.
+    replica_options: of the Replica deployment; by default one replica with all cores.
     http_port: on loopback; None serves no HTTP.
     """
     options = {"ray_actor_options": {"num_cpus": os.cpu_count() or 1}, **(replica_options or {})}
@@ -56,7 +56,7 @@ def local_service(
 def local_ray(
     *, verbose: bool = False, http_port: int | None = None, **options: Any
 ) -> Iterator[None]:
-    """A Ray instance of one's own with Serve in it, without a dashboard."""
+    """A new Ray instance with Serve in it, without a dashboard."""
     level = logging.INFO if verbose else logging.ERROR
     set_proxy_errors()
     ray.init(
@@ -79,7 +79,8 @@ def local_ray(
 
 @contextmanager
 def _serve_logger(level: int) -> Iterator[None]:
-    """Serve takes its logger over for good; a process that outlives the service gets it back."""
+    """Serve reconfigures its logger for good; this restores it for a process that outlives the
+    service."""
     logger = logging.getLogger("ray.serve")
     before = logger.level, logger.propagate, logger.handlers[:]
     logger.setLevel(level)

@@ -1,8 +1,8 @@
 """Serve config file: YAML, checked whole before anything starts.
 
 Serve ignores unknown keys at the top level and in deployment blocks, and YAML takes the last of two
-equal keys, so that a typo silently becomes a default; here every key of every section is known and
-given once, or named in a ConfigError, and the `args` and `user_config` of this project's app are
+equal keys, so a typo silently becomes a default. Here every key of every section must be known and
+given once, or a ConfigError names it, and the `args` and `user_config` of this project's app are
 checked against their own config classes and against one another.
 """
 
@@ -44,7 +44,7 @@ def load_config_file(
 ) -> ServeDeploySchema:
     """The checked content of `path`. Raises ConfigError listing everything that is wrong in it.
 
-    args: keys in place of those in the `args` of the file's one application of this project.
+    args: keys that replace those in the `args` of the file's only application of this project.
     files_here: also refuse model folders that do not exist on this machine.
     """
     try:
@@ -123,7 +123,7 @@ def _problems(
 def _own_problems(
     app: ServeApplicationSchema, schema: ServeDeploySchema, files_here: bool
 ) -> Iterator[str]:
-    """Of `args`, and of the Replica's block beside them."""
+    """Problems of `args`, and of the Replica's block next to them."""
     replica = _block(app, REPLICA)
     weights = replica.get("user_config") or {}
     try:
@@ -147,13 +147,14 @@ def _own_problems(
 
 
 def _block(app: ServeApplicationSchema, name: str) -> dict[str, Any]:
-    """What the file says of the deployment `name`."""
+    """The file's block for the deployment `name`."""
     found = (d for d in app.deployments if d.name == name)
     return next((d.model_dump(exclude_unset=True) for d in found), {})
 
 
 def _policy_problems(app: ServeApplicationSchema) -> Iterator[str]:
-    """Of the application's autoscaling policy, which Serve first makes inside its controller."""
+    """Problems of the application's autoscaling policy, which Serve would only create inside its
+    controller."""
     policy, where = app.autoscaling_policy or {}, f"{app.name}.autoscaling_policy"
     yield from _unknown_names(AutoscalingPolicy, policy, where)
     if policy.get("policy_function") != POLICY:
@@ -194,7 +195,7 @@ def _deployment_problems(where: str, block: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _invalid(model: type[BaseModel], given: Mapping[str, Any], where: str) -> Iterator[str]:
-    """What Serve would refuse only when it deploys: minimum above maximum, and the like."""
+    """Problems that Serve would find only when it deploys, such as a minimum above the maximum."""
     try:
         model(**given)
     except ValidationError as error:

@@ -1,9 +1,9 @@
 """API keys: read where the service is deployed, carried as salted digests, compared in constant
 time.
 
-The process that deploys reads the keys, since its environment and its files are the ones that the
-operator sees; what reaches Ray are digests, in the `user_config` of the Ingress, so that new keys
-restart nothing. A lock that was meant and does not lock is a ConfigError, never an open door.
+The process that deploys reads the keys, since its environment and files are the ones that the
+operator sees. Only digests reach Ray, in the `user_config` of the Ingress, so that new keys restart
+nothing. A key source without a key is a ConfigError and never an open service.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cluster.errors import ConfigError
 
 VARIABLE = "REWARD_CLUSTER_KEYS"
 SETTING = "key_digests"
-"""Of the Ingress's `user_config`: a list of `<salt>:<digest>`, both hexadecimal."""
+"""Key of the Ingress's `user_config`: a list of `<salt>:<digest>`, both hexadecimal."""
 
 
 def load_keys(config: HttpConfig, environment: Mapping[str, str] = os.environ) -> list[bytes]:
@@ -43,7 +43,7 @@ def load_keys(config: HttpConfig, environment: Mapping[str, str] = os.environ) -
 
 @dataclass(frozen=True, slots=True)
 class KeyDigest:
-    """A key that can be recognized and not be read."""
+    """A key that can be recognized but not read back."""
 
     salt: bytes
     digest: bytes
@@ -75,20 +75,20 @@ class KeyDigest:
 
 
 class KeyRing:
-    """The keys that open the service now; `replace` changes them while it runs."""
+    """The keys that currently open the service; `replace` changes them while it runs."""
 
     def __init__(self, keys: Iterable[KeyDigest] = ()) -> None:
         self._keys = list(keys)
 
     @classmethod
     def of(cls, keys: Iterable[bytes]) -> KeyRing:
-        """Of keys in the clear, which are not kept."""
+        """From plain keys, which are not kept."""
         return cls(KeyDigest.of(key) for key in keys)
 
     @classmethod
     def from_user_config(cls, values: Mapping[str, Any], config: HttpConfig) -> KeyRing:
-        """Of the digests that the deploying process gave; where it gave none (plain `serve run`),
-        of this machine's own file or environment. Raises ConfigError."""
+        """From the digests that the deploying process passed; if it passed none (plain `serve
+        run`), from this machine's own file or environment. Raises ConfigError."""
         digests = values.get(SETTING)
         if digests is None:
             return cls.of(load_keys(config))
@@ -101,7 +101,8 @@ class KeyRing:
         self._keys = list(other._keys)
 
     def opens(self, given: bytes) -> bool:
-        """Whether `given` is one of the keys, or none is needed. All are compared, always."""
+        """Whether `given` is one of the keys, or no key is needed. Always compares with all of
+        them."""
         found = not self._keys
         for key in self._keys:
             found |= key.matches(given)

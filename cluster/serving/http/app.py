@@ -48,8 +48,8 @@ def build_http_app(
 ) -> FastAPI:
     """The service's HTTP side over `scorer`.
 
-    inspector: where it is None, the service cannot be looked into.
-    keys: without them, those of `config` or the environment; ConfigError for unusable ones.
+    inspector: None leaves out tokens and status.
+    keys: by default those of `config` or the environment; ConfigError for unusable ones.
     """
     metrics = metrics or ServingMetrics()
     keys = KeyRing.of(load_keys(config)) if keys is None else keys
@@ -88,7 +88,7 @@ def _handle_errors(app: FastAPI, metrics: ServingMetrics) -> None:
 
 
 def _document_bodies(app: FastAPI) -> None:
-    """Bodies are parsed by hand, so FastAPI has to be told of their schemas."""
+    """Bodies are parsed by hand, so FastAPI must be given their schemas."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Authorization under `/v1`: a key, or without keys no foreign web page.
+"""Authorization under `/v1`: a key, or without keys a guard against foreign web pages.
 
 Knows nothing of users or rights: a key opens the service or does not.
 """
@@ -22,9 +22,9 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(
 def require_key(keys: KeyRing, open_to_network: bool) -> Callable[..., Awaitable[None]]:
     """A dependency that raises Unauthorized unless the request carries one of `keys`.
 
-    Without keys it refuses what a browser sends for a page of another machine: such a page reaches
-    a service on loopback although its author cannot, also under a name of its own that it has
-    bound to loopback (DNS rebinding). open_to_network: any name may lead here.
+    Without keys it refuses what a browser sends for a page of another machine: such a page can
+    reach a service on loopback although its author cannot, even under a host name of its own that
+    resolves to loopback (DNS rebinding). open_to_network: any host name is accepted.
     """
 
     async def check(request: Request, credentials: Credentials) -> None:

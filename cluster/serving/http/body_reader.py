@@ -1,10 +1,9 @@
 """Request bodies: bytes to a JSON object, within limits of size and time.
 
-A body that trickles in holds a place among `http.max_slow_bodies` and never longer than
-`http.body_timeout_s`; where all are taken, the one that has held its place longest is given up for
-it. So however many senders are slow, and however busy the machine, a newcomer has time to send. All
-unfinished bodies
-together hold at most `UNREAD_BODIES` times the largest one.
+A slow body takes one of `http.max_slow_bodies` places, for `http.body_timeout_s` at most; if all
+are taken, the one that has held its place longest is dropped. So however many senders are slow, and
+however busy the machine, a new sender has time to send. All unfinished bodies together hold at most
+`UNREAD_BODIES` times the largest one.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from cluster.errors import InvalidInput, Overloaded, TooLong, TooSlow
 QUICK_S = 1.0
 """Seconds that a body may take without counting as slow."""
 UNREAD_BODIES = 32
-"""The unfinished bodies of all requests together hold as many times `max_body_bytes` at most."""
+"""Limit of all unfinished bodies together, as a multiple of `max_body_bytes`."""
 
 
 class BodyReader:
@@ -73,7 +72,7 @@ class BodyReader:
 
     @contextmanager
     def _timed(self) -> Iterator[asyncio.Timeout]:
-        """A time limit that ends early where a later slow body needs the place."""
+        """A time limit that ends early if a later slow body needs the place."""
         loop = asyncio.get_running_loop()
         limit = asyncio.timeout(self._config.body_timeout_s)
 

@@ -1,6 +1,6 @@
 """Console at `/`: a page for people, from files of the package and from no other host.
 
-It needs no key; what it asks the service for does.
+The page needs no key; its requests to the service do.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
-"""What a browser may do for the page: run this service's files, and ask this service."""
+"""What the page may do in a browser: run this service's files, and send requests to this
+service."""
 
 
 def add_console(app: FastAPI) -> None:

@@ -1,7 +1,7 @@
 """HTTP errors: the one place where an error becomes a response.
 
-One class = one status = one metric label, all three from `cluster.errors`. An error that is none of
-those is opaque: the client gets a request id, the log gets everything.
+One class = one status = one metric label, all three from `cluster.errors`. Any other error is
+opaque: the client gets a request id, the log gets everything.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ MEANING = {
 }
 """Every status of an error class, for the OpenAPI document."""
 UNREAD = (408, 413)
-"""After these a rest of the body may still come; the connection cannot be used again."""
+"""After these the rest of the body may still arrive, so the connection cannot be used again."""
 PASSING = (429, 503, 504)
-"""Failures of the moment, not of the request: asking again may succeed."""
+"""Temporary failures, not the request's fault: a retry may succeed."""
 
 
 def detail(error: RewardError) -> dict[str, Any]:
@@ -41,14 +41,14 @@ def detail(error: RewardError) -> dict[str, Any]:
 
 
 def sendable(message: str) -> str:
-    """The message of an error, which may quote what UTF-8 cannot carry."""
+    """The message of an error as valid UTF-8, whatever it quotes."""
     return message.encode(errors="backslashreplace").decode()
 
 
 def error_response(
     error: RewardError, request_id: str, results: Sequence[Any] | None = None
 ) -> Response:
-    """`error` as the answer to the whole call. results: what is known of the single items."""
+    """`error` as the answer to the whole call. results: what is known of the individual items."""
     body: dict[str, Any] = {"error": detail(error), "request_id": request_id}
     if results is not None:
         body["results"] = results
@@ -56,7 +56,7 @@ def error_response(
 
 
 def http_response(error: HTTPException, request_id: str) -> Response:
-    """What the router answers itself (no such path, wrong method), in the same form."""
+    """The router's own errors (no such path, wrong method), in the same form."""
     phrase = HTTPStatus(error.status_code).phrase
     code = phrase.lower().replace(" ", "_")
     body = {"error": {"code": code, "message": phrase, "item": None}, "request_id": request_id}
@@ -72,7 +72,7 @@ def internal_response(request_id: str) -> Response:
 def representative_error(errors: Sequence[RewardError]) -> RewardError:
     """The error that stands for a call in which nothing was scored.
 
-    A passing one first, since asking again may help; else the first.
+    The first temporary one, since a retry may help; else the first.
     """
     passing = (error for error in errors if error.http_status in PASSING)
     return next(passing, errors[0])
@@ -98,7 +98,7 @@ def retry_after(error: Overloaded) -> dict[str, str]:
 
 
 def error_headers(error: RewardError) -> dict[str, str]:
-    """What goes with `error`, whatever the form of its body."""
+    """The headers that go with `error`, whatever the form of its body."""
     if isinstance(error, Overloaded):
         return retry_after(error)
     if isinstance(error, Unauthorized):

@@ -1,4 +1,4 @@
-"""HTTP ingress deployment: encodes here, has the batcher score.
+"""HTTP ingress deployment: encodes conversations and has the batcher score them.
 
 Serve's proxy puts the request id into every request and answer, so the app leaves that header
 alone. Knows nothing of queues, batches or devices.
@@ -39,7 +39,7 @@ from cluster.serving.status import Snapshot, read_status
 from cluster.types import Conversation, ModelInfo, Score
 
 NOBODY = KeyDigest(b"", b"")
-"""Matches no key: until it is told its keys, an Ingress is shut."""
+"""Matches no key: an Ingress is closed until it gets its keys."""
 
 
 class ServiceScorer:
@@ -76,7 +76,7 @@ class ServiceScorer:
         return ServiceInspector(self._app, self._scorer.encoder, self._max_tokens)
 
     def _count(self, errors: Iterable[RewardError]) -> None:
-        """Of this process; the batcher counts its own."""
+        """Count errors of this process; the batcher counts its own."""
         for code, n in Counter(error.code for error in errors).items():
             self._metrics.error(code, n)
 
@@ -109,7 +109,7 @@ class Ingress:
     """One process of the HTTP side; several share the load, since they hold no state."""
 
     def __init__(self, batcher: DeploymentHandle[Any], config: ClusterConfig) -> None:
-        """Loads no tokenizer: the first request takes that of the model that serves."""
+        """Loads no tokenizer: the first request loads that of the served model."""
         self._metrics = metrics = ServingMetrics(RaySink())
         scorer = ServiceScorer(batcher.app_name, config.http.max_tokens_per_request, metrics)
         self._config = config
@@ -127,9 +127,9 @@ class Ingress:
         )
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Take the keys that `user_config` carries, and whether nothing new is taken; called by
-        Serve before the first request and again at each deploy that changes it. Raises ConfigError
-        rather than open what was locked."""
+        """Take the keys from `user_config`, and whether new requests are refused; called by Serve
+        before the first request and again at each deploy that changes it. Raises ConfigError rather
+        than open a locked service."""
         keys = KeyRing.from_user_config(user_config, self._config.http)
         client: Any = serve.context._get_global_client()
         host: str = client.http_config.host
@@ -144,7 +144,7 @@ class Ingress:
         return self._metrics.totals.errors
 
     async def n_inside(self) -> int:
-        """Requests that were let in and are not answered yet."""
+        """Requests that were accepted and are not answered yet."""
         return self._door.n_inside + self._rows.n_inside
 
     async def score_row(self, row: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:

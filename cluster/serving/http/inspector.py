@@ -1,4 +1,4 @@
-"""Inspector interface of the routes: what the model reads of a chat, how the service is doing."""
+"""Inspector interface of the routes: the tokens of a chat, the state of the service."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TokenizedChat:
 
 
 class Inspector(Protocol):
-    """A service that can be looked into."""
+    """A service that shows tokens and its state."""
 
     async def tokenize(
         self, conversations: Sequence[Conversation], *, deadline_s: float

@@ -19,8 +19,8 @@ from cluster.serving.metrics import ServingMetrics
 
 
 class RequestMiddleware:
-    """Wraps the app. echo_id: whether the answer gets the header here; Serve's proxy adds it too,
-    and then it would stand there twice."""
+    """Wraps the app. echo_id: whether to add the id's header to the answer; behind Serve's proxy,
+    which adds it too, it would appear twice."""
 
     def __init__(self, app: ASGIApp, metrics: ServingMetrics, echo_id: bool) -> None:
         self._app = app
@@ -48,7 +48,7 @@ class RequestMiddleware:
         except Exception:
             self._metrics.error(RewardError.code)
             logging.getLogger(LOGGER).exception("request %s failed", request_id)
-            if status:  # half an answer is out; the server must break the connection
+            if status:  # half an answer is sent; the server must close the connection
                 raise
             await internal_response(request_id)(scope, receive, outward)
         finally:

@@ -1,12 +1,12 @@
 """Errors of Serve's HTTP proxy in the JSON contract (503), and valid request ids.
 
-When an Ingress process dies, its proxy has nothing to pass on and the caller would get a bare text
-`500`; a request id that is no text would be a `500` as well, and any other strange one would be
-echoed as it came. A proxy that has just been replaced knows no routes yet and would answer `404`
-for paths that are there. This middleware runs inside the proxy and before it. Serve takes it from
-an environment variable of the node that the proxy runs on, so it is set before Ray starts there:
-`set_proxy_errors` does for a Ray that this process starts, `ray start` needs
-`export {VARIABLE}={MIDDLEWARES}`.
+When an Ingress process dies, its proxy has nothing to pass on and the caller would get a plain-text
+`500`; a request id that is not text would be a `500` as well, and any other malformed one would be
+echoed unchanged. A proxy that has just been replaced knows no routes yet and would answer `404` for
+paths that are there. This middleware runs inside the proxy, in front of its own code. Serve reads
+it from an environment variable of the proxy's node, so it must be set before Ray starts there:
+`set_proxy_errors` does so for a Ray that this process starts, `ray start` needs `export
+{VARIABLE}={MIDDLEWARES}`.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ PATHS = (
     *("/healthz", "/readyz"),
     *(path for endpoints in TABLE.values() for each in endpoints for path in each.paths),
 )
-"""Ends of the paths of this project's apps: there the proxy's own 404 means "not yet"."""
+"""Endings of the paths of this project's apps, for which the proxy's own 404 means "not yet"."""
 
 
 class ProxyErrors:
-    """Answers where the app has not, and instead of the proxy's own texts."""
+    """Answers if the app has not, and replaces the proxy's plain-text errors."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -68,7 +68,7 @@ def middlewares() -> list[Middleware]:
 
 
 def set_proxy_errors() -> None:
-    """For a Ray that this process is about to start; keeps what the user has set."""
+    """Sets it for a Ray that this process is about to start; keeps what the user has set."""
     os.environ.setdefault(VARIABLE, MIDDLEWARES)
 
 

@@ -1,4 +1,4 @@
-"""Request ids: the caller's where short and printable, else generated."""
+"""Request ids: the caller's if short and printable, else generated."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _SOUND = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 
 def sound_id(headers: Headers) -> str:
-    """The caller's id, or a new one where there is none that can be logged and echoed."""
+    """The caller's id, or a new one if the caller's cannot be logged and echoed safely."""
     given = headers.get(HEADER, "")
     return given if _SOUND.fullmatch(given) else uuid.uuid4().hex
 
 
 def with_id(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
-    """ASGI headers in which this id stands once, and no other."""
+    """ASGI headers with exactly one request id, this one."""
     name = HEADER.lower().encode()
     return [(key, value) for key, value in headers if key.lower() != name] + [
         (name, request_id.encode())

@@ -1,6 +1,6 @@
 """Request limit: concurrent requests and tokens, and none while the service drains.
 
-Probes do not pass here, so that they are answered however full the service is.
+Probes do not pass through it, so they are answered however full the service is.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ class RequestLimit:
 
     @contextmanager
     def passed(self, least_tokens: int) -> Iterator[None]:
-        """Inside while the block runs, with so many tokens at least. Raises Overloaded or NotReady.
+        """Counts a request of at least `least_tokens` while the block runs. Raises Overloaded or
+        NotReady.
 
-        All together hold as many tokens as one request may, by that lower bound; what it leaves out
-        is a small factor (English has 4 to 5 characters a token, and the bound takes 16).
+        By that lower bound all requests together may hold as many tokens as a single one may. The
+        true number is a small factor larger (English has 4 to 5 characters per token; the bound
+        assumes 16).
         """
         if self.draining:
             raise NotReady("the service is shutting down and accepts nothing new; use another")

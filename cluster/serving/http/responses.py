@@ -1,8 +1,9 @@
 """Response rendering: results -> the JSON body and status of /v1/score and /v1/rank.
 
-200 as soon as one reward is there (or none was asked for): the failed items carry their errors.
-Where nothing could be scored the whole call has failed, with the status of the error that stands
-for it (`errors.worst`) and every item's error in `results`. Shape legend: N rewards asked for.
+200 if there is at least one reward (or none was asked for); failed items carry their errors. If
+nothing could be scored the whole call has failed, with the status of its representative error
+(`errors.representative_error`) and every item's error in `results`. Shape legend: N rewards asked
+for.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def score_response(query: ScoreQuery, results_N: Sequence[Result], request_id: s
 
 
 def rank_response(query: ScoreQuery, results_N: Sequence[Result], request_id: str) -> Response:
-    """Best first by raw reward; equal ones in the request's order; errors last."""
+    """Best first by raw reward; ties in the request's order; errors last."""
     order = sorted(range(len(results_N)), key=lambda i: _rank(results_N[i]))
     entries = [_entry(query.wanted[i], results_N[i]) for i in order]
     return _response("ranking", entries, query, results_N, request_id)
@@ -40,7 +41,7 @@ def rank_response(query: ScoreQuery, results_N: Sequence[Result], request_id: st
 def tokenize_response(
     query: ScoreQuery, results_N: Sequence[TokenizedChat | RewardError], request_id: str
 ) -> Response:
-    """What the model would read of each, in the order of the request."""
+    """The tokens of each conversation, in the order of the request."""
     entries = [_entry(w, r) for w, r in zip(query.wanted, results_N, strict=True)]
     if failed := _failed(query, results_N, entries, request_id):
         return failed
@@ -72,7 +73,7 @@ def _response(
 def _failed(
     query: ScoreQuery, results_N: Sequence[object], entries: list[dict[str, Any]], request_id: str
 ) -> Response | None:
-    """The answer where something was asked for and nothing came of it."""
+    """The answer if something was asked for and nothing could be scored; else None."""
     errors = [
         result.at(wanted.item)
         for wanted, result in zip(query.wanted, results_N, strict=True)
@@ -102,5 +103,6 @@ def _rank(result: Result) -> float:
 
 
 def _common(values: Sequence[str]) -> str | None:
-    """The value that all share; None while new weights replace old ones, or for no values."""
+    """The value that all results share; None if they differ (new weights are replacing old ones) or
+    there are none."""
     return values[0] if values and all(value == values[0] for value in values) else None

@@ -1,6 +1,6 @@
 """Native routes: score, rank, model, health.
 
-A route reads, asks the scorer and renders; each of the three is a module of its own.
+A route parses, calls the scorer and renders; each of the three is a module of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cluster.types import ModelInfo
 
 
 def native_routes(service: Service) -> APIRouter:
-    """The routes under /v1, which want a key, and those for probes, which do not."""
+    """The routes under /v1, which require a key, and those for probes, which do not."""
     routes = APIRouter()
     routes.include_router(_health(service))
     routes.include_router(_v1(service))
@@ -35,7 +35,7 @@ def native_routes(service: Service) -> APIRouter:
 
 
 def guarded_routes(service: Service, tag: str) -> APIRouter:
-    """Routes under /v1 that want a key, none yet."""
+    """An empty router under /v1 whose routes require a key."""
     key = Depends(require_key(service.keys, service.config.open_to_network))
     return APIRouter(prefix="/v1", dependencies=[key], tags=[tag], responses=_failures())
 

@@ -1,8 +1,9 @@
-"""Row scorer: a row of a data set by Serve handle, as Ray Data's processors call a deployment.
+"""Row scorer: one data-set row per call of a Serve handle, as Ray Data's processors call a
+deployment.
 
 A row has `messages`, `prompt` and `response`, `text` or `ids`, as an item of /v1/score, and may
-have `priority` and `deadline_s`. Unlike HTTP it waits for room in the queue: a data set has time,
-and its processor ends at the first refusal. Knows nothing of HTTP.
+have `priority` and `deadline_s`. Unlike HTTP it waits for room in the queue: a data set is in no
+hurry, and its processor would end at the first refusal. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ async def _single(conversation: Any) -> AsyncIterator[Mapping[int, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Arrow's columns come as arrays, and a struct's absent fields as None."""
+    """A row as plain Python: Arrow's columns arrive as arrays, and absent fields of a struct as
+    None."""
     if isinstance(value, np.ndarray):
         return [_plain(each) for each in value.tolist()]
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
 """OpenAPI schemas: the contract of bodies and answers in words.
 
-Bodies are read by `request_parser` and answers written by `responses`, by hand and faster; tests
-hold both to these models. No request is parsed with them.
+No request is parsed with these models: `request_parser` reads bodies and `responses` writes
+answers, by hand and faster. Tests hold both to these models.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ Transforms = Annotated[
 class ScoreResponse(BaseModel):
     """One result per conversation, one per response of a group, in the request's order.
 
-    `model` and `revision` are null where results differ (new weights are replacing old ones) or
+    `model` and `revision` are null if results differ (new weights are replacing old ones) or
     nothing was asked for; each result names its own.
     """
 

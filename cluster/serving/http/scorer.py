@@ -1,4 +1,4 @@
-"""Scorer interface of the routes: the seam at which tests put a fake."""
+"""Scorer interface of the routes; tests implement it with a fake."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Scorer(Protocol):
     async def score(
         self, conversations: Sequence[Conversation], *, priority: int, deadline_s: float
     ) -> list[Score | RewardError]:
-        """Results in order, an error (whose `item` is its index) for what cannot be scored.
+        """Results in order; an item that cannot be scored is an error whose `item` is its index.
 
         Never waits for room: a full queue is Overloaded at once. Answers within `deadline_s`.
         """
 
     async def info(self) -> ModelInfo:
-        """Of a replica that serves now. Raises NotReady where there is none."""
+        """The model of a replica that serves now. Raises NotReady if there is none."""
 
     async def ready(self) -> bool:
         """Whether a replica serves now."""

@@ -1,4 +1,4 @@
-"""HTTP service: what the routes of any dialect work with, and the results of a query."""
+"""HTTP service: what the routes of every dialect share, and the results of a query."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What the routes of any dialect work with."""
+    """What the routes of every dialect share."""
 
     scorer: Scorer
     config: HttpConfig
@@ -44,7 +44,8 @@ class Service:
         return not self.door.draining and await self.scorer.ready()
 
     async def results(self, query: ScoreQuery) -> list[Score | RewardError]:
-        """A result for all that is wanted, in order. Raises where the door is shut."""
+        """A result for each requested item, in order. Raises NotReady or Overloaded if no request
+        is accepted now."""
         with self.door.passed(query.least_tokens):
             scored = await self.each_valid(
                 query,
@@ -59,7 +60,7 @@ class Service:
         query: ScoreQuery,
         do: Callable[[list[Conversation]], Awaitable[Sequence[T | RewardError]]],
     ) -> list[T | RewardError]:
-        """What `do` makes of what could be read, with the other items' errors at their places."""
+        """The results of `do` for the valid items, with the other items' errors at their places."""
         conversations: list[Conversation | InvalidInput] = [w.conversation for w in query.wanted]
         for one in conversations:
             if isinstance(one, RewardError):

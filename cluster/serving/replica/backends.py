@@ -1,4 +1,4 @@
-"""Replica backends: the engine, or a stand-in that sleeps as long as a GPU would work.
+"""Replica backends: the engine, or a fake that sleeps as long as a GPU would compute.
 
 A backend scores encodings on one device and knows nothing of Ray. A factory builds one from an
 `EngineConfig`; the registry's factories import lazily, so that choosing `sleep` loads no torch.
@@ -35,7 +35,7 @@ BackendFactory = Callable[[EngineConfig], Backend]
 class SleepBackend:
     """A fake GPU: the forward sleeps as long as the roofline says, the reward is `fake_reward`.
 
-    Everything round it is real: queues, processes, arrays, batch cuts.
+    Everything around it is real: queues, processes, arrays, batch cuts.
     """
 
     def __init__(self, config: EngineConfig, gpu: FakeGpuConfig) -> None:

@@ -1,8 +1,8 @@
 """Shared and exclusive access to a replica, granted before work begins.
 
-A suspect batch is only sent once it holds its replica alone: then, if the process dies, nobody
-else can have been the cause, whichever batcher sent what. A hold whose batch does not come within
-`hold_s` is over, so that a batcher that dies meanwhile blocks nobody. One event loop, no locks.
+A suspect batch is only sent once it holds its replica alone: if the process then dies, nothing else
+can have been the cause, whichever batcher sent what. A hold expires if its batch does not arrive
+within `hold_s`, so a batcher that dies meanwhile blocks nobody. One event loop, no locks.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ HOLD_S = 5.0
 
 
 class HoldLost(Exception):
-    """The hold was over before its batch came; the batch has not run."""
+    """The hold expired before its batch arrived; the batch has not run."""
 
 
 class ExclusiveAccess:
-    """Who holds waits for those before it; those after it wait for it."""
+    """A holder waits for all earlier users; later ones wait for the holder."""
 
     def __init__(self, hold_s: float = HOLD_S) -> None:
         self._hold_s = hold_s
@@ -31,7 +31,7 @@ class ExclusiveAccess:
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[None]:
-        """Use beside others."""
+        """Use it together with others."""
         await self._until(lambda: self._holder is None)
         self._n_shared += 1
         try:
@@ -41,7 +41,7 @@ class ExclusiveAccess:
             self._changed()
 
     async def hold(self) -> str:
-        """Waits until nobody else uses it; returns the token for `alone`."""
+        """Wait until nobody else uses it; returns the token for `alone`."""
         await self._until(lambda: self._holder is None)
         token = self._holder = uuid.uuid4().hex
         try:
@@ -55,7 +55,7 @@ class ExclusiveAccess:
 
     @asynccontextmanager
     async def alone(self, token: str) -> AsyncIterator[None]:
-        """The use for which `token` was given. Raises HoldLost where it is over."""
+        """Use it exclusively, by the `token` of `hold`. Raises HoldLost if the hold has expired."""
         if token != self._holder or self._expiry is None:
             raise HoldLost(token)
         self._expiry.cancel()

@@ -1,8 +1,8 @@
 """Loaded weights of a replica, and which encodings it refuses to score with them.
 
-A load is one loading of weights in one replica process, named by a random id: answers that are kept
-for retries belong to a load, so that they end with it, also when an older revision comes back.
-Knows nothing of Serve, queues or callers. Shape legend: N sequences.
+A load is one loading of weights in one replica process, named by a random id. Answers that are kept
+for retries belong to a load and are dropped with it, even when an older revision comes back. Knows
+nothing of Serve, queues or callers. Shape legend: N sequences.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What serves. engine: the config it was loaded from, the encoder's settings included."""
+    """The weights that serve. engine: the config they were loaded from, encoder settings
+    included."""
 
     backend: Backend
     engine: EngineConfig
@@ -32,14 +33,14 @@ class Loaded:
 
     @property
     def source(self) -> Source:
-        """What its rewards name."""
+        """What its rewards name as their source."""
         info = self.backend.info
         arithmetic = f"{info.hardware} {info.compute_dtype} {info.forward}"
         return Source(info.model, info.revision, info.numerics, arithmetic)
 
 
 def engine_of(engine: EngineConfig, weights: WeightsConfig) -> EngineConfig:
-    """The engine section with the model and revision that the `user_config` names."""
+    """The engine section with the `user_config`'s model and revision."""
     if weights.model is None and weights.revision is None:
         return engine
     return dataclasses.replace(
@@ -48,9 +49,9 @@ def engine_of(engine: EngineConfig, weights: WeightsConfig) -> EngineConfig:
 
 
 def require_room(old: ModelInfo, new: EngineConfig) -> None:
-    """Raises ModelRefused where `new` would not fit on the device beside `old`.
+    """Raises ModelRefused if `new` would not fit on the device next to `old`.
 
-    What cannot be known (no local files, no real device) is let through.
+    Passes if that cannot be known (no local files, no real device).
     """
     if not old.device.startswith(("cpu", "cuda")):
         return

@@ -30,14 +30,15 @@ class KeepsPrompts(Protocol):
 
 
 class PromptMetrics:
-    """Turns the totals of one cache after another into counters."""
+    """Turns the totals of successive caches into counters."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._last = PromptCacheStats()
 
     def show(self, now: PromptCacheStats) -> None:
-        """After a batch. Totals below the last ones are those of other weights, from 0."""
+        """Record the totals after a batch. Lower totals than last time are those of new weights,
+        counted from 0."""
         last = self._last if now.hits + now.misses >= self._last.hits + self._last.misses else None
         before = last or PromptCacheStats()
         self._last = now
@@ -52,7 +53,7 @@ class PromptMetrics:
 
 
 def prompt_stats(backend: object) -> PromptCacheStats:
-    """Of `backend`; all 0 where it has no cache."""
+    """Of `backend`; all 0 if it has no cache."""
     return backend.prompt_stats if isinstance(backend, KeepsPrompts) else PromptCacheStats()
 
 

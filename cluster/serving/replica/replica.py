@@ -2,12 +2,12 @@
 
 The forward runs in a thread of its own, so the event loop answers health checks and slot
 reservations during a long batch. A device stuck in one forward fails the health check and Serve
-replaces the replica; after a fatal device error the process ends at once, because everything it
-would still answer would be another failure.
+replaces the replica; after a fatal device error the process ends at once, because it could only
+answer with more failures.
 
-Weights that cannot be loaded leave the old ones serving: Serve would stop a replica whose
-`reconfigure` fails, so the failure goes into the log, a metric and `info` instead. A first load
-that fails does fail the replica. Knows nothing of callers, queues or retries.
+If new weights cannot be loaded, the old ones keep serving: Serve would stop a replica whose
+`reconfigure` fails, so the failure goes into the log, a metric and `info` instead. Only a failure
+of the first load fails the replica. Knows nothing of callers, queues or retries.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from cluster.types import EncodedBatch, ModelInfo, PromptCacheStats, Score
 logger = logging.getLogger("ray.serve.reward_cluster")
 
 FATAL_SIGNS = ("CUDA error", "device-side assert", "uncorrectable ECC", "NCCL error")
-"""Parts of messages after which a CUDA context is lost for the whole process."""
+"""Parts of error messages after which the process's CUDA context is lost."""
 
 
 class Replica:
@@ -50,7 +50,7 @@ class Replica:
     def __init__(
         self, engine: EngineConfig, make_backend: BackendFactory, stuck_after_s: float
     ) -> None:
-        """Loads nothing: Serve calls `reconfigure` with the weights right after."""
+        """Loads nothing: Serve calls `reconfigure` with the weights right afterwards."""
         self._engine = engine
         self._make_backend = make_backend
         self._stuck_after_s = stuck_after_s
@@ -66,7 +66,7 @@ class Replica:
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Serve the weights that `user_config` names (a `WeightsConfig`).
 
-        Raises only where there are no older weights that could serve on.
+        Raises only if there are no older weights that could keep serving.
         """
         try:
             weights = parse_config(WeightsConfig, user_config)
@@ -81,12 +81,13 @@ class Replica:
         self._show_refusal()
 
     async def _load(self, engine: EngineConfig, drop_old_first: bool) -> None:
-        """In the device thread, between two batches: loading sets state of the whole process
-        (default dtype, threads), which a forward beside it would see. Batches wait meanwhile."""
+        """Load in the device thread, between two batches: loading changes state of the whole
+        process (default dtype, threads) that a concurrent forward would see. Batches wait
+        meanwhile."""
         if self._loaded is not None and self._loaded.engine == engine:
             return
         old_load = None if self._loaded is None else self._loaded.load
-        async with self._use.shared():  # a death while loading is no suspect batch's
+        async with self._use.shared():  # a death while loading is not a suspect batch's fault
             new = await self._on_device(self._make, engine, drop_old_first)
         if old_load is None:
             # Nothing waits for it: the batcher may not run yet.
@@ -108,35 +109,35 @@ class Replica:
         return self._loaded
 
     async def score(self, batch: EncodedBatch, hold: str | None = None) -> BatchResult:
-        """One forward over `batch`; waits for the one before it.
+        """One forward over `batch`; waits for the previous one.
 
-        hold: the token with which the batch is alone here; HoldLost where it is over.
+        hold: the token with which the batch runs alone; HoldLost if the hold has expired.
         """
         async with self._use.shared() if hold is None else self._use.alone(hold):
             result: BatchResult = await self._on_device(self._forward, batch)
         return result
 
     async def hold(self) -> str:
-        """Waits until every batch before it has ended; those after it wait for the holder's."""
+        """Wait until every earlier batch has ended; later ones wait for the holder's."""
         return await self._use.hold()
 
     async def info(self) -> ModelInfo:
-        """What serves. Raises NotReady while there is nothing."""
+        """The model that serves. Raises NotReady while there is none."""
         return (await self.served()).info
 
     async def served(self) -> ServedModel:
-        """What serves, and from what its encoder is loaded. Raises NotReady."""
+        """The model that serves, and the config of its encoder. Raises NotReady."""
         if self._loaded is None:
             raise NotReady("the old weights are dropped and the new ones are not loaded yet")
         info = replace(self._loaded.backend.info, load_error=self._load_error)
         return ServedModel(info, self._loaded.engine)
 
     async def prompt_cache(self) -> PromptCacheStats:
-        """Of the weights that serve; all 0 where no prompt is kept."""
+        """Prompt cache totals of the weights that serve; all 0 if no prompts are cached."""
         return prompt_stats(self._loaded and self._loaded.backend)
 
     async def check_health(self) -> None:
-        """Called by Serve; raises where the replica should be replaced."""
+        """Called by Serve; raises if the replica should be replaced."""
         if self._sink is not None:
             self._sink.repeat_gauges()
         started = self._busy_since
@@ -179,7 +180,7 @@ class Replica:
 
 
 def _score(loaded: Loaded, batch: EncodedBatch) -> list[Score | RewardError]:
-    """Rewards of what was encoded for this model, errors for the rest."""
+    """Rewards for what was encoded for this model, errors for the rest."""
     errors = refused(batch, loaded.backend.info)
     sound = {i: e for i, e in enumerate(batch.encodings()) if i not in errors}
     scored = loaded.backend.score(list(sound.values())) if sound else []

@@ -1,10 +1,10 @@
 """Request router of the replicas: the batcher chooses, no queue-length probes.
 
-`handle.choose_replica(pool=...)` takes the replica that the `Roster` ranks first, and
-`handle.choose_replica(only=replica_id)` that very one. Serve itself would ask a replica for its
+`handle.choose_replica(pool=...)` takes the replica that the `ReplicaPool` ranks first, and
+`handle.choose_replica(only=replica_id)` exactly that one. Serve itself would ask a replica for its
 queue length and then for a slot, each a round trip that waits as long as the replica hangs. The
-batcher has counted what it sent, so nothing is asked: a choice waits for no other process, and no
-slot is left reserved by a batcher that died. What a replica cannot take waits inside it.
+batcher has counted what it sent, so no replica is asked: a choice waits for no other process, and a
+batcher that died leaves no slot reserved. Requests beyond a replica's capacity wait inside it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class UnaskedReplica(RunningReplica):
     """A replica that is sent batches without a reservation."""
 
     async def reserve_slot(self, request_metadata: Any) -> tuple[str, Any]:
-        """An empty token: at its arrival the batch takes a slot like any other request."""
+        """An empty token: on arrival the batch takes a slot like any other request."""
         from ray.serve._private.common import ReplicaQueueLengthInfo
 
         return "", ReplicaQueueLengthInfo(accepted=True, num_ongoing_requests=0)
@@ -36,11 +36,11 @@ class UnaskedReplica(RunningReplica):
         return None
 
     async def get_queue_len(self, *, deadline_s: float) -> int:
-        """What the batcher has counted is better, and costs no round trip."""
+        """Not asked: the batcher's own count is better and costs no round trip."""
         return 0
 
     async def ping(self) -> None:
-        """Returns once the process has answered. Raises RayActorError where it cannot."""
+        """Returns once the process has answered. Raises RayActorError if it cannot."""
         await super().get_queue_len(deadline_s=PING_DEADLINE_S)
 
 
@@ -55,7 +55,7 @@ class RosterRouter(FIFOMixin, RequestRouter):
         candidate_replicas: list[RunningReplica],
         pending_request: PendingRequest | None = None,
     ) -> list[list[RunningReplica]]:
-        """One replica; any where the caller has no wish, or its wish is gone."""
+        """One replica; any of them if the caller names none, or the named one is gone."""
         kwargs = pending_request.kwargs if pending_request else {}
         if (pool := kwargs.get("pool")) is not None:
             return [[pool.first(candidate_replicas)]]

@@ -1,7 +1,7 @@
-"""Weights announcement: a replica tells its batchers that it serves other weights.
+"""Weights announcement: a replica tells its batchers that it now serves other weights.
 
-Told before the first reward of the new weights, so that no answer of the old ones is handed out for
-a retry after it. A batcher that does not hear it sees the change in the next batch's answer.
+Sent before the first reward of the new weights, so that afterwards no answer of the old ones is
+given to a retry. A batcher that misses it sees the change in the next batch's answer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ PATIENCE_S = 2.0
 
 
 async def announce(new: Loaded, old_load: str | None) -> None:
-    """Within a Serve replica: `new` replaces `old_load` here. Elsewhere nothing is done."""
+    """Announce, from within a Serve replica, that `new` replaces `old_load`. Does nothing
+    elsewhere."""
     try:
         app = serve.get_replica_context().app_name
     except RayServeException:

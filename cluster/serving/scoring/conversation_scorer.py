@@ -1,9 +1,9 @@
 """Conversation scorer: conversations to rewards, shared by the client actor and HTTP.
 
 Window by window (`window_scorer`), so that a call of any size holds the ids of a few windows only.
-Every item ends with a score or an error, at the deadline at the latest. A call that `score` answers
-is answered by one revision: what came of other weights during a roll is asked again. (A stream
-hands each result on at once, so each of its scores names its own revision.)
+Every item ends with a score or an error, at the deadline at the latest. `score` answers a call with
+a single revision: results of other weights during a roll are scored again. (A stream passes each
+result on at once, so each of its scores names its own revision.)
 
 Knows nothing of HTTP, actors or queues.
 """
@@ -29,31 +29,31 @@ from cluster.serving.scoring.windows import windows
 from cluster.types import Score
 
 Pieces = AsyncIterator[Mapping[int, Any]]
-"""Conversations by index, as they come to be known; an error where one never will be."""
+"""Conversations by index, as they become known; an error for one that never will."""
 
 WINDOWS = 4
-"""Of one call, encoded or being scored at a time."""
+"""Windows of one call that are encoded or being scored at a time."""
 MIXED_S = 300.0
-"""Seconds for which a call without a deadline is asked again while a roll mixes revisions."""
+"""Seconds for which a call without a deadline is retried while a roll mixes revisions."""
 
 
 class ConversationScorer:
     """Scores conversations through `submitter`; one serves many calls at once."""
 
     def __init__(self, submitter: BatcherClient, max_tokens: int | None = None) -> None:
-        """max_tokens: of one call; more of them fail the whole call with TooLong."""
+        """max_tokens: of one call; a call with more fails as a whole with TooLong."""
         self._max_tokens = max_tokens
         self._windows = WindowScorer(submitter)
 
     @property
     def encoder(self) -> ServedEncoder:
-        """Of what is served, with which conversations become ids."""
+        """The served model's encoder."""
         return self._windows.encoder
 
     async def score(self, n: int, pieces: Pieces, terms: CallOptions) -> list[Item]:
         """The results of items 0 to n-1, all of one revision or the rest with RevisionChanged.
 
-        With the transforms of `terms`; InvalidInput where they make no finite number."""
+        With the transforms of `terms`; InvalidInput if they produce a number that is not finite."""
         known: dict[int, Any] = {}
         results: dict[int, Item] = {}
 
@@ -129,7 +129,8 @@ class ConversationScorer:
     async def _agree(
         self, known: Mapping[int, Any], results: dict[int, Item], terms: CallOptions
     ) -> None:
-        """Ask again for what did not come of the revision that answered last, until one remains."""
+        """Score again what did not come from the revision that answered last, until one revision
+        remains."""
         end = time.monotonic() + MIXED_S if terms.deadline is None else terms.deadline
         for attempt in itertools.count():
             others = outvoted(results)
@@ -173,7 +174,7 @@ async def _until(pieces: Pieces, deadline: float | None) -> Pieces:
 
 
 def outvoted(results: Mapping[int, Item]) -> list[int]:
-    """The items whose revision is not that of the last answer. results: in order of arrival."""
+    """The items whose revision differs from the last answer's. results: in order of arrival."""
     made_by = {i: (r.model, r.revision) for i, r in results.items() if isinstance(r, Score)}
     if len(set(made_by.values())) < 2:
         return []

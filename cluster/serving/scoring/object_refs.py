@@ -1,6 +1,6 @@
 """Object references among conversations, resolved as they complete.
 
-What is there is handed on at once; a reference whose task failed is the error of its own item.
+Plain items are passed on at once; a reference whose task failed is an error of its own item only.
 Knows nothing of encoding and scoring.
 """
 
@@ -18,8 +18,8 @@ from cluster.errors import InvalidInput
 
 
 async def resolved(conversations: Sequence[Any]) -> AsyncIterator[dict[int, Any]]:
-    """Pieces of `conversations` by index: first all that are no references, then these, as their
-    tasks end. InvalidInput stands where one failed."""
+    """Pieces of `conversations` by index: first all that are not references, then the references as
+    their tasks end. A failed one is an InvalidInput."""
     plain = {i: c for i, c in enumerate(conversations) if not isinstance(c, ray.ObjectRef)}
     if plain:
         yield plain

@@ -1,8 +1,8 @@
 """Served encoder: the tokenizer of the model that replicas serve, reloaded when it changes.
 
-One per process that encodes. Whoever finds that ids were made for another model (a replica says
-EncoderChanged) asks for the encoder anew; so does whoever is about to refuse an item, since a stale
-encoder refuses what the served model takes. Knows nothing of scoring.
+One per process that encodes. A caller whose ids were refused as another model's (EncoderChanged)
+has the encoder refreshed; so does one that is about to refuse an item, since a stale encoder may
+refuse what the served model accepts. Knows nothing of scoring.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from cluster.serving.protocol import ServedModel
 logger = logging.getLogger(__name__)
 
 KEPT = 2
-"""Encoders held: during a roll the replicas serve two models by turns."""
+"""Encoders kept: during a roll the replicas serve two models alternately."""
 CONFIRMED_S = 1.0
-"""Seconds for which an encoder that was found to be the served one is not asked about again."""
+"""Seconds for which an encoder that was confirmed as the served one is not checked again."""
 PATIENCE_S = 2.0
-"""Seconds for the service to say what it serves before a refusal is told all the same."""
+"""Seconds for the service to say what it serves; after that a refusal is returned unconfirmed."""
 
 Serving = Callable[[float | None], Awaitable[ServedModel]]
 """Asks the service what it serves, until a deadline on `time.monotonic`."""
@@ -39,7 +39,7 @@ class _Held:
     engine: EngineConfig
 
     def is_of(self, served: ServedModel) -> bool:
-        """A backend without a fingerprint (`sleep`) is told by its config alone."""
+        """A backend without a fingerprint (`sleep`) is identified by its config alone."""
         made_by = served.info.encoder
         return self.encoder.fingerprint == made_by if made_by else self.engine == served.engine
 
@@ -63,8 +63,8 @@ class ServedEncoder:
         return self._current.encoder
 
     async def refresh(self, deadline: float | None) -> ChatEncoder:
-        """The encoder of what is served now. One asks and loads for all who wait, each of whom
-        leaves at its own deadline. Raises DeadlineExceeded or ModelRefused."""
+        """The encoder of the model that is served now. One caller loads it for all that wait, each
+        up to its own deadline. Raises DeadlineExceeded or ModelRefused."""
         if self._refreshing is None:
             # An empty context: Serve would cancel it with the request that began it.
             self._refreshing = asyncio.create_task(self._refresh(), context=Context())
@@ -77,7 +77,7 @@ class ServedEncoder:
         return self._current.encoder
 
     async def confirmed(self, encoder: ChatEncoder, deadline: float | None) -> bool:
-        """Whether `encoder` is the served one, as far as the service can say soon."""
+        """Whether `encoder` is the served one, as far as the service can say quickly."""
         if time.monotonic() < self._confirmed + CONFIRMED_S and encoder is self._current.encoder:
             return True
         soon = time.monotonic() + PATIENCE_S
@@ -103,7 +103,7 @@ class ServedEncoder:
         self._confirmed = time.monotonic()
 
     def _loaded(self, served: ServedModel) -> _Held:
-        """Raises ModelRefused where this machine's files encode otherwise than the replica's."""
+        """Raises ModelRefused if this machine's files encode differently from the replica's."""
         held = _Held(self._load(served.engine), served.engine)
         if not held.is_of(served):
             raise ModelRefused(

@@ -1,6 +1,6 @@
 """Token limit of a call, counted while it is encoded window by window.
 
-Knows nothing of conversations; what a request holds at least is `http.requests`' to tell.
+Knows nothing of conversations; the lower bound of a request's tokens is `http.request_parser`'s.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from cluster.errors import TooLong
 
 
 class CallTokens:
-    """Of one call. too_many: raised by `add`, and what the whole call then ends with."""
+    """Tokens of one call. too_many: raised by `add`; the whole call then ends with it."""
 
     def __init__(self, limit: int | None) -> None:
         self.too_many = too_many_tokens(limit or 0)

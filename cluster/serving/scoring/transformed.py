@@ -1,7 +1,7 @@
 """Transformed rewards of a call: beside the raw ones, grouped by prompt.
 
 Invariant: the raw reward of a score is never changed, and an error stays an error. Conversations
-with the same prompt are a group, wherever they stand in the call. The transforms themselves:
+with the same prompt are a group, wherever they are in the call. The transforms themselves:
 `cluster.data.transforms`.
 """
 
@@ -46,7 +46,7 @@ def with_transformed(
 ) -> list[Score | RewardError]:
     """`results`, one per conversation, each score with its `transformed_reward`.
 
-    Raises InvalidInput where the parameters make a reward that is not finite.
+    Raises InvalidInput if the parameters produce a reward that is not finite.
     """
     if not steps:
         return list(results)
@@ -91,5 +91,6 @@ def _groups(conversations: Sequence[Any]) -> list[int]:
 
 
 def _prompt(found: Any, place: int) -> str | int:
-    """What the response answers; of templated text and of ids nothing is known: each is alone."""
+    """The prompt of a conversation; templated text and ids have no known prompt, so each is a group
+    of its own."""
     return json.dumps(found[:-1]) if isinstance(found, list) else place

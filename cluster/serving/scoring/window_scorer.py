@@ -1,8 +1,8 @@
 """Window scorer: encodes and submits one window, re-encodes what a replica refuses.
 
-A replica that serves another tokenizer refuses ids that were made for the old one; they are made
-anew for what is served now. Windows of all calls share the room of their priority, so that less
-urgent calls hold up no others. Knows nothing of HTTP, actors or queues.
+A replica that serves another tokenizer refuses ids that were made for the old one; they are encoded
+again for the model that is served now. Windows of all calls share the room of their priority, so
+that less urgent calls do not delay others. Knows nothing of HTTP, actors or queues.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ Item = Score | RewardError
 Emit = Callable[[int, Item], None]
 
 WINDOWS_PER_PRIORITY = 1000
-"""Of all calls of one priority in this process, so that less urgent ones hold up no others."""
+"""Windows of all calls of one priority in this process, so that less urgent ones do not delay
+others."""
 
 
 class WindowScorer:
@@ -89,8 +90,8 @@ class WindowScorer:
             if not stale:
                 return
             fresh = await self.encoder.refresh(terms.deadline)
-            # Where the replica that was asked agrees with the old encoder, or the next one refuses
-            # the new one, a roll is under way.
+            # If the replica that was asked agrees with the old encoder, or the next one refuses the
+            # new one, a roll is in progress.
             why = next(iter(stale.values()))
             rolling = fresh is encoder or attempt > 0
             if rolling and not await pause(pause_s(why, attempt), terms.deadline):
@@ -115,7 +116,8 @@ class WindowScorer:
 
 
 async def _pause(attempt: int, deadline: float | None) -> None:
-    """While a roll makes replicas of two models answer by turns. Raises DeadlineExceeded."""
+    """Pause while replicas of two models answer alternately during a roll. Raises
+    DeadlineExceeded."""
     late = DeadlineExceeded("the deadline passed while the served model was changing")
     if not await pause(pause_s(late, attempt), deadline):
         raise late

@@ -1,6 +1,6 @@
 """Windows of a call: parts small enough to be encoded and held at a time.
 
-Sizes are told before anything is encoded, from characters. Knows nothing of tokenizers.
+Sizes are estimated from characters, before anything is encoded. Knows nothing of tokenizers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 WINDOW_ITEMS = 4096
 WINDOW_CHARS = 4_000_000
-"""A window ends at either; ids count as characters."""
+"""A window ends at whichever limit comes first; ids count as characters."""
 
 
 def windows(piece: Mapping[int, Any]) -> Iterator[dict[int, Any]]:

@@ -1,4 +1,4 @@
-"""Answer of a dialect: one body for all endpoints, from the request to its response.
+"""Answer of a dialect: one handler for all endpoints, from the request to its response.
 
 Protocols without a place for an item's error fail as a whole, with the status that stands for all
 and the index of the item in the message. No number stands for a failure, unless `reward_for_failed`

@@ -1,4 +1,4 @@
-"""Endpoint of a dialect: paths, the shape that tells its bodies from others', parse and render.
+"""Endpoint of a dialect: paths, the keys that identify its bodies, parse and render.
 
 Knows nothing of HTTP, Ray or how conversations are scored. Shape legend: N rewards asked for.
 """
@@ -34,7 +34,7 @@ class Parsed:
 class Rewarded:
     """What `render` gets: a reward for each conversation, never NaN.
 
-    model: that is served. score_N: None where the reward is `http.reward_for_failed`.
+    model: that is served. score_N: None if the reward is `http.reward_for_failed`.
     """
 
     rewards_N: Sequence[float]

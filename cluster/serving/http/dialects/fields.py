@@ -25,7 +25,7 @@ CUT_BY_THE_SERVICE = (
 
 
 def required(body: Body, *names: str) -> Any:
-    """The value of the first of `names` that is there. Raises InvalidInput."""
+    """The value of the first of `names` that is present. Raises InvalidInput."""
     for name in names:
         if body.get(name) is not None:
             return body[name]
@@ -33,7 +33,7 @@ def required(body: Body, *names: str) -> Any:
 
 
 def flag(body: Body, *names: str, default: bool) -> bool:
-    """The first of `names` that is there and not null, else `default`. Raises InvalidInput."""
+    """The first of `names` that is present and not null, else `default`. Raises InvalidInput."""
     for name in names:
         value = body.get(name)
         if value is not None:
@@ -53,7 +53,8 @@ def text(value: Any, name: str) -> str:
 
 
 def texts(value: Any, name: str) -> Asked:
-    """Texts of a list; what is none is an error at its place. Raises InvalidInput."""
+    """The texts of a list; an item that is not a text is an error at its place. Raises
+    InvalidInput."""
     return (or_error(text, each, name) for each in _list(value, name))
 
 
@@ -82,7 +83,7 @@ def token_ids(value: Any, name: str) -> Conversation:
 
 
 def messages(value: Any, name: str = "messages") -> Conversation:
-    """A chat, whose messages the encoder judges. Raises InvalidInput."""
+    """A chat; its messages are checked by the encoder. Raises InvalidInput."""
     found = _list(value, name)
     if not found or not all(isinstance(each, dict) for each in found):
         raise InvalidInput(f"`{name}` must be a list of at least one message")

@@ -1,7 +1,7 @@
-"""Re-templating: text that another model's chat template made, parsed back into messages.
+"""Re-templating: text in another model's chat template, parsed back into messages.
 
-The reward model's own template is applied to them afterwards. What the rule cannot read whole is an
-error, never half a chat.
+The reward model's own template is applied to them afterwards. Text that cannot be parsed as a whole
+is an error, never half a chat.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TURNS: dict[ForeignTemplate, tuple[re.Pattern[str], str]] = {
         r"<bos>|<eos>",
     ),
 }
-"""A turn as (role, content), and what may stand before the first and behind the last."""
+"""A turn as (role, content), and what may precede the first and follow the last."""
 _MARKERS = re.compile(
     r"<\|im_(?:start|end)\|>|<\|(?:start|end)_header_id\|>|<(?:start|end)_of_turn>"
 )
