@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from support.model_info import model_info
 
 from cluster.cli import main
 from cluster.cli.status import as_record
@@ -17,20 +18,9 @@ from cluster.serving.batching.queue_state import QueueState
 from cluster.serving.metrics import ServingMetrics, Totals
 from cluster.serving.status import Deployment, Snapshot, throughput
 from cluster.serving.status_table import status_view
-from cluster.types import ModelInfo, PromptCacheStats
+from cluster.types import PromptCacheStats
 
-MODEL = ModelInfo(
-    model="some/model",
-    revision="abc123",
-    architecture="LlamaForSequenceClassification",
-    dtype="bfloat16",
-    compute_dtype="bfloat16",
-    device="cuda:0",
-    numerics="invariant",
-    vocab_size=100,
-    max_tokens=8192,
-    n_parameters=7,
-)
+MODEL = model_info(model="some/model", revision="abc123", device="cuda:0")
 
 
 def look(at: float, totals: Totals | None) -> Snapshot:

@@ -6,21 +6,19 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
+from support.model_info import model_info
 
 from cluster.config import EngineConfig
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.errors import EncoderChanged, InvalidInput, RewardError
 from cluster.serving.batching.batcher_client import BatcherClient
 from cluster.serving.protocol import ServedModel
-from cluster.types import Encoding, ModelInfo, Score
+from cluster.types import Encoding, Score
 
 
 def served(fingerprint: str, model: str = "m", revision: str = "r1") -> ServedModel:
     """What a replica says that serves `model` with the encoder `fingerprint`."""
-    info = ModelInfo(
-        model, revision, "sleep", "bfloat16", "bfloat16", "fake", "invariant", 100, 50, 0
-    )
-    info = ModelInfo(**{f: getattr(info, f) for f in info.__slots__} | {"encoder": fingerprint})
+    info = model_info(model=model, revision=revision, encoder=fingerprint)
     return ServedModel(info, EngineConfig(model=model, revision=revision))
 
 

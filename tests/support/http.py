@@ -6,6 +6,8 @@ import dataclasses
 import time
 from collections.abc import Sequence
 
+from support.model_info import model_info
+
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.errors import NotReady, RewardError
 from cluster.serving.http.inspector import TokenizedChat, tokenized
@@ -14,18 +16,7 @@ from cluster.serving.replica.backends import fake_reward
 from cluster.serving.status import Snapshot
 from cluster.types import Conversation, Encoding, ModelInfo, Score
 
-INFO = ModelInfo(
-    model="fake",
-    revision="r1",
-    architecture="none",
-    dtype="bfloat16",
-    compute_dtype="bfloat16",
-    device="cpu",
-    numerics="invariant",
-    vocab_size=261,
-    max_tokens=4096,
-    n_parameters=1,
-)
+INFO = model_info(model="fake", architecture="none")
 
 
 class FakeScorer:

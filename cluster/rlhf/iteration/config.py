@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from cluster.config import EngineConfig, TransformConfig
-from cluster.rlhf.policy.config import Sampling
-from cluster.rlhf.runs.trackers import Tracker
+from cluster.config import TransformConfig
+from cluster.rlhf.policy.config import PolicyRun, Sampling
 from cluster.settings.field_types import Count
 from cluster.settings.parsing import STRICT
 
@@ -34,27 +33,16 @@ class LoopConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoopRun:
+class LoopRun(PolicyRun):
     """A whole run, except for its loop."""
 
     __pydantic_config__: ClassVar[Any] = STRICT
 
     out: str = "out/loop"
     """Folder for the stages and the run's record."""
-    policy: str = "generated"
-    """Policy to start from: a causal language model with a chat template (a folder or a hub id), or
-    `generated`: a tiny one, first fine-tuned on generated responses, good and bad."""
-    prompts: str = "generated"
-    """Rows with `prompt` (a file, folder, glob, URL or hub data set), or `generated`."""
     evaluation: str | None = None
     """Held-out prompts, never trained on; None holds out some of `prompts`."""
     evaluation_prompts: Count = 192
     """Maximum number of prompts to evaluate on."""
     control: bool = True
     """Also run the random control, from the same policy."""
-    device: str = "cpu"
-    """Device of the policy."""
-    report_to: tuple[Tracker, ...] = ()
-    """Trackers beside log.jsonl: `tensorboard`, `wandb` (offline unless WANDB_MODE says else)."""
-    reward: EngineConfig = field(default_factory=EngineConfig)
-    """The reward model; not used where a running service scores."""

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from cluster.config import EngineConfig, TransformConfig
-from cluster.rlhf.policy.config import Sampling
-from cluster.rlhf.runs.trackers import Tracker
+from cluster.config import TransformConfig
+from cluster.rlhf.policy.config import PolicyRun, Sampling
 from cluster.settings.field_types import Count, Discount, NotNegative, Positive, Share
 from cluster.settings.parsing import STRICT
 
@@ -127,22 +126,11 @@ class PpoConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PpoRun:
+class PpoRun(PolicyRun):
     """A whole run."""
 
     __pydantic_config__: ClassVar[Any] = STRICT
 
     out: str = "out/ppo"
     """Folder for the policy and the run's record."""
-    policy: str = "generated"
-    """Policy to start from: a causal language model with a chat template (a folder or a hub id), or
-    `generated`: a tiny one, first fine-tuned on generated responses, good and bad."""
-    prompts: str = "generated"
-    """File of rows with `prompt`, or `generated`."""
-    device: str = "cpu"
-    """Device of the learner."""
-    report_to: tuple[Tracker, ...] = ()
-    """Trackers beside log.jsonl: `tensorboard`, `wandb` (offline unless WANDB_MODE says else)."""
-    reward: EngineConfig = field(default_factory=EngineConfig)
-    """The reward model; not used where a running service scores."""
     ppo: PpoConfig = field(default_factory=PpoConfig)

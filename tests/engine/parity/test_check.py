@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from support.model_info import model_info
 from torch import Tensor
 
 from cluster.config import EngineConfig, FakeGpuConfig
@@ -18,20 +19,9 @@ from cluster.engine.parity.check import VerifyReport, VerifyRow, bound_ulp, veri
 from cluster.engine.parity.hf_pipeline import CardPipeline, PipelineReward
 from cluster.errors import ModelRefused
 from cluster.serving.replica.backends import backend_factory
-from cluster.types import Encoding, Message, ModelInfo, Numerics
+from cluster.types import Encoding, Message, Numerics
 
-INFO = ModelInfo(
-    model="m",
-    revision="1",
-    architecture="LlamaForSequenceClassification",
-    dtype="bfloat16",
-    compute_dtype="bfloat16",
-    device="cpu",
-    numerics="reference",
-    vocab_size=10,
-    max_tokens=10,
-    n_parameters=10,
-)
+INFO = model_info(numerics="reference")
 
 
 def report(*rows: VerifyRow, bound: float = 0.0) -> VerifyReport:
