@@ -32,7 +32,9 @@ MAX_LOADS = 10_000
 @dataclass(eq=False, slots=True)
 class QueuedSequence:
     """One distinct sequence on its way to a device.
-    deadline: None means no deadline. sent: it has left the queue for a device.
+
+    deadline: the latest of its waiters'; None means no deadline.
+    sent: it has left the queue for a device.
     """
 
     encoding: Encoding
@@ -43,12 +45,15 @@ class QueuedSequence:
     waiters: list[tuple[PendingCall, int]] = field(default_factory=list)
     sent: bool = False
 
-    def serves(self, priority: int, deadline: float | None) -> bool:
-        """Whether a new waiter with this priority and deadline loses nothing by joining."""
-        if self.sent:  # neither its place in line nor its deadline matters any more
-            return True
-        in_time = self.deadline is None or (deadline is not None and deadline <= self.deadline)
-        return in_time and priority <= self.priority
+    def serves(self, priority: int) -> bool:
+        """Whether a new waiter loses nothing by joining; its deadline then counts as well."""
+        return self.sent or priority <= self.priority
+
+    def join(self, call: PendingCall, index: int) -> None:
+        """`call` waits for it as its item `index`; every caller minds its own deadline."""
+        self.waiters.append((call, index))
+        if self.deadline is not None:
+            self.deadline = None if call.deadline is None else max(self.deadline, call.deadline)
 
 
 class PendingCall:
@@ -126,11 +131,11 @@ class RequestTable:
                 call.put(i, known[1]._replace(queue_s=0.0, forward_s=0.0))  # waited for nothing
                 continue
             sequence = self._open.get(key)
-            if sequence is None or not sequence.serves(priority, call.deadline):
+            if sequence is None or not sequence.serves(priority):
                 sequence = QueuedSequence(encoding, key, priority, call.deadline, call.entered)
                 self._open[key] = sequence
                 new.append(sequence)
-            sequence.waiters.append((call, i))
+            sequence.join(call, i)
             call.sequences[i] = sequence
         return new
 

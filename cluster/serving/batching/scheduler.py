@@ -142,13 +142,18 @@ class Scheduler(Generic[R]):
         return True
 
     def expire(self, now: float) -> list[R]:
-        """Drop and return every request whose deadline has come."""
+        """Drop and return every request whose deadline has come; one may be put off meanwhile."""
         expired = []
         while self._deadlines and self._deadlines[0][0] <= now:
-            entry = heapq.heappop(self._deadlines)[2]
-            if entry.waiting:
-                self._remove(entry)
-                expired.append(entry.request)
+            _, serial, entry = heapq.heappop(self._deadlines)
+            deadline = entry.request.deadline
+            if not entry.waiting or deadline is None:
+                continue
+            if deadline > now:
+                heapq.heappush(self._deadlines, (deadline, serial, entry))
+                continue
+            self._remove(entry)
+            expired.append(entry.request)
         return expired
 
     def first(self) -> R | None:

@@ -101,6 +101,53 @@ def test_who_asks_again_for_what_is_on_a_device_is_answered_by_that_forward(
     assert asyncio.run(run()) == [[1, 2], [3]]
 
 
+def test_callers_of_one_queued_question_share_its_forward_and_keep_their_own_deadlines() -> None:
+    """As concurrent HTTP requests do, each of which ends a little later than the one before."""
+
+    async def run() -> list[list[int]]:
+        gate = Gate()
+        service = batcher(gate.replicas)
+        full = [
+            asyncio.create_task(service.score_batch(question(*range(4 * i, 4 * i + 4))))
+            for i in range(2)
+        ]
+        await gate.taken(2)
+        asked = [
+            asyncio.create_task(service.score_batch(question(50), deadline=Deadline.after(seconds)))
+            for seconds in (5.0, 20.0, 30.0)
+        ]
+        await asyncio.sleep(10.0)
+        too_late = await asked[0]
+        assert isinstance(too_late.items()[0], DeadlineExceeded)
+        gate.opened.set()
+        assert [(await each).rewards_N.tolist() for each in asked[1:]] == [[50.0], [50.0]]
+        await asyncio.gather(*full)
+        return gate.replicas.batches
+
+    assert [batch for batch in asyncio.run(run()) if 50 in batch] == [[50]]
+
+
+def test_a_question_whose_last_deadline_passes_in_the_queue_is_not_scored() -> None:
+    async def run() -> list[list[int]]:
+        gate = Gate()
+        service = batcher(gate.replicas)
+        full = [
+            asyncio.create_task(service.score_batch(question(*range(4 * i, 4 * i + 4))))
+            for i in range(2)
+        ]
+        await gate.taken(2)
+        ends = [Deadline.after(seconds) for seconds in (5.0, 8.0)]
+        asked = [service.score_batch(question(50), deadline=end) for end in ends]
+        results = await asyncio.gather(*asked)
+        assert all(isinstance(each.items()[0], DeadlineExceeded) for each in results)
+        gate.opened.set()
+        await asyncio.gather(*full)
+        await service.score_batch(question(60))
+        return gate.replicas.batches
+
+    assert 50 not in [i for batch in asyncio.run(run()) for i in batch]
+
+
 def test_a_refused_call_leaves_nothing_behind() -> None:
     async def run() -> None:
         gate = Gate()

@@ -57,15 +57,17 @@ def test_the_same_ids_split_elsewhere_are_another_sequence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("priority", "deadline", "joins"), [(0, 9.0, True), (1, 9.0, False), (0, 11.0, False)]
+    ("priority", "deadline", "joins", "until"),
+    [(0, 9.0, True, 10.0), (1, 9.0, False, 10.0), (0, 11.0, True, 11.0), (0, None, True, None)],
 )
 def test_a_waiter_joins_only_where_it_loses_nothing(
-    priority: int, deadline: float, joins: bool
+    priority: int, deadline: float | None, joins: bool, until: float | None
 ) -> None:
     table = RequestTable(dedupe_s=60)
-    enter(table, encoding(1), deadline=10.0)
+    _, (sequence,) = enter(table, encoding(1), deadline=10.0)
     _, new = enter(table, encoding(1), priority=priority, deadline=deadline)
     assert (new == []) is joins
+    assert sequence.deadline == until
 
 
 def test_a_retry_finds_the_answer_until_it_is_forgotten() -> None:
@@ -175,11 +177,11 @@ def test_what_is_on_a_device_is_joined_though_nobody_waits_for_it_and_its_deadli
 
 def test_what_is_kept_takes_no_place_of_what_is_waited_for() -> None:
     table = RequestTable(dedupe_s=60)
-    first, (sequence,) = enter(table, encoding(1), deadline=9.0)
-    second, (other,) = enter(table, encoding(1), deadline=11.0)
+    first, (sequence,) = enter(table, encoding(1))
+    second, (other,) = enter(table, encoding(1), priority=1)
     table.leave(first)
     table.keep(sequence)
-    third, new = enter(table, encoding(1), deadline=10.0)
+    third, new = enter(table, encoding(1))
     assert new == []
     table.settle(other, reward(1.0), now=0)
     assert second.finished() == third.finished() == [reward(1.0)]
