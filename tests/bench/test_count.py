@@ -137,6 +137,7 @@ def test_the_time_is_the_longer_of_work_and_launches() -> None:
     assert forward_s(kernels, 0.0, Peaks("slow host", 1e9, 1.0, 1e9, launch_s=3.0)) == 6.0
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_row_per_batch_and_numerics() -> None:
     from cluster.cli import main
 

@@ -160,6 +160,7 @@ def test_the_whole_hh_rlhf_file_goes_through(
         assert new.keys() - old.keys() == {"chosen_reward", "rejected_reward"}
 
 
+@pytest.mark.slow
 def test_the_whole_llmbar_files_go_through(
     tmp_path: Path, shared_data: Path, smallest_checkpoint: Path
 ) -> None:

@@ -28,6 +28,7 @@ def run(*arguments: object) -> Result:
     return done
 
 
+@pytest.mark.slow
 def test_two_models_side_by_side_with_their_results_report_and_picture(
     tmp_path: Path, smallest_checkpoint: Path, random_checkpoint: Path
 ) -> None:

@@ -238,6 +238,7 @@ LLAMA31_IDS = (
 )
 
 
+@pytest.mark.slow
 def test_golden_ids_of_llama_31_in_the_real_vocabulary(
     llama3_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

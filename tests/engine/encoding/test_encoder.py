@@ -78,6 +78,7 @@ def pipeline_ids(tokenizer: Any, chat: list[Message]) -> list[int]:
     return ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("chat", "ids"), GOLDEN, ids=["card", "sum", "unicode"])
 def test_golden_ids_of_the_real_vocabulary(
     llama3: ChatEncoder, chat: list[Message], ids: str
@@ -107,6 +108,7 @@ def test_ids_equal_the_pipelines_for_any_chat_without_special_tokens(
     assert tiny.encode(chat).input_ids.tolist() == pipeline_ids(tiny_tokenizer, chat)
 
 
+@pytest.mark.slow
 def test_real_chats_get_the_pipelines_ids(
     llama3: ChatEncoder, llama3_tokenizer: Any, shared_data: Any
 ) -> None:
