@@ -27,8 +27,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 MAX_RETRY_AFTER_S = 5.0
-"""Longest wait in seconds that a full queue asks for: how fast it drains is an estimate, and
-whoever sleeps longer may sleep beside an empty queue."""
+"""Longest wait in seconds that a full queue asks for: its drain rate is an estimate, and a client
+that waits longer may be waiting for an empty queue."""
 
 
 class RewardError(Exception):
@@ -112,7 +112,8 @@ class NotReady(RewardError):
 
 
 class EncoderChanged(RewardError):
-    """The same ids would fail again: who encoded them reloads the tokenizer and encodes again."""
+    """The same ids would fail again: the process that encoded them must reload the tokenizer and
+    encode again."""
 
     code = "encoder_changed"
     http_status = 503
@@ -146,6 +147,7 @@ def all_error_classes() -> list[type[RewardError]]:
 
 
 def error_of(code: str, message: str) -> RewardError:
-    """The error of that code, as another process told it; InvalidInput for a code unknown here."""
+    """The error of that code, as received from another process; InvalidInput for a code unknown
+    here."""
     found = {cls.code: cls for cls in all_error_classes()}
     return found.get(code, InvalidInput)(message)

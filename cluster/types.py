@@ -17,13 +17,13 @@ TokenIds = npt.NDArray[np.int32]
 Numerics = Literal["reference", "invariant", "fast"]
 BosPolicy = Literal["tokenizer", "one", "none"]
 ForwardPath = Literal["packed", "alone", "own"]
-"""All chats of a batch in one forward without padding; one chat a packed forward, where else its
-bits would follow its batch (`invariant`); or the model's own forward chat by chat."""
+"""How a batch runs: all chats in one forward without padding; one chat per packed forward, if its
+bits would otherwise depend on its batch (`invariant`); or the model's own forward, chat by chat."""
 Truncation = Literal["error", "left"]
 Dialect = Literal[
     "openrlhf", "slime", "llamafactory", "infinity", "vllm", "sglang", "tei", "triton"
 ]
-"""Protocols of other servers and trainers; of two that a body fits, the first one answers."""
+"""Protocols of other servers and trainers; if a body fits two of them, the first one answers."""
 ForeignTemplate = Literal["chatml", "llama3", "gemma"]
 TransformName = Literal[
     "affine", "clip", "centre", "leave_one_out", "normalise", "subtract_reference", "whiten"
@@ -54,8 +54,8 @@ class Encoding:
         split; `invariant` numerics split a sequence here and nowhere else.
     n_bos: how many leading BOS ids `input_ids` holds.
     truncated: whether the start of the conversation was cut to fit.
-    fingerprint: `ChatEncoder.fingerprint` of what decided these ids, which a replica compares with
-        its own model's; "" if the caller gave the ids, which are only checked for range.
+    fingerprint: `ChatEncoder.fingerprint` of the encoder that made these ids, which a replica
+    compares with its own model's; "" if the caller gave the ids, which are only checked for range.
     """
 
     input_ids: TokenIds
@@ -71,14 +71,14 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a loaded model is; answered by `/v1/model` and printed by the commands.
+    """Record of a loaded model, returned by `/v1/model` and printed by the commands.
 
-    encoder: `ChatEncoder.fingerprint` of what turns conversations into this model's ids; "" if
-        any ids are taken (the `sleep` backend).
-    load_error: why the weights that were asked for last are not these; None if they are.
-    hardware: kind of the device, on which bits depend; "" if the backend does not tell.
-    numerics: what is kept, as asked for.
-    forward: how it is kept; `own` for `reference` and where packing is not proven right.
+    encoder: `ChatEncoder.fingerprint` of this model's encoder; "" if any ids are accepted (the
+    `sleep` backend).
+    load_error: why the most recently requested weights are not these; None if they are.
+    hardware: kind of the device, on which bits depend; "" if the backend does not report it.
+    numerics: the promise that is kept, as configured.
+    forward: how it is kept; `own` for `reference` and if packing is not proven right.
     not_packed: what the proof at load found against packing; "" if it found nothing.
     """
 

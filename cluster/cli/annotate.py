@@ -70,8 +70,8 @@ def annotate(
     `prompt` and `responses`, any number of them; the other formats of `score` work too. Order is
     kept. A response that cannot be scored has null among the rewards, and says why in
     `reward_errors`. A killed run resumes where it stopped when the command is given again, and ends
-    with the same bytes; until then its parts are in the folder OUT.parts. Parts of other data,
-    settings or weights are refused, and so is a second run on the same OUT.
+    with the same bytes; until then its parts are in the folder OUT.parts. Parts made from other
+    data, settings or weights are refused, and so is a second run on the same OUT.
 
     Exit status: 0 done; 1 done, but some responses could not be scored; 2 wrong usage, or nothing
     could be scored.

@@ -29,9 +29,8 @@ def config(name: str, example: bool) -> None:
     The output is a config file for the command NAME: redirect it to a file, change what you want,
     leave out the rest. Every key is a flag of the command, too. The keys of
     `engine` are a section of `serve`, `reward` of `ppo`, `raft` and `dpo`, and flags of every
-    command that loads a model. Two names have an example alone: `fake-gpu` (a service whose
-    replicas sleep as long as a GPU would compute) and `fsdp` (settings of `accelerate launch` for 8
-    GPUs).
+    command that loads a model. Two names have only an example: `fake-gpu` (a service whose replicas
+    sleep as long as a GPU would compute) and `fsdp` (settings of `accelerate launch` for 8 GPUs).
     """
     from cluster.settings.files import packaged
     from cluster.settings.text import commented_yaml

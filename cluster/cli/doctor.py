@@ -23,9 +23,9 @@ def doctor(target: str, api_key: str | None, as_json: bool, **options: Any) -> N
     """Look at MODEL (built in, a folder, a hub id) on this machine, at a running Serve application
     APP, or at a service's URL.
 
-    Of a model: packages, devices, memory, Ray, port, keys; whether its files can be had, its head,
-    tokenizer, template and pad token, and whether its weights fit. No weights are loaded. Of a
-    service: readiness, replicas, queue, model, and one chat scored.
+    For a model: packages, devices, memory, Ray, port, keys; whether its files are available, its
+    head, tokenizer, template and pad token, and whether its weights fit. No weights are loaded. For
+    a service: readiness, replicas, queue, model, and one scored chat.
 
     Exit status: 0 no problem; 1 a problem; 2 wrong usage or config.
     """

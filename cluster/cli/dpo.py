@@ -20,10 +20,10 @@ def dpo(
     """Sample from a policy, pair by reward, train by DPO, repeat (iterative DPO, Online-RLHF).
 
     CONFIG is YAML (`reward-cluster config dpo` prints every key); the options below override it.
-    Without a config, trains a tiny policy on generated prompts. A stage is a folder that appears
-    whole: a killed run resumes when the command is given again, and ends with the same policy.
-    dpo.png shows the rewards beside those of a control whose preferences are drawn by a coin. With
-    several seeds, each is a run in a folder of its own, and dpo.png shows all.
+    Without a config, trains a tiny policy on generated prompts. A stage is a folder, written
+    atomically: a killed run resumes when the command is given again, and ends with the same policy.
+    dpo.png shows the rewards next to those of a control with random preferences. With several
+    seeds, each is a run in a folder of its own, and dpo.png shows all.
 
     Exit status: 0 done; 1 done, but some rows of prompts are broken; 2 wrong usage or config.
     """

@@ -53,7 +53,7 @@ def file_arguments(bad_row: str, bad_rows: str) -> Callable[[F], F]:
 
 
 def rejects_path(out: Path, rejects: Path | None) -> Path | None:
-    """Where broken rows go: as asked, else beside OUT, nowhere beside standard output."""
+    """Where broken rows go: as given, else next to OUT; nowhere if OUT is standard output."""
     if rejects is not None or out == STDIO:
         return rejects
     return out.with_name(f"{out.name}.rejects.jsonl")

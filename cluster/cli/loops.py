@@ -50,8 +50,8 @@ def loop_options(cls: type[LoopRun], name: str) -> Callable[[F], F]:
 
 
 def parse_loop(cls: type[C], config: Path | None, options: Mapping[str, Any], app: str | None) -> C:
-    """The file with the flags in front. Raises ConfigError, and UsageError for a model beside
-    `--app`."""
+    """The file's settings, overridden by the flags. Raises ConfigError, and UsageError for a model
+    together with `--app`."""
     given = layered(config, given_settings(options))
     if "reward" in given:
         refuse_beside_service(app, ["reward (of the config)"])
@@ -59,19 +59,19 @@ def parse_loop(cls: type[C], config: Path | None, options: Mapping[str, Any], ap
 
 
 def show_run(report: LoopReport) -> None:
-    """The broken rows and the place of the policy."""
+    """Print the broken rows and where the policy is."""
     for line in report.broken:
         click.echo(line, err=True)
     click.echo(f"the policy is {report.policy}", err=True)
 
 
 def exit_status(reports: list[LoopReport]) -> None:
-    """Exit with 1 where a run had broken rows, with 0 else."""
+    """Exit with 1 if a run had broken rows, else with 0."""
     sys.exit(1 if any(report.n_broken for report in reports) else 0)
 
 
 def show_stage(loop: str, stage: Stage) -> None:
-    """A stage's figures on a line."""
+    """Print a stage's figures on one line."""
     drawn = ""
     if stage.kept is not None:
         worse = "" if stage.rejected is None else f", rejected {stage.rejected:.3f}"

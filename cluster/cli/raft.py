@@ -20,10 +20,10 @@ def raft(
     """Sample from a policy, keep the best of n by reward, fine-tune on it, repeat (RAFT).
 
     CONFIG is YAML (`reward-cluster config raft` prints every key); the options below override it.
-    Without a config, trains a tiny policy on generated prompts. A stage is a folder that appears
-    whole: a killed run resumes when the command is given again, and ends with the same policy.
-    raft.png shows the rewards beside those of a control that draws at random. With several seeds,
-    each is a run in a folder of its own, and raft.png shows all.
+    Without a config, trains a tiny policy on generated prompts. A stage is a folder, written
+    atomically: a killed run resumes when the command is given again, and ends with the same policy.
+    raft.png shows the rewards next to those of a control that selects at random. With several
+    seeds, each is a run in a folder of its own, and raft.png shows all.
 
     Exit status: 0 done; 1 done, but some rows of prompts are broken; 2 wrong usage or config.
     """

@@ -8,9 +8,9 @@ import click
 
 
 def refuse_beside_service(service: object, given: Iterable[str]) -> None:
-    """An option of the engine would be ignored beside a service. Raises UsageError.
+    """Raises UsageError for engine options that would be ignored because a service scores.
 
-    service: what was asked to score instead, if anything.
+    service: what is to score instead, if anything.
     """
     names = ", ".join(sorted(given))
     if service and names:

@@ -48,8 +48,8 @@ def serve(
 ) -> None:
     """Serve the applications of CONFIG, a Serve YAML file, until interrupted.
 
-    The settings below go in front of `args` in CONFIG (`reward-cluster config serve` prints a whole
-    file); replicas, GPUs and HTTP ports are Serve's own sections of it.
+    The settings below override `args` in CONFIG (`reward-cluster config serve` prints a whole
+    file); replicas, GPUs and HTTP ports are in Serve's own sections of it.
 
     Unlike `serve run`, every unknown key is an error, a port that is in use is refused, API
     keys in REWARD_CLUSTER_KEYS protect the service wherever it runs, and a deployment that can

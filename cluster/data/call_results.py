@@ -1,7 +1,8 @@
-"""Batched calls with errors kept in place: only what is valid is asked, every answer is put back.
+"""Batched calls with errors kept in place: only valid items are sent, and every result goes back to
+its place.
 
 Invariant: one result comes out for one item in, in order; an error stays where its item stood.
-Knows nothing of what is asked.
+Knows nothing of what the call does.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ P = ParamSpec("P")
 
 
 def valid_items(items: Iterable[T | RewardError]) -> list[T]:
-    """The items that are no errors, in order."""
+    """The items that are not errors, in order."""
     return [item for item in items if not isinstance(item, RewardError)]
 
 
@@ -34,7 +35,7 @@ def with_errors(
 
 
 def or_error(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | InvalidInput:
-    """What `read` returns, or the InvalidInput that it raises, to stand at the item's place."""
+    """What `read` returns, or the InvalidInput that it raises, to be kept at the item's place."""
     try:
         return read(*args, **kwargs)
     except InvalidInput as error:
@@ -46,7 +47,7 @@ def call_groups(
 ) -> list[list[R]]:
     """`call` with the members of all groups at once; its results, grouped alike.
 
-    `call` answers one result per member, in order; it is not called for no member at all.
+    `call` returns one result per member, in order; it is not called if there are no members.
     """
     sizes: list[int] = []
     members: list[T] = []
@@ -58,8 +59,8 @@ def call_groups(
 
 
 def raise_retryable(results: Iterable[object]) -> None:
-    """Raises the first error that may pass: it is no property of its item, so the call is made
-    again and nothing of it is kept."""
+    """Raises the first temporary error: it is not its item's fault, so the whole call should be
+    repeated and nothing of it kept."""
     for result in results:
         if isinstance(result, RewardError) and result.retryable:
             raise result

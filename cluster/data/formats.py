@@ -55,7 +55,7 @@ _PAIR = ("chosen_reward", "rejected_reward")
 
 @dataclass(frozen=True, slots=True)
 class RowQuery:
-    """What one row asks to score.
+    """The conversations that one row asks to score.
 
     fields: the row's own name of each conversation, for errors.
     keys: where the rewards go: one key each, or all in a list under a single `rewards`.

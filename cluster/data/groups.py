@@ -2,9 +2,9 @@
 
 The row is {"prompt": messages or text, "responses": [text or messages, ...], "rewards": [...]},
 as `annotate` and `score` write it (RLHFlow's data_with_rewards). Any number of responses, each
-row its own. A response whose reward is null could not be scored and is no candidate. A row that is
-no such group is a value (`Reject`), never an exception and never a
-reward of 0. Knows nothing of what is done with the rewards.
+row its own. A response whose reward is null could not be scored and is not a candidate. A row that
+is not such a group is a value (`Reject`), never an exception and never a reward of 0. Knows nothing
+of what is done with the rewards.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ResponseGroup:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that is no group. row: its fields, or its text where it was no JSON object."""
+    """A row that is not a group. row: its fields, or its text if it was not a JSON object."""
 
     number: int
     row: dict[str, Any]

@@ -23,7 +23,7 @@ _HUB = re.compile(r"(?:hf://(?:datasets/)?)?([\w.-]+/[\w.-]+)(?::([\w.\[\]%:-]+)
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One file. stamp: its size and time of change; another one is other data."""
+    """One file. stamp: its size and modification time; a different stamp means different data."""
 
     name: str
     stamp: str
@@ -58,7 +58,7 @@ class InputFiles:
 
     @property
     def digest(self) -> str:
-        """Of names, sizes and times; another one is other data."""
+        """Digest of names, sizes and times; a different one means different data."""
         seen = "".join(f"{one.name} {one.stamp}\n" for one in self.files) or repr(self.hub)
         return hashlib.sha256(seen.encode()).hexdigest()[:16]
 
@@ -99,7 +99,7 @@ def _ask_hub(name: str, ask: Callable[[Any], Any]) -> Any:
 
 
 def _local(source: str) -> list[InputFile] | None:
-    """None if nothing on this machine is meant."""
+    """The local file or files that `source` names; None if it names nothing on this machine."""
     path = Path(source)
     if path.is_dir():
         paths = [one for one in path.rglob("*") if one.is_file() and _is_data(one, path)]
@@ -122,7 +122,7 @@ def _local_file(path: Path) -> InputFile:
 
 
 def _is_data(path: Path, root: Path) -> bool:
-    """Data by its name, and not hidden, as unfinished files are."""
+    """Whether its name is that of a data file, and not hidden, as unfinished files are."""
     inside = path.relative_to(root).parts
     return path.name.endswith(SUFFIXES) and not any(part[0] in "._" for part in inside)
 

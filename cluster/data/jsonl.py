@@ -1,4 +1,4 @@
-"""JSON rows and atomic writers: a file or folder is there whole or not at all.
+"""JSON rows, and atomic writers of files and folders.
 
 Knows nothing of what a row means.
 """
@@ -31,7 +31,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BrokenRow:
-    """What stands where a row should be. text: as found; reason: why it is no row."""
+    """Text that is not a row. text: as found; reason: why it is not a row."""
 
     number: int
     text: str
@@ -100,7 +100,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def append_rows(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
-    """Every value as one more JSON line of a log, down to the disk."""
+    """Append every value as a JSON line of a log, synced to disk."""
     text = "".join(map(to_json_line, values))
     with path.open("ab") as log:
         log.write(text.encode())
@@ -109,8 +109,8 @@ def append_rows(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows that `append_rows` wrote; the last one is left out where a killed run wrote half of
-    it. [] where there is no file."""
+    """The rows that `append_rows` wrote, without a last one that a killed run wrote only half of.
+    [] if there is no file."""
     whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
     return [json.loads(line) for line in whole.splitlines()]
 
@@ -126,7 +126,8 @@ def _compressed(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to write into, beside `path`, that takes its name when the block ends well."""
+    """A folder to write into, next to `path`, that gets that name if the block ends without an
+    error."""
     temp = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temp, ignore_errors=True)  # of a run that was killed
     temp.mkdir(parents=True)

@@ -53,5 +53,5 @@ def _messages(row: Row) -> tuple[Message, ...]:
 
 
 def digest(prompts: Sequence[Chat]) -> str:
-    """Of prompts in order; others have another one."""
+    """Digest of prompts in order; others have a different one."""
     return hashlib.sha256(json.dumps([list(p) for p in prompts]).encode()).hexdigest()[:16]

@@ -1,9 +1,9 @@
 """Row reader: JSON lines, JSON arrays and Parquet, gzipped or not, told apart by content.
 
-The format is told by the file's first bytes, not by its name. A row that cannot be read is a value
-(`BrokenRow`), never an exception: one bad line of a long file must not cost the others. A file of
-another kind altogether is one InvalidInput. A row's number is its line, or its place in an array or
-table, from 1; over several files the numbers run on.
+The format is recognized by the file's first bytes, not by its name. A row that cannot be read is a
+value (`BrokenRow`), never an exception: one bad line of a long file must not affect the others. A
+file of another kind altogether is one InvalidInput. A row's number is its line, or its place in an
+array or table, from 1; over several files the numbers run on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cluster.errors import ConfigError, InvalidInput
 _BOM = b"\xef\xbb\xbf"
 _HEAD = 4096
 _FIRST = 20
-"""Lines none of which is JSON: then the file is no JSON lines."""
+"""If none of this many first lines is JSON, the file is not JSON lines."""
 
 Raw = bytes | dict[str, Any] | BrokenRow
 """A line that is not parsed yet, a row, or why there is none (its number is set later)."""
@@ -31,7 +31,7 @@ Placed = tuple[int, Raw]
 
 
 def read_rows(source: str | Path) -> Iterator[Row | BrokenRow]:
-    """The rows of all files of `source` (see `find_input`), in order. Blank lines are no rows.
+    """The rows of all files of `source` (see `find_input`), in order. Blank lines are skipped.
 
     Raises InvalidInput where the source is not there, a file is not a data file, or a JSON array is
     broken, because its rows cannot then be told apart.

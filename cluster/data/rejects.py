@@ -49,7 +49,7 @@ class Rejects:
         self._stack.__exit__(kind, error, traceback)
 
     def keep_valid(self, rows: Iterable[R | Reject]) -> Iterator[R]:
-        """The sound ones among `rows`. Raises InvalidInput at the first reject where strict."""
+        """The valid ones among `rows`. Raises InvalidInput at the first reject if strict."""
         for row in rows:
             if isinstance(row, Reject):
                 self._add(row)
@@ -57,7 +57,7 @@ class Rejects:
                 yield row
 
     def lines(self) -> list[str]:
-        """The first broken rows, a line each, and where the rest are."""
+        """The first broken rows, one line each, and where the rest are."""
         more = self.n - len(self._shown)
         rest = [f"... and {more} more"] if more else []
         where = [f"broken rows are in {self._path}"] if self.n and self._path else []

@@ -1,12 +1,12 @@
-"""Rewards of results: the numbers of a call, and the one place where a failed item gets one.
+"""Rewards of results: the numbers of a call, and the only place where a failed item gets one.
 
     rewards_of(results)                 # the first error is raised
     rewards_of(results, failed=-5.0)    # a chat that cannot be scored gets -5
     rewards_of(results, failed=None)    # ... gets None: for trainers that mask it
 
 Invariant: `failed` stands only for errors of the chat itself (malformed, too long, no finite
-reward). The service's own failures, such as a deadline, are raised in any case: they say nothing of
-the chat.
+reward). The service's own failures, such as a deadline, are raised in any case: they say nothing
+about the chat.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from cluster.errors import InvalidInput, NotFinite, RewardError, ScoringFailed
 from cluster.types import Score
 
 Failed = float | None | Literal["raise"]
-"""What a chat that cannot be scored gets: a reward, None, or its error is raised."""
+"""What a chat that cannot be scored gets: a reward, or None, or its error is raised."""
 OF_THE_CHAT = (InvalidInput, NotFinite, ScoringFailed)
-"""Errors that the same chat would have again, whenever it is asked for."""
+"""Errors that the same chat would always have again."""
 
 
 @overload
@@ -36,8 +36,8 @@ def rewards_of(results: Sequence[Score | RewardError], failed: Failed) -> list[f
 def rewards_of(
     results: Sequence[Score | RewardError], failed: Failed = "raise"
 ) -> list[float] | list[float | None]:
-    """The reward of each result, in order. Raises the first RewardError for which `failed` gives
-    nothing; its `item` is the result's index."""
+    """The reward of each result, in order. Raises the first RewardError that `failed` does not
+    replace; its `item` is the result's index."""
     rewards: list[float | None] = []
     for index, result in enumerate(results):
         if isinstance(result, Score):

@@ -1,6 +1,6 @@
 """Row error reports: which line and item failed, and why.
 
-A report is {line, item, code, message}. A column `error` of the user's own is none: it stays, and
+A report is {line, item, code, message}. A user's own column `error` is not a report: it stays, and
 the row's report is then called `reward_error`.
 """
 

@@ -1,7 +1,7 @@
 """Row writer: JSON lines, or Parquet where the output's name ends in .parquet.
 
-Invariant: the output takes its name only when it is whole. Parquet needs every row's kind before
-the first row, so its rows wait as JSON lines in an unnamed file beside it; memory is bounded by
+Invariant: the output takes its name only when it is whole. Parquet needs the schema of all rows
+before the first row, so rows wait as JSON lines in an unnamed file next to it; memory is bounded by
 `ROWS_AT_ONCE`. A field that a row lacks is null there.
 """
 

@@ -1,8 +1,7 @@
-"""Reward transforms as they are configured, applied to groups, and recorded beside the raw reward.
+"""Reward transforms: configured, applied to groups, and recorded next to the raw reward.
 
-Invariant: a recorded row keeps its raw `rewards`; what was done to them stands by name, with its
-parameters, next to the result. All are off unless asked for. Shape legend: N rewards of any
-conversations.
+Invariant: a recorded row keeps its raw `rewards`; next to the result it names each transform with
+its parameters. All are off by default. Shape legend: N rewards of any conversations.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ def apply_step(step: TransformConfig, rewards: npt.ArrayLike) -> Rewards:
 
 
 def apply(rewards: npt.ArrayLike, steps: Sequence[TransformConfig]) -> Rewards:
-    """`rewards` through every step in turn."""
+    """`rewards` through every step in order."""
     result = as_rewards(rewards)
     for step in steps:
         result = apply_step(step, result)
@@ -82,7 +81,8 @@ def apply_by_group(
 ) -> Rewards:
     """`rewards_N` through every step, those in `GROUPED` within equal numbers of `groups_N`.
 
-    A group of one becomes 0 there: nothing is known of it beside its prompt's other responses.
+    There a group of one becomes 0: without other responses to compare with, nothing is known about
+    it.
     """
     result, groups = as_rewards(rewards_N).copy(), np.asarray(groups_N)
     for step in steps:

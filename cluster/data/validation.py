@@ -37,7 +37,7 @@ class Reader:
 
 
 def user_message(text: str) -> Message:
-    """What a string prompt stands for, in files, calls and over HTTP."""
+    """The message that a string prompt stands for, in files, calls and over HTTP."""
     return {"role": "user", "content": text}
 
 

@@ -1,4 +1,4 @@
-"""Check: one question of the doctor's, what was found, and the remedy where it is a problem."""
+"""Check: one question of the doctor's, what was found, and the remedy if it is a problem."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ State = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """name: what was looked at.  found: in words; of a problem, its remedy too."""
+    """name: what was checked. found: in words; for a problem, its remedy too."""
 
     name: str
     state: State

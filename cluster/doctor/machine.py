@@ -18,11 +18,11 @@ from cluster.serving.ray_session import auth_mode, find_address
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 PORT = 8000
-"""Of `reward-cluster serve`, unless it is told another."""
+"""Default port of `reward-cluster serve`."""
 
 
 def machine_checks() -> Iterator[Check]:
-    """Each takes milliseconds, but for a Ray that does not answer: seconds."""
+    """The checks take milliseconds each, or seconds if a Ray does not answer."""
     packages = ("ray", "torch", "transformers")
     yield Check("packages", "ok", ", ".join(f"{name} {version(name)}" for name in packages))
     yield _device()

@@ -1,7 +1,7 @@
 """Model checks: whether a checkpoint can be found, encoded for, and held. Loads no weights.
 
-The engine's own checks at load, but for those that need weights in memory: those are
-`reward-cluster verify`'s. The first problem of a kind ends what depends on it.
+The engine's own checks at load, except those that need weights in memory, which `reward-cluster
+verify` runs. A problem skips the checks that depend on it.
 """
 
 from __future__ import annotations

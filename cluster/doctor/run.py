@@ -1,4 +1,4 @@
-"""Doctor: which checks a target wants, and what to type next."""
+"""Doctor: the checks of a target, and what to type next."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def kind(target: str) -> str:
 
 
 def examine(target: str, config: EngineConfig, key: str | None = None) -> Iterator[Check]:
-    """The checks of a target, each as it is done. config: of a model; its `model` is the target."""
+    """The checks of a target, each as it is done. config: for a model; its `model` is the
+    target."""
     what = kind(target)
     if what == "url":
         yield from url_checks(target if "://" in target else f"http://{target}", key)

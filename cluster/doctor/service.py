@@ -24,7 +24,7 @@ Scorer = Callable[[Sequence[Conversation]], Sequence[Score | RewardError]]
 
 
 def url_checks(url: str, key: str | None) -> Iterator[Check]:
-    """key: API key, if the service wants one."""
+    """key: API key, if the service requires one."""
     with HttpClient(url, key, patience_s=ANSWER_S) as client:
         if not client.ready():
             yield Check("readiness", "problem", _not_ready(client))

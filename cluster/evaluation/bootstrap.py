@@ -25,7 +25,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Ends of a LEVEL interval."""
+    """Bounds of a LEVEL interval."""
 
     low: float
     high: float
@@ -35,8 +35,8 @@ class Interval:
 class Comparison:
     """Model a against model b, on the n units that both have.
 
-    difference: score of a less score of b.  p_better: share of resamples in which a is better,
-        those in which both are equal counted half.
+    difference: score of a minus score of b. p_better: share of resamples in which a is better; ties
+    count half.
     """
 
     a: str
@@ -48,7 +48,7 @@ class Comparison:
 
 
 def interval(strata: Sequence[Stratum], seed: int, resamples: int = RESAMPLES) -> Interval | None:
-    """Of one model's score; None if nothing is counted."""
+    """Interval of one model's score; None if nothing is counted."""
     drawn = _resampled([strata], seed, resamples)
     return None if drawn is None else _ends(drawn[0])
 
@@ -83,7 +83,7 @@ def score(strata: Sequence[Stratum]) -> float:
 
 
 def common(a: Sequence[Stratum], b: Sequence[Stratum]) -> tuple[list[Stratum], list[Stratum]]:
-    """Both with the units that both have, strata without any left out."""
+    """Both, reduced to the units that both have, without empty strata."""
     others = {one.name: one for one in b}
     kept: tuple[list[Stratum], list[Stratum]] = ([], [])
     for one in a:

@@ -14,9 +14,9 @@ from cluster.rlhf.reward_service import PATIENCE_S, app_scorer, engine_scorer
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One model of an evaluation. load: makes its scorer, when its turn comes.
+    """One model of an evaluation. load: makes its scorer when its turn comes.
 
-    made_from: what its rewards depend on, JSON values; of another one no run is resumed.
+    made_from: what its rewards depend on, JSON values; a run is only resumed if it is the same.
     in_process: whether its weights are in this process, to be freed before the next one's come.
     """
 

@@ -1,7 +1,7 @@
 """Suite data: rows of files, folders, globs, URLs and hub data sets, each with its place.
 
-Rows are numbered within their file. Of a hub data set without a split every split is read, but
-where there is one called `filtered` only that, as RewardBench 1 means it. Knows nothing of columns.
+Rows are numbered within their file. If a hub data set is named without a split, every split is
+read, or only `filtered` if there is one, as RewardBench 1 intends. Knows nothing of columns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def read(source: str) -> Iterator[SourcedRow]:
 
 
 def split_sources(source: str) -> list[str]:
-    """`source`, or of a hub data set without a split one source a split."""
+    """`source`; for a hub data set without a split, one source per split."""
     hub = find_input(source).hub
     if hub is None or ":" in source.removeprefix("hf://"):
         return [source]
@@ -32,7 +32,7 @@ def split_sources(source: str) -> list[str]:
 
 
 def data_digest(sources: Sequence[str]) -> str:
-    """Of the data's names, sizes and times; another one is other data."""
+    """Digest of the data's names, sizes and times; a different one means different data."""
     parts = [find_input(part).digest for source in sources for part in split_sources(source)]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 

@@ -95,7 +95,7 @@ def style_table(done: Evaluation, title: str, field: str) -> Table:
 
 
 def notes(done: Evaluation) -> list[str]:
-    """What the tables leave out, a sentence a line."""
+    """What the tables leave out, one sentence per line."""
     lines = []
     if not all(one.report.complete for one in done.models):
         lines.append("the score is of the items that were judged, not of the whole published set")
@@ -117,12 +117,12 @@ def refusals(done: Evaluation) -> list[str]:
 
 
 def identities(done: Evaluation) -> list[str]:
-    """Who answered, a line per model."""
+    """Who answered, one line per model."""
     return ["{model} @ {revision}, {numerics}".format(**one.identity) for one in done.models]
 
 
 def as_json(done: Evaluation) -> dict[str, Any]:
-    """Everything but the single items, which are in the results of each model."""
+    """Everything but the individual items, which are in the results of each model."""
     return {
         "suite": done.suite,
         "title": done.title,

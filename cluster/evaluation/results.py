@@ -32,13 +32,13 @@ class ResultLog:
         write_rows(path, self.lines)  # without half a line, the end of a run that was killed
 
     def append(self, verdicts: Iterable[Verdict], suite: Suite) -> None:
-        """Write a window of verdicts, down to the disk."""
+        """Append a window of verdicts, synced to disk."""
         append_rows(self._path, (as_line(one, suite) for one in verdicts))
 
     def replay(self, asked: Iterator[Asked]) -> Iterator[Verdict]:
         """The verdicts of the lines so far, whose rows are taken off the front of `asked`.
 
-        Raises ConfigError where they are of other data.
+        Raises ConfigError if they are of other data.
         """
         for line in self.lines:
             one = next(asked, None)
@@ -70,7 +70,7 @@ def as_line(one: Verdict, suite: Suite) -> dict[str, Any]:
 
 
 def of_line(one: Asked, line: Mapping[str, Any]) -> Verdict | None:
-    """The verdict of the row `one` that its line tells, None if the line is of another row."""
+    """The verdict that a line holds for the row `one`; None if the line is of another row."""
     number = one.number
     if (line.get("source"), line.get("line")) != (one.source, number):
         return None

@@ -2,7 +2,7 @@
 
 Invariant: a row that one contender cannot judge costs only that contender the row; models are
 compared on the units that both have. With a folder every window's results are on the disk before
-the next is asked, and a run that was killed resumes there when it is given again.
+the next is asked, and a killed run resumes there when its command is given again.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def evaluate(
     out: folder of the results, which resumes there; None keeps them in memory only.
     seed, resamples: of the bootstrap.  strict: the first row that cannot be judged ends the run.
 
-    Raises InvalidInput where nothing can be judged, ConfigError where `out` holds something else.
+    Raises InvalidInput if nothing can be judged, ConfigError if `out` holds something else.
     """
     sources = [str(one) for one in ([data] if isinstance(data, str | Path) else data)]
     asked = [_contender(one) for one in models]

@@ -1,8 +1,9 @@
 """Suite scoring: rows -> items -> rewards.
 
 Invariant: every row comes out once, in order, as Judged, LeftOut or Refusal; a response that cannot
-be scored refuses its row and is never a wrong answer. What may pass (a service that is not ready)
-ends the run instead: it is no property of a row. Knows nothing of models: the scorer is passed in.
+be scored refuses its row and is never a wrong answer. A temporary failure (a service that is not
+ready) ends the run instead: it is not a row's fault. Knows nothing of models: the scorer is passed
+in.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Asked = Item | LeftOut | Refusal
 
 
 def items(rows: Iterable[SourcedRow], suite: Suite) -> Iterator[Asked]:
-    """Every row as the suite asks it, or why it is not asked."""
+    """Every row as the suite's item, or why it is not one."""
     for sourced in rows:
         row = sourced.row
         try:

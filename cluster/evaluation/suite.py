@@ -26,7 +26,7 @@ from cluster.evaluation.types import (
 
 
 class Suite(ABC):
-    """A benchmark. What is not overridden: pairs, ties wrong, one stratum, a line a subset.
+    """A benchmark. The defaults: pairs, ties wrong, one stratum, one line per subset.
 
     name: as the command line has it.  sizes: subset -> items in the published set.
     score_name: what the suite calls its headline.
@@ -43,7 +43,7 @@ class Suite(ABC):
 
     @abstractmethod
     def item(self, sourced: SourcedRow, row: Row) -> Item | LeftOut:
-        """The row as an item. Raises InvalidInput where it is none."""
+        """The row as an item. Raises InvalidInput if it is not one."""
 
     def rows(self, data: Iterable[SourcedRow]) -> Iterable[SourcedRow]:
         """The rows to judge: those of the data, and what the suite adds to them."""
@@ -99,7 +99,7 @@ class Suite(ABC):
         return {}
 
     def notes(self, judged: Sequence[Judged], columns: Mapping[str, float | None]) -> list[str]:
-        """What the tables leave out, a sentence a line."""
+        """What the tables leave out, one sentence per line."""
         return []
 
     def report(self, judged: Sequence[Judged]) -> SuiteReport:

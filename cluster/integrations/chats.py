@@ -22,7 +22,7 @@ def chat(prompt: Any, completion: Any) -> Conversation:
 
 
 def messages(found: Iterable[Any]) -> list[Message]:
-    """Role and content of each. What is no text stays as it is, for the encoder to judge."""
+    """Role and content of each. What is not text stays as it is, for the encoder to check."""
     return [_message(message) for message in found]
 
 

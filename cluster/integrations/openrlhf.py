@@ -3,7 +3,7 @@
     from cluster.integrations.openrlhf import reward_func      # all that my_reward.py needs
 
 OpenRLHF sends whole texts, templated by the policy. They are scored as they are, with one BOS by
-the reward model's policy: right where both models have the same template. Where they have not,
+the reward model's policy, which is right if both models have the same template. If they do not,
 `reward_func_of` takes a function that gives a text back as a chat.
 
 Source of the convention: `SingleTurnAgentExecutor` of openrlhf/utils/agent.py, which calls it in a

@@ -5,7 +5,7 @@
 Rows have `messages`, or `prompt` and `response`, as `preprocess` makes them; they get `reward`
 (null if it could not be scored) and `reward_error` ("" if it could). Ray's own
 `ServeDeploymentProcessorConfig(deployment_name="Ingress", app_name="reward")`, with
-`method="score_row"` in each row, asks the same service, a row a request: ray/data/llm.py and
+`method="score_row"` in each row, calls the same service, one row per request: ray/data/llm.py and
 ray/llm/_internal/batch/stages/serve_deployment_stage.py, Ray 2.60.
 """
 
@@ -33,7 +33,7 @@ Row = dict[str, Any]
 @dataclass(frozen=True, kw_only=True)
 class RewardProcessorConfig:
     """url, app, key: of the service, see `cluster.integrations.service`.
-    batch_size: rows a call.  concurrency: calls at a time; None as Ray Data sees fit."""
+    batch_size: rows per call. concurrency: calls at a time; None leaves it to Ray Data."""
 
     url: str | None = None
     app: str | None = None

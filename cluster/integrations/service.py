@@ -1,9 +1,9 @@
 """Reward service of an integration: the actor client inside a Ray job, HTTP elsewhere.
 
-A trainer's hook is called by processes that its user did not start, so what is not said in code is
-looked for, in this order: REWARD_CLUSTER_URL; the Ray that the process is in, where it serves the
-application REWARD_CLUSTER_APP (`reward`); a service at port 8000 of this machine. The key of a
-service by HTTP is in REWARD_API_KEY. Nothing is connected before the first call.
+A trainer's hook is called by processes that its user did not start, so a service that is not given
+in code is looked for in this order: REWARD_CLUSTER_URL; the Ray that the process is in, where it
+serves the application REWARD_CLUSTER_APP (`reward`); a service at port 8000 of this machine. The
+key of a service by HTTP is in REWARD_API_KEY. Nothing is connected before the first call.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ Results = list[Score | RewardError]
 
 
 class HookService:
-    """The service that a hook asks. Pickles as what it was made from, so that every process
-    connects for itself.
+    """The service that a hook calls. Pickles as its arguments, so that every process connects for
+    itself.
 
     url, key: a service over HTTP, whatever Ray the process is in.  app: a Serve application of the
     Ray that the process is in.
@@ -51,7 +51,7 @@ class HookService:
     def score(self, conversations: Sequence[Conversation]) -> Results:
         """The score or the error of each, in order.
 
-        Raises NotReady where no service is found, or none answers for PATIENCE_S seconds.
+        Raises NotReady if no service is found, or none answers for PATIENCE_S seconds.
         """
         if self._call is None:
             self._call = self._connected()
@@ -121,8 +121,8 @@ class HookService:
 
 
 class _PerLoop:
-    """A client for each event loop, as its connections belong to one; open while calls are under
-    way, since nothing tells that a loop is about to end. Calls of one sample go out together."""
+    """One client per event loop, as connections belong to a loop; it is open only while calls are
+    running, since nothing announces the end of a loop. Calls of one sample go out together."""
 
     def __init__(self, url: str, key: str | None) -> None:
         self._url, self._key = url, key
@@ -159,6 +159,6 @@ def serves(app: str) -> bool:
 def hook_service(
     url: str | None = None, app: str | None = None, key: str | None = None
 ) -> HookService:
-    """The one `HookService` of these arguments in this process: for hooks that are plain functions,
+    """The `HookService` of these arguments, one per process, for hooks that are plain functions
     called for each sample."""
     return HookService(url, app, key)

@@ -2,7 +2,7 @@
 
 Everything is read from the dataclass itself (defaults, annotations, the docstring under each
 field) through pydantic's JSON schema; command-line flags, the commented YAML and the settings page
-are made from this list, so that a setting stands once. Knows nothing of YAML and of click.
+are made from this list, so that each setting is defined once. Knows nothing of YAML and of click.
 """
 
 from __future__ import annotations

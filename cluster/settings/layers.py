@@ -1,4 +1,4 @@
-"""Layers of settings: a YAML file's values, and over them the keys that were given beside it."""
+"""Layers of settings: a YAML file's values, overridden by keys given elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cluster.errors import ConfigError
 
 
 def layered(path: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of the YAML file at `path`, if any, with those of `given` in their place.
+    """The values of the YAML file at `path`, if any, overridden by those of `given`.
 
     Raises ConfigError.
     """
@@ -18,7 +18,7 @@ def layered(path: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `over` in place of its own, section by section."""
+    """`base` overridden by the keys of `over`, section by section."""
     result = dict(base)
     for key, value in over.items():
         below = result.get(key)
@@ -29,7 +29,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_yaml(path: Path | None) -> dict[str, Any]:
-    """The file's values, {} without a file. Raises ConfigError where it is no mapping."""
+    """The file's values, {} without a file. Raises ConfigError if it is not a mapping."""
     import yaml
 
     if path is None:
