@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from ray.cluster_utils import Cluster
 from support.serving import PATIENCE_S, deployed, until
 
 from cluster.config import ClusterConfig
+from cluster.serving.http.dialects.triton.tensors import HEADER_LENGTH
 
 pytestmark = pytest.mark.ray
 TEXT = "a text that is templated"
@@ -71,6 +75,21 @@ def test_every_client_reads_the_native_number_of_a_text(client: httpx.Client) ->
         answer = client.post(path, json=body)
         assert answer.status_code == 200, (path, answer.text)
         assert read(answer.json()) == reward, path
+
+
+def test_binary_tensors_pass_serves_proxy_both_ways(client: httpx.Client) -> None:
+    native = client.post("/v1/score", json={"conversations": [{"text": TEXT}]}).json()
+    data = struct.pack("<I", len(TEXT)) + TEXT.encode()
+    tensor = {"name": "sentences", "shape": [1, 1], "datatype": "BYTES"}
+    described = {**tensor, "parameters": {"binary_data_size": len(data)}}
+    body = {"inputs": [described], "parameters": {"binary_data_output": True}}
+    head = json.dumps(body).encode()
+    path, headers = "/v2/models/reward_model/infer", {HEADER_LENGTH: str(len(head))}
+    answer = client.post(path, content=head + data, headers=headers)
+    assert answer.status_code == 200, answer.text
+    (reward,) = struct.unpack("<f", answer.content[int(answer.headers[HEADER_LENGTH]) :])
+    assert reward == np.float32(native["results"][0]["reward"])
+    assert client.get("/v2/health/ready").status_code == 200
 
 
 def test_pairs_are_scored_as_a_prompt_and_its_response(client: httpx.Client) -> None:
