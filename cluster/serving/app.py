@@ -30,6 +30,13 @@ from cluster.settings.parsing import parse_config
 
 logger = logging.getLogger("ray.serve.reward_cluster")
 
+UNASKED: dict[str, Any] = {
+    "request_router_class": "cluster.serving.replica.router:RosterRouter",
+    "initial_backoff_s": 0.01,
+    "max_backoff_s": 0.1,
+}
+"""Of what is called without asking first; see `RosterRouter`."""
+
 REPLICA_OPTIONS: dict[str, Any] = {
     # A batcher keeps two batches on a replica; the rest is room for probes and for the batches of
     # another batcher, old or new.
@@ -41,15 +48,12 @@ REPLICA_OPTIONS: dict[str, Any] = {
     # Longer than two batches; a draining replica finishes what it holds.
     "graceful_shutdown_timeout_s": 60,
     "graceful_shutdown_wait_loop_s": 0.5,
-    "request_router_config": {
-        "request_router_class": "cluster.serving.replica.router:RosterRouter",
-        "initial_backoff_s": 0.01,
-        "max_backoff_s": 0.1,
-    },
+    "request_router_config": UNASKED,
 }
 BATCHER_OPTIONS: dict[str, Any] = {
     # Calls wait inside the batcher, whose scheduler refuses by tokens.
     "max_ongoing_requests": 100_000,
+    "request_router_config": UNASKED,
     "health_check_period_s": 1,
     # A batcher that is well answers at once; after three failed checks it is replaced.
     "health_check_timeout_s": 10,

@@ -152,8 +152,7 @@ class BatcherClient:
         deadline, until = options.deadline, Deadline.of(options.deadline)
         ask = (batch, options.priority, until, self._patient, options.job)
         if not options.stream:
-            response = self._batcher().score_batch.remote(*ask)
-            result: BatchResult = await within(response, deadline)
+            result: BatchResult = await within(self._score_batch(*ask), deadline)
             for i, item in zip(keys, result.scores(encodings), strict=True):
                 yield i, item
             return
@@ -168,6 +167,18 @@ class BatcherClient:
             return
         finally:
             parts.cancel()
+
+    async def _score_batch(self, *ask: Any) -> Any:
+        """Sent without Serve's question whether the process accepts one more request: a batcher
+        always does, and refuses by tokens."""
+        method = self._batcher().score_batch
+        async with method.choose_replica() as slot:
+            response: Any = method.dispatch(slot, *ask)
+            try:
+                return await response
+            except asyncio.CancelledError:
+                response.cancel()
+                raise
 
     async def _until(
         self, deadline: float | None, call: Callable[[DeploymentHandle[Any]], Awaitable[T]]

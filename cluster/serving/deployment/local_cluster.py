@@ -34,14 +34,15 @@ def local_service(
     batcher_options: Mapping[str, Any] | None = None,
     http_port: int | None = None,
     verbose: bool = False,
+    runtime_env: Mapping[str, Any] | None = None,
 ) -> Iterator[ActorHandle[RewardClient]]:
     """Start Ray, the application and a client actor; yields the client once it can score.
 
     replica_options: of the Replica deployment; by default one replica with all cores.
-    http_port: on loopback; None serves no HTTP.
+    http_port: on loopback; None serves no HTTP. runtime_env: of every process, see Ray.
     """
     options = {"ray_actor_options": {"num_cpus": os.cpu_count() or 1}, **(replica_options or {})}
-    with local_ray(verbose=verbose, http_port=http_port):
+    with local_ray(verbose=verbose, http_port=http_port, runtime_env=runtime_env):
         app = assemble(
             config,
             make_backend=make_backend,

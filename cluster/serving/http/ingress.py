@@ -26,6 +26,7 @@ from cluster.serving.fresh import Fresh
 from cluster.serving.health_probe import FRESH_S, ModelProbe
 from cluster.serving.http.api_keys import KeyDigest, KeyRing
 from cluster.serving.http.app import build_http_app
+from cluster.serving.http.early_body import EarlyBodyReceiver
 from cluster.serving.http.inspector import TokenizedChat, tokenized
 from cluster.serving.http.request_limit import RequestLimit
 from cluster.serving.http.row_scorer import RowScorer
@@ -155,4 +156,5 @@ class Ingress:
         yield await self._rows.score(row)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
+        self._app.add_middleware(EarlyBodyReceiver)
         return self._app

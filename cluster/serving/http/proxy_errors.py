@@ -3,8 +3,9 @@
 When an Ingress process dies, its proxy has nothing to pass on and the caller would get a plain-text
 `500`; a request id that is not text would be a `500` as well, and any other malformed one would be
 echoed unchanged. A proxy that has just been replaced knows no routes yet and would answer `404` for
-paths that are there. This middleware runs inside the proxy, in front of its own code. Serve reads
-it from an environment variable of the proxy's node, so it must be set before Ray starts there:
+paths that are there. This middleware runs inside the proxy, in front of its own code, beside the
+one that lets a small body travel with its request (`early_body`). Serve reads both from an
+environment variable of the proxy's node, so it must be set before Ray starts there:
 `set_proxy_errors` does so for a Ray that this process starts, `ray start` needs `export
 {VARIABLE}={MIDDLEWARES}`.
 """
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.errors import NotReady
 from cluster.serving.http.dialects.table import TABLE
+from cluster.serving.http.early_body import EarlyBody
 from cluster.serving.http.errors import error_response
 from cluster.serving.http.request_id import sound_id, with_id
 
@@ -64,7 +66,7 @@ class ProxyErrors:
 
 def middlewares() -> list[Middleware]:
     """Called by Serve in each proxy."""
-    return [Middleware(ProxyErrors)]
+    return [Middleware(ProxyErrors), Middleware(EarlyBody)]
 
 
 def set_proxy_errors() -> None:

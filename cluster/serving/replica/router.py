@@ -5,6 +5,7 @@
 queue length and then for a slot, each a round trip that waits as long as the replica hangs. The
 batcher has counted what it sent, so no replica is asked: a choice waits for no other process, and a
 batcher that died leaves no slot reserved. Requests beyond a replica's capacity wait inside it.
+Calls of a batcher go the same way, with no preference, as a batcher takes whatever comes.
 """
 
 from __future__ import annotations

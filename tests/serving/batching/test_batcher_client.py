@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,13 @@ class Batcher:
         self.score_batch = self
         self._behave = behave
 
-    def remote(self, batch: EncodedBatch, *terms: Any) -> Any:
+    @asynccontextmanager
+    async def choose_replica(self) -> AsyncIterator[None]:
+        yield
+
+    def dispatch(self, slot: None, batch: EncodedBatch, *terms: Any) -> asyncio.Future[BatchResult]:
         self.n_calls += 1
-        return self._behave(self.n_calls, batch)
+        return asyncio.ensure_future(self._behave(self.n_calls, batch))
 
 
 def results(
