@@ -7,17 +7,24 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from support.preferences import write_pairs
 
+from cluster.cli import main
 
-def trained(config: Path, *launch: str) -> None:
+
+def train_by_two(config: Path) -> None:
+    launch = ("accelerate.commands.launch", "--cpu", "--num_processes", "2")
+    command = (*launch, "--main_process_port", "0", "--module", "cluster", "train", str(config))
     done = subprocess.run(
-        [sys.executable, "-m", *launch, "cluster", "train", str(config)],
-        capture_output=True,
-        text=True,
-        timeout=300,
+        [sys.executable, "-m", *command], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
+
+
+def train_by_one(config: Path) -> None:
+    done = CliRunner().invoke(main, ["train", str(config)])
+    assert done.exit_code == 0, done.output
 
 
 @pytest.mark.slow
@@ -34,19 +41,11 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path, smallest_checkpoint
         "lr": 1e-3,
         "evaluate_every": 5,
     }
-    two = (
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--main_process_port",
-        "0",
-    )
     logs = []
-    for name, launch in (("one", ()), ("two", (*two, "--module"))):
+    for name, train in (("one", train_by_one), ("two", train_by_two)):
         config = tmp_path / f"{name}.yaml"
         config.write_text(yaml.safe_dump(settings | {"out": str(tmp_path / name)}))
-        trained(config, *launch)
+        train(config)
         log = (tmp_path / name / "log.jsonl").read_text().splitlines()
         logs.append([json.loads(line) for line in log])
     assert len(logs[0]) == len(logs[1]) > 10
