@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import httpx
 
 from cluster.bench.load_generator import Call
 from cluster.serving.client.http_client import AsyncHttpClient
@@ -17,6 +20,19 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def wait_until_answering(ask: Callable[[], object], timeout_s: float = 120.0) -> None:
+    """Until `ask` raises no httpx error. Raises TimeoutError."""
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            ask()
+            return
+        except httpx.HTTPError:
+            if time.monotonic() > end:
+                raise TimeoutError("the server does not answer") from None
+            time.sleep(0.2)
 
 
 def http_caller(url: str) -> Call:

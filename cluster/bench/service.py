@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,13 +20,15 @@ def service(
     replica_options: dict[str, Any],
     n_batchers: int = 1,
     http_port: int | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
 ) -> Iterator[Any]:
-    """A local service whose client can score; yields the client actor."""
+    """A local service whose client can score; yields the client actor. runtime_env: Ray's."""
     with local_service(
         config,
         replica_options=replica_options,
         batcher_options={"num_replicas": n_batchers},
         http_port=http_port,
+        runtime_env=runtime_env,
     ) as client:
         actor: Any = client
         ray.get(actor.ready.remote())

@@ -1,0 +1,1 @@
+"""Where the milliseconds of an idle HTTP request go, hop by hop."""

@@ -1,0 +1,98 @@
+"""Hop benchmark (`bench cluster --hops`): where the milliseconds of an idle HTTP request go.
+
+One chat at a time through a service that does nothing else, over one connection, as a trainer's
+client keeps it. What HTTP adds is the client's time without the engine's forward.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cluster.bench import hardware, presets
+from cluster.bench.cluster import VOCAB, Workload
+from cluster.bench.hops import trace
+from cluster.bench.hops.hops import hops, of_request, parse_stamps
+from cluster.bench.http_client import free_port
+from cluster.bench.service import service
+from cluster.config import ClusterConfig, EngineConfig
+from cluster.serving.client.http_client import AsyncHttpClient
+from cluster.types import Encoding, Score
+
+WARM_UP = 5
+"""Requests that are not counted: the first ones fill caches and open connections."""
+PAUSE_S = 0.02
+"""Between two requests: whatever the one before left to be done is done then."""
+
+
+def bench_hops(
+    preset: presets.Preset, n_requests: int, log: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Medians of the hops over `n_requests` chats of 100 to 600 tokens and a response."""
+    threads = max(1, (os.cpu_count() or 1) - 1)
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        presets.save(preset, Path(folder))
+        stamps = Path(folder, "stamps")
+        config = EngineConfig(model=folder, device="cpu", token_budget=8192)
+        chats = _chats(Workload.of(config, 8), WARM_UP + n_requests)
+        port = free_port()
+        options = {"ray_actor_options": {"num_cpus": threads}}
+        traced = {
+            "worker_process_setup_hook": f"{trace.__name__}.{trace.install.__name__}",
+            "env_vars": {trace.FILE: str(stamps)},
+        }
+        with service(ClusterConfig(engine=config), options, http_port=port, runtime_env=traced):
+            log(f"{n_requests} requests, one at a time")
+            sent = asyncio.run(_requests(f"http://127.0.0.1:{port}", chats))[WARM_UP:]
+        return {
+            "bench": "hops",
+            "preset": preset,
+            "machine": hardware.describe(torch.device("cpu")),
+            "load_average": os.getloadavg()[0],
+            **_summary(stamps.read_text(), sent),
+        }
+
+
+def _chats(work: Workload, n: int) -> list[Encoding]:
+    """`n` chats, no two alike."""
+    versions = map(work.version, range(1, VOCAB))
+    return [call[0] for _ in range(-(-n // len(work.calls))) for call in next(versions)][:n]
+
+
+async def _requests(url: str, chats: Sequence[Encoding]) -> list[tuple[int, int, float]]:
+    """Of each, when it was sent and answered, in nanoseconds, and the seconds of its forward."""
+    times = []
+    async with AsyncHttpClient(url) as client:
+        for chat in chats:
+            sent = time.monotonic_ns()
+            (score,) = await client.score([chat.input_ids], strict=True)
+            received = time.monotonic_ns()
+            assert isinstance(score, Score), "strict raises an error"
+            times.append((sent, received, score.forward_s))
+            await asyncio.sleep(PAUSE_S)
+    return times
+
+
+def _summary(text: str, sent: Sequence[tuple[int, int, float]]) -> dict[str, Any]:
+    stamps = parse_stamps(text)
+    requests = [of_request(stamps, start, end) for start, end, _ in sent]
+    whole = [times for times in requests if times is not None]
+    added = sorted((end - start) / 1e6 - 1e3 * forward_s for start, end, forward_s in sent)
+    return {
+        "requests": len(sent),
+        "traced_whole": len(whole),
+        "added_ms": statistics.median(added),
+        "added_p90_ms": added[9 * len(added) // 10],
+        "forward_ms": statistics.median(1e3 * forward_s for _, _, forward_s in sent),
+        "hops": [asdict(hop) for hop in hops(whole)],
+    }
