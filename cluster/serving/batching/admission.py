@@ -96,7 +96,7 @@ class Admission:
         if waiting is not None:
             self._forget(waiting)
         for sequence in self._table.leave(call):
-            if not self._scheduler.cancel(sequence) and sequence.sent:
+            if not self._scheduler.cancel(sequence) and sequence.sent is not None:
                 self._table.keep(sequence)
 
     def _piece(self, waiting: Waiting) -> dict[int, Encoding]:

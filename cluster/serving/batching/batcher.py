@@ -209,7 +209,7 @@ class Batcher:
         held = () if replica_id is None else self._homes.held_by(replica_id)
         batch = self._scheduler.take(held)
         for sequence in batch:
-            sequence.sent = True
+            sequence.sent = now
         if replica_id is not None:
             self._homes.sent(replica_id, [sequence.encoding for sequence in batch])
         self._admission.refill(now)

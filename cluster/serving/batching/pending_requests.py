@@ -28,13 +28,16 @@ MAX_ANSWERS = 200_000
 MAX_LOADS = 10_000
 """Maximum number of weight loads remembered: one per replica and roll."""
 
+JOINED_FOR_S = 300.0
+"""Seconds for which a sequence on a device is joined: one out for longer may never come back."""
+
 
 @dataclass(eq=False, slots=True)
 class QueuedSequence:
     """One distinct sequence on its way to a device.
 
     deadline: the latest of its waiters'; None means no deadline.
-    sent: it has left the queue for a device.
+    sent: when it left the queue for a device; None while it is in the queue.
     """
 
     encoding: Encoding
@@ -43,11 +46,13 @@ class QueuedSequence:
     deadline: float | None
     entered: float
     waiters: list[tuple[PendingCall, int]] = field(default_factory=list)
-    sent: bool = False
+    sent: float | None = None
 
-    def serves(self, priority: int) -> bool:
+    def serves(self, priority: int, now: float) -> bool:
         """Whether a new waiter loses nothing by joining; its deadline then counts as well."""
-        return self.sent or priority <= self.priority
+        if self.sent is not None:
+            return now - self.sent < JOINED_FOR_S
+        return priority <= self.priority
 
     def join(self, call: PendingCall, index: int) -> None:
         """`call` waits for it as its item `index`; every caller minds its own deadline."""
@@ -131,7 +136,7 @@ class RequestTable:
                 call.put(i, known[1]._replace(queue_s=0.0, forward_s=0.0))  # waited for nothing
                 continue
             sequence = self._open.get(key)
-            if sequence is None or not sequence.serves(priority):
+            if sequence is None or not sequence.serves(priority, now):
                 sequence = QueuedSequence(encoding, key, priority, call.deadline, call.entered)
                 self._open[key] = sequence
                 new.append(sequence)

@@ -8,6 +8,7 @@ import pytest
 
 from cluster.errors import DeadlineExceeded, NotFinite
 from cluster.serving.batching.pending_requests import (
+    JOINED_FOR_S,
     PendingCall,
     QueuedSequence,
     RequestTable,
@@ -165,7 +166,7 @@ def test_what_is_on_a_device_is_joined_though_nobody_waits_for_it_and_its_deadli
 ):
     table = RequestTable(dedupe_s=60)
     call, (sequence,) = enter(table, encoding(1), deadline=9.0)
-    sequence.sent = True
+    sequence.sent = 0.0
     assert table.leave(call) == [sequence]
     table.keep(sequence)
     again, new = enter(table, encoding(1), priority=5, deadline=11.0)
@@ -173,6 +174,17 @@ def test_what_is_on_a_device_is_joined_though_nobody_waits_for_it_and_its_deadli
     table.settle(sequence, reward(1.0), now=0)
     assert again.finished() == [reward(1.0)]
     assert table.oldest_s(1.0) == 0.0
+
+
+def test_what_does_not_come_back_from_its_device_is_not_joined_for_ever() -> None:
+    table = RequestTable(dedupe_s=60)
+    call, (sequence,) = enter(table, encoding(1))
+    sequence.sent = 0.0
+    table.leave(call)
+    table.keep(sequence)
+    assert enter(table, encoding(1), now=JOINED_FOR_S - 1)[1] == []
+    _, (again,) = enter(table, encoding(1), now=JOINED_FOR_S)
+    assert again is not sequence
 
 
 def test_what_is_kept_takes_no_place_of_what_is_waited_for() -> None:
