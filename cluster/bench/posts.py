@@ -87,7 +87,7 @@ def bench_posts(
             rates: dict[str, list[float]] = {way.name: [] for way in ways}
             for turn in range(1, rounds + 1):
                 for way in ways:
-                    n_groups = 2 * under_way // GROUP // way.share
+                    n_groups = max(1, 2 * under_way // GROUP // way.share)
                     groups = [
                         texts(tokenizer, encoder, f"{turn} {way.name} {i}") for i in range(n_groups)
                     ]
