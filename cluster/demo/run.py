@@ -21,7 +21,7 @@ from cluster.serving.deployment.local_cluster import local_service
 from cluster.types import Score
 
 PLACEHOLDER = """\
-The built-in model shows that every path runs and is no judge: name one to judge by with --model."""
+The built-in model sees plain damage and knows nothing: name one to judge by with --model."""
 NEXT = """
 Next:
   reward-cluster score chats.jsonl --out scored.jsonl   your own chats, from a file

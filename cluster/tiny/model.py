@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,14 +10,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 MAX_TOKENS = 8192
-HIDDEN, LAYERS, HEADS, KV_HEADS, INTERMEDIATE = 128, 4, 4, 2, 384
+HIDDEN, LAYERS, HEADS, KV_HEADS, INTERMEDIATE = 128, 4, 4, 2, 320
 INIT_STD = 0.08
 """About 1/sqrt(HIDDEN). The usual 0.02 is for widths of thousands; here attention would start
 almost uniform and take several times as many steps to find matching words."""
+QUERY_LIKE_KEY = 0.9
 
 
-def save_untrained(tokenizer: PreTrainedTokenizerFast, folder: Path, seed: int) -> None:
-    """A checkpoint of random float32 weights and the tokenizer, as transformers loads it."""
+def untrained(tokenizer: PreTrainedTokenizerFast, seed: int) -> Any:
+    """A LlamaForSequenceClassification of random float32 weights for the tokenizer.
+
+    From the second layer on, every second head begins by looking for tokens like its own: its
+    query weights are nearly its key weights (mimetic initialization, arXiv 2305.09828).
+    """
     from transformers import LlamaConfig, LlamaForSequenceClassification
 
     describe: Any = LlamaConfig
@@ -41,5 +45,16 @@ def save_untrained(tokenizer: PreTrainedTokenizerFast, folder: Path, seed: int) 
         use_cache=False,
     )
     torch.manual_seed(seed)
-    build(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    model = build(config)
+    for layer in model.model.layers[1:]:
+        _look_for_like(layer.self_attn)
+    return model
+
+
+@torch.no_grad()
+def _look_for_like(attention: Any) -> None:
+    queries = attention.q_proj.weight.view(HEADS, -1, HIDDEN)
+    keys = attention.k_proj.weight.view(KV_HEADS, -1, HIDDEN)
+    of_each = keys.repeat_interleave(HEADS // KV_HEADS, dim=0)
+    noise = (1 - QUERY_LIKE_KEY**2) ** 0.5
+    queries[1::2] = QUERY_LIKE_KEY * of_each[1::2] + noise * queries[1::2]

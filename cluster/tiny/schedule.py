@@ -1,7 +1,6 @@
-"""Learning-rate schedule with which the shipped weights of `tiny` were trained.
+"""Learning-rate schedule of `tiny`: linear warm-up, then half a cosine.
 
-It is one step ahead of transformers' during the warm-up: the first step learns too. Kept, so that
-the recipe still gives the shipped file.
+It is one step ahead of transformers' during the warm-up: the first step learns too.
 """
 
 from __future__ import annotations
@@ -14,9 +13,14 @@ from cluster.rlhf.training.trainer import Schedule
 
 
 def schedule(config: TrainConfig, total: int) -> Schedule:
-    """Linear warm-up from 1 / its steps, then half a cosine down to `min_lr_ratio`."""
-    rise = max(1, math.ceil(config.warmup_ratio * total))
-    return partial(_share, rise=rise, total=total, least=config.min_lr_ratio)
+    """That of a training run."""
+    return cosine_share(total, config.warmup_ratio, config.min_lr_ratio)
+
+
+def cosine_share(total: int, warmup_ratio: float, least: float) -> Schedule:
+    """Linear warm-up from 1 / its steps, then half a cosine down to `least`."""
+    rise = max(1, math.ceil(warmup_ratio * total))
+    return partial(_share, rise=rise, total=total, least=least)
 
 
 def _share(step: int, rise: int, total: int, least: float) -> float:

@@ -16,7 +16,7 @@ def test_the_demo_counts_a_persons_choices_and_is_kept_until_ctrl_c(tmp_path: Pa
     with serving(["--keep"], env, out, command="demo", says="until Ctrl-C.") as kept:
         assert "30 of 30 responses scored by tiny" in kept.log
         assert re.search(r"^\d+ of 10 as a person would choose\.$", kept.log, re.M)
-        assert "is no judge: name one to judge by with --model" in kept.log
+        assert "knows nothing: name one to judge by with --model" in kept.log
         (url,) = re.findall(r"http://127\.0\.0\.1:\d+/", kept.log)
         assert httpx.get(url).headers["content-type"].startswith("text/html")
         assert kept.end(signal.SIGINT) == 0

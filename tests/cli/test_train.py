@@ -110,3 +110,18 @@ def test_a_preset_takes_no_setting_of_a_config() -> None:
     code, output = run("--preset", "tiny", "--lr", "1e-3")
     assert code == 2
     assert "either CONFIG" in output
+
+
+def test_the_texts_of_a_preset_are_not_those_of_a_config(tmp_path: Path) -> None:
+    code, output = run("--train", "pairs.jsonl", "--texts", "dialogues.jsonl")
+    assert code == 2
+    assert "--preset tiny" in output
+
+
+def test_a_preset_names_texts_that_hold_too_few_dialogues(tmp_path: Path) -> None:
+    texts = tmp_path / "few.jsonl"
+    texts.write_text('{"chosen": "\\n\\nHuman: a\\n\\nAssistant: b", "rejected": "c"}\n')
+    code, output = run("--preset", "tiny", "--texts", str(texts), "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert "few.jsonl" in output
+    assert "1000" in output

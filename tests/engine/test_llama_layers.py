@@ -89,7 +89,7 @@ def test_they_are_as_close_to_float32_as_the_models_own(family: str) -> None:
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     folder = tmp_path_factory.mktemp("native")
-    build("Llama", vocab_size=1024, pad_token_id=5).save_pretrained(folder)
+    build("Llama", vocab_size=4096, pad_token_id=5).save_pretrained(folder)
     tokenizer: Any = AutoTokenizer.from_pretrained(locate("tiny"))
     tokenizer.save_pretrained(folder)
     loaded = Engine.load(EngineConfig(model=str(folder), head_dtype="float32"))

@@ -19,7 +19,7 @@ from cluster.rlhf.training.metrics import ScoredPairs, accuracy, accuracy_by_kin
 from cluster.rlhf.training.model_setup import load_starting_model
 from cluster.rlhf.training.pairs import Pair
 from cluster.rlhf.training.trainer import Trainer
-from cluster.tiny.recipe import encode_pairs
+from cluster.tiny.judging import encode_pairs
 
 
 @pytest.fixture(scope="module")

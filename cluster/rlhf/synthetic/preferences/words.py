@@ -11,11 +11,12 @@ from random import Random
 from cluster.rlhf.synthetic.preferences.groups import Split, of_split, split_of
 
 
-def _distinct(text: str) -> tuple[str, ...]:
+def distinct(text: str) -> tuple[str, ...]:
+    """Its words, each once."""
     return tuple(dict.fromkeys(text.split()))
 
 
-TOPICS = _distinct("""
+TOPICS = distinct("""
 chess gardening volcanoes bicycles poetry astronomy beekeeping pottery sailing photography
 dinosaurs bridges violins coffee trains glaciers penguins origami castles mountains rivers
 robots history painting cooking football tennis swimming dancing knitting fishing hiking
@@ -32,7 +33,7 @@ physics chemistry biology geography economics philosophy psychology grammar taxe
 banks elections newspapers holidays weddings birthdays dreams sleep exercise vitamins vaccines
 """)
 
-NAMES = _distinct("""
+NAMES = distinct("""
 Alice Bruno Clara David Elena Felix Greta Hugo Irene Jonas Karla Leon Maria Nadia Oscar Paula
 Quentin Rosa Simon Tessa Ursula Victor Wanda Xavier Yara Zoe Adam Bella Carlos Diana Emil Fatima
 George Hanna Ivan Julia Kevin Laura Martin Nina Olaf Petra Rafael Sofia Thomas Uma Vera Walter
@@ -40,7 +41,7 @@ Amir Beatrix Cedric Dora Edgar Frida Gustav Helena Igor Jasmin Konrad Lydia Migu
 Pedro Ruth Samuel Tanya Viola William Yusuf Zara Anton Britta Chloe Dennis Esther Frank Gloria
 """)
 
-WORDS = _distinct("""
+WORDS = distinct("""
 silver window yellow market garden button forest orange purple rocket ladder candle basket
 bridge carpet castle copper corner cotton desert dinner engine fabric feather finger flower
 friend guitar hammer harbor island jacket jungle kettle kitten lemon letter magnet marble meadow
@@ -73,7 +74,7 @@ will surprise you|It is a good way to meet new friends|You can find more in the 
 and adults can take part|Keep your plans simple|Some people prefer to learn alone|Others like to
 work in a group|A good teacher makes it easier|Try it once and see how you feel
 """
-_SYLLABLES = _distinct("""
+_SYLLABLES = distinct("""
 ba be bo da de di fa fi ga go ka ki ko la le lo ma mi mo na ne no pa pe ra re ri ro
 sa se so ta te ti to va ve vi za zo
 """)

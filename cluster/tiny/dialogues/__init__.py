@@ -1,0 +1,1 @@
+"""Real dialogues with plainly damaged replies, from which `tiny` learns what English chats are."""

@@ -1,0 +1,1 @@
+"""Learning from every token of a reply, before preferences give one bit a pair."""
