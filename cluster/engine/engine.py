@@ -117,9 +117,8 @@ class Engine:
         todo.reverse()
         while todo:
             indices = todo.pop()
-            try:
-                answers = self._score_batch([encodings[i] for i in indices])
-            except torch.OutOfMemoryError:
+            answers = self._score_if_it_fits([encodings[i] for i in indices])
+            if answers is None:
                 self.prompts.clear()
                 torch.cuda.empty_cache()
                 halves = _halves(indices)
@@ -127,6 +126,14 @@ class Engine:
                 todo.extend(halves)
             results.update(zip(indices, answers, strict=False))
         return [_placed(results[i], i) for i in range(len(encodings))]
+
+    def _score_if_it_fits(self, encodings: list[Encoding]) -> list[Score | RewardError] | None:
+        """None where the device's memory is too small; the traceback, which holds the batch's
+        tensors, is gone by then."""
+        try:
+            return self._score_batch(encodings)
+        except torch.OutOfMemoryError:
+            return None
 
     def _provable(self, encodings: Sequence[Encoding], indices: list[int]) -> list[list[int]]:
         """Beyond the row counts that were tried, `invariant` runs one chat per forward."""
