@@ -36,7 +36,7 @@ KINDS: dict[str, Any] = {
     },
     # As many tokens as are encoded before the limit is found: the worst.
     "prompt, 4000 long responses": lambda: {
-        "prompt": WORDS * 28,
+        "prompt": WORDS * 80,
         "responses": [f"r{i} {WORDS * 20}" for i in range(4000)],
     },
     # One text, as long as a body may be.
