@@ -10,13 +10,10 @@ new, as equal ones would be answered from memory.
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +21,7 @@ import torch
 from cluster.bench import hardware, presets, workloads
 from cluster.bench.http_client import free_port, http_caller
 from cluster.bench.load_generator import Call, LoadReport, closed_loop, joined, open_loop
-from cluster.bench.service import client_caller, service
+from cluster.bench.service import client_caller, preset_checkpoint, service
 from cluster.config import ClusterConfig, EngineConfig
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.engine import Engine
@@ -64,11 +61,7 @@ def bench_cluster(
     preset: presets.Preset, n_calls: int = 8, rounds: int = 3, log: Log = print
 ) -> dict[str, Any]:
     """Throughput and latency with real forwards, through the actor client and through HTTP."""
-    threads = max(1, (os.cpu_count() or 1) - 1)
-    torch.set_num_threads(threads)
-    with tempfile.TemporaryDirectory() as folder:
-        presets.save(preset, Path(folder))
-        config = EngineConfig(model=folder, device="cpu", token_budget=8192)
+    with preset_checkpoint(preset) as (config, threads):
         work = Workload.of(config, n_calls)
         port = free_port()
         options = {"ray_actor_options": {"num_cpus": threads}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 from rich.console import Console
@@ -37,7 +38,7 @@ def print_posts(result: dict[str, Any], console: Console) -> None:
         table.add_column(title, justify="right")
     for name, rate in result["tokens_per_s"].items():
         rounds = result["ratios_of_rounds"][name]
-        ratio = sorted(rounds)[len(rounds) // 2]
+        ratio = statistics.median(rounds)
         table.add_row(name, f"{rate:,.0f}", f"{ratio:.2f}", ", ".join(f"{r:.2f}" for r in rounds))
     console.print(table)
 

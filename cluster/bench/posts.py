@@ -14,11 +14,9 @@ import asyncio
 import os
 import random
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -28,8 +26,8 @@ from transformers import AutoTokenizer
 from cluster.bench import hardware, presets
 from cluster.bench.http_client import free_port
 from cluster.bench.openrlhf_loop import openrlhf_server
-from cluster.bench.service import service
-from cluster.config import ClusterConfig, EngineConfig
+from cluster.bench.service import preset_checkpoint, service
+from cluster.config import ClusterConfig
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.types import Encoding, Message
 
@@ -63,18 +61,14 @@ def bench_posts(
     preset: presets.Preset, under_way: int, rounds: int, log: Callable[[str], None] = print
 ) -> dict[str, Any]:
     """Tokens/s of each way, and their ratios to grouped posts, round by round."""
-    threads = max(1, (os.cpu_count() or 1) - 1)
-    torch.set_num_threads(threads)
-    with tempfile.TemporaryDirectory() as folder:
-        presets.save(preset, Path(folder))
-        config = EngineConfig(model=folder, device="cpu", token_budget=8192)
-        encoder, tokenizer = ChatEncoder.load(config), AutoTokenizer.from_pretrained(folder)
+    with preset_checkpoint(preset) as (config, threads):
+        encoder, tokenizer = ChatEncoder.load(config), AutoTokenizer.from_pretrained(config.model)
         port = free_port()
         options = {"ray_actor_options": {"num_cpus": threads}}
         own = f"http://127.0.0.1:{port}"
         with (
             service(ClusterConfig(engine=config), options, http_port=port),
-            openrlhf_server(folder, threads) as loop,
+            openrlhf_server(config.model, threads) as loop,
         ):
             ways = [
                 Way(GROUPED, own, GROUP),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 
+from cluster.bench import presets
 from cluster.bench.load_generator import Call
-from cluster.config import ClusterConfig
+from cluster.config import ClusterConfig, EngineConfig
 from cluster.serving.deployment.local_cluster import local_service
 from cluster.types import Encoding
 
@@ -33,6 +38,17 @@ def service(
         actor: Any = client
         ray.get(actor.ready.remote())
         yield actor
+
+
+@contextmanager
+def preset_checkpoint(preset: presets.Preset) -> Iterator[tuple[EngineConfig, int]]:
+    """A checkpoint of the preset's shape on the CPU, and the torch threads of who computes, this
+    process among them: all cores but one, which the others have."""
+    threads = max(1, (os.cpu_count() or 1) - 1)
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        presets.save(preset, Path(folder))
+        yield EngineConfig(model=folder, device="cpu", token_budget=8192), threads
 
 
 def client_caller(client: Any) -> Call:

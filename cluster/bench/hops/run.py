@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -23,8 +22,8 @@ from cluster.bench.cluster import VOCAB, Workload
 from cluster.bench.hops import trace
 from cluster.bench.hops.hops import hops, of_request, parse_stamps
 from cluster.bench.http_client import free_port
-from cluster.bench.service import service
-from cluster.config import ClusterConfig, EngineConfig
+from cluster.bench.service import preset_checkpoint, service
+from cluster.config import ClusterConfig
 from cluster.serving.client.http_client import AsyncHttpClient
 from cluster.types import Encoding, Score
 
@@ -38,12 +37,8 @@ def bench_hops(
     preset: presets.Preset, n_requests: int, log: Callable[[str], None] = print
 ) -> dict[str, Any]:
     """Medians of the hops over `n_requests` chats of 100 to 600 tokens and a response."""
-    threads = max(1, (os.cpu_count() or 1) - 1)
-    torch.set_num_threads(threads)
-    with tempfile.TemporaryDirectory() as folder:
-        presets.save(preset, Path(folder))
-        stamps = Path(folder, "stamps")
-        config = EngineConfig(model=folder, device="cpu", token_budget=8192)
+    with preset_checkpoint(preset) as (config, threads):
+        stamps = Path(config.model, "stamps")
         chats = _chats(Workload.of(config, 8), WARM_UP + n_requests)
         port = free_port()
         options = {"ray_actor_options": {"num_cpus": threads}}

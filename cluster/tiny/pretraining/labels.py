@@ -125,9 +125,9 @@ class Labeller:
         seen = [(UNASKED, UNASKED)] * len(ids)
         for place, (token, begin) in enumerate(zip(ids, starts, strict=True)):
             same = self._same[token]
-            if begin < reply_start:
-                in_prompt |= set() if token in self._special else {same}
-            elif begin < reply_end:
+            if begin < reply_start and token not in self._special:
+                in_prompt.add(same)
+            elif reply_start <= begin < reply_end:
                 seen[place] = int(same in in_prompt), int(same in in_reply)
                 in_reply.add(same)
         return seen

@@ -30,7 +30,7 @@ CONFIG = PpoConfig(
     sampling=Sampling(n=2, max_new_tokens=12),
     num_ppo_epochs=4,
     mini_batch_size=4,
-    lr=1e-3,
+    lr=2e-3,
     loss=LossConfig(missing_eos_penalty=None),
 )
 
@@ -84,11 +84,7 @@ def test_an_update_by_groups_lifts_the_better_of_each_and_needs_no_critic(
     before = [log_prob(policy, rollout) for rollout in ROLLOUTS]
     update = learner.update(ROLLOUTS, REWARDS, [0, 0, 1, 1], seed=0)
     after = [log_prob(policy, rollout) for rollout in ROLLOUTS]
-    good, bad, worse, better = (b - a for a, b in zip(before, after, strict=True))
-    assert good > 0
-    assert better > 0
-    assert good > bad
-    assert better > worse
+    assert [b > a for a, b in zip(before, after, strict=True)] == [True, False, False, True]
     assert learner.critic is None
     assert update.value_loss == update.explained_variance == 0.0
     learner.save(tmp_path)

@@ -47,6 +47,15 @@ class Gate:
         while len(self.replicas.batches) < n:
             await asyncio.sleep(0)
 
+    async def fill(self, service: Batcher) -> list[asyncio.Task[BatchResult]]:
+        """The calls of two batches that are on the replica, which has room for no third."""
+        calls = [
+            asyncio.create_task(service.score_batch(question(*range(4 * i, 4 * i + 4))))
+            for i in range(2)
+        ]
+        await self.taken(2)
+        return calls
+
 
 def test_a_call_is_answered_in_order_within_the_token_budget() -> None:
     async def run() -> tuple[BatchResult, list[list[int]]]:
@@ -107,11 +116,7 @@ def test_callers_of_one_queued_question_share_its_forward_and_keep_their_own_dea
     async def run() -> list[list[int]]:
         gate = Gate()
         service = batcher(gate.replicas)
-        full = [
-            asyncio.create_task(service.score_batch(question(*range(4 * i, 4 * i + 4))))
-            for i in range(2)
-        ]
-        await gate.taken(2)
+        full = await gate.fill(service)
         asked = [
             asyncio.create_task(service.score_batch(question(50), deadline=Deadline.after(seconds)))
             for seconds in (5.0, 20.0, 30.0)
@@ -131,11 +136,7 @@ def test_a_question_whose_last_deadline_passes_in_the_queue_is_not_scored() -> N
     async def run() -> list[list[int]]:
         gate = Gate()
         service = batcher(gate.replicas)
-        full = [
-            asyncio.create_task(service.score_batch(question(*range(4 * i, 4 * i + 4))))
-            for i in range(2)
-        ]
-        await gate.taken(2)
+        full = await gate.fill(service)
         ends = [Deadline.after(seconds) for seconds in (5.0, 8.0)]
         asked = [service.score_batch(question(50), deadline=end) for end in ends]
         results = await asyncio.gather(*asked)
@@ -175,11 +176,7 @@ def test_what_a_cancelled_caller_asked_for_never_reaches_a_replica() -> None:
     async def run() -> list[list[int]]:
         gate = Gate()
         service = batcher(gate.replicas)
-        kept = [
-            asyncio.create_task(service.score_batch(question(*range(4 * i, 4 * i + 4))))
-            for i in range(2)
-        ]
-        await gate.taken(2)
+        kept = await gate.fill(service)
         dropped = asyncio.create_task(service.score_batch(question(50, 51)))
         shared = asyncio.create_task(service.score_batch(question(51)))
         await asyncio.sleep(0)

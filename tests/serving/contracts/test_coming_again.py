@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -27,6 +27,7 @@ from cluster.serving.status import snapshot
 from cluster.types import PromptCacheStats
 
 pytestmark = pytest.mark.ray
+T = TypeVar("T")
 APP = "again"
 N_REPLICAS = 2
 BODIES: list[tuple[str, Callable[[str], dict[str, Any]]]] = [
@@ -57,16 +58,24 @@ def client(
         yield made
 
 
-def totals() -> Totals:
-    """Of a look in which the batcher has answered."""
-    looks: list[Totals] = []
+def seen(look: Callable[[], T | None]) -> T:
+    """What the first look tells in which the service has answered."""
+    found: list[T] = []
 
     def answered() -> bool:
-        looks.extend(filter(None, [snapshot(APP).totals]))
-        return bool(looks)
+        found.extend(one for one in [look()] if one is not None)
+        return bool(found)
 
     until(answered)
-    return looks[-1]
+    return found[-1]
+
+
+def totals() -> Totals:
+    return seen(lambda: snapshot(APP).totals)
+
+
+def queue() -> QueueState:
+    return seen(lambda: snapshot(APP).queue)
 
 
 def n_inside() -> int:
@@ -156,17 +165,6 @@ def test_posts_of_one_sample_are_regrouped_by_prompt_in_the_queue(
     assert totals().saved_tokens - before.saved_tokens == 3 * shared > 0
 
 
-def queue() -> QueueState:
-    looks: list[QueueState] = []
-
-    def answered() -> bool:
-        looks.extend(filter(None, [snapshot(APP).queue]))
-        return bool(looks)
-
-    until(answered)
-    return looks[-1]
-
-
 def test_posts_one_after_another_find_their_prompt_where_it_was_computed(
     ray_cluster: Cluster,
     http_port: int,
@@ -185,11 +183,10 @@ def test_posts_one_after_another_find_their_prompt_where_it_was_computed(
         for response in ("Yes.", "No.", "Perhaps."):
             for prompt in ("Is it odd?", "Is it even?"):
                 assert one_sample(client, prompt, response).status_code == 200
-        looks: list[PromptCacheStats] = []
 
-        def all_answered() -> bool:
-            looks.extend(filter(None, [snapshot("kept").prompts]))
-            return bool(looks) and looks[-1].hits + looks[-1].misses == 6
+        def all_answered() -> PromptCacheStats | None:
+            found = snapshot("kept").prompts
+            return found if found and found.hits + found.misses == 6 else None
 
-        until(all_answered)
-    assert (looks[-1].misses, looks[-1].hits) == (2, 4)
+        found = seen(all_answered)
+    assert (found.misses, found.hits) == (2, 4)

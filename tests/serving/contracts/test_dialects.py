@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
+from support.fuzzing import generated
 from support.http import FakeScorer, made_score
 
 from cluster.config import HttpConfig
@@ -270,14 +271,7 @@ def anybody(connect: Connect, caplog: pytest.LogCaptureFixture) -> TestClient:
     return connect()
 
 
-@hypothesis.settings(
-    max_examples=150,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[hypothesis.Phase.generate],
-    suppress_health_check=list(hypothesis.HealthCheck),
-)
+@generated(150)
 @hypothesis.given(
     st.sampled_from(PATHS), st.dictionaries(st.sampled_from(KEYS + OPTIONS), JSON, max_size=4)
 )

@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
+from support.fuzzing import generated
 from support.http import FakeScorer
 
 from cluster.serving.http.dialects.triton.model import PROBES
@@ -161,14 +162,7 @@ INPUTS = st.fixed_dictionaries(
 )
 
 
-@hypothesis.settings(
-    max_examples=300,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[hypothesis.Phase.generate],
-    suppress_health_check=list(hypothesis.HealthCheck),
-)
+@generated(300)
 @hypothesis.given(st.lists(INPUTS, max_size=3), st.binary(max_size=40))
 def test_no_tensor_makes_the_service_fail(
     anybody: TestClient, inputs: list[Any], data: bytes

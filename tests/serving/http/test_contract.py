@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from schemathesis import checks
 from schemathesis.generation import GenerationMode
 from starlette.testclient import TestClient
+from support.fuzzing import generated
 from support.http import FakeInspector, FakeScorer
 
 from cluster.config import HttpConfig
@@ -24,14 +25,7 @@ from cluster.serving.http.errors import MEANING, PASSING, error_statuses
 from cluster.serving.logs import LOGGER
 
 Connect = Callable[..., TestClient]
-QUICK = hypothesis.settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],  # shrinking takes minutes here
-    suppress_health_check=list(hypothesis.HealthCheck),
-)
+QUICK = generated(60)
 GOOD = json.dumps({"conversations": [{"prompt": "hi", "response": "there"}]}).encode()
 
 
