@@ -14,7 +14,8 @@ from cluster.serving.http.api_keys import KeyRing, load_keys
 from cluster.serving.http.body_reader import BodyReader
 from cluster.serving.http.console import add_console
 from cluster.serving.http.dialects.answer import dialect_routes, probe_routes
-from cluster.serving.http.errors import error_response, http_response, request_id_of
+from cluster.serving.http.dialects.table import error_forms
+from cluster.serving.http.errors import http_response, request_id_of, told
 from cluster.serving.http.inspection_routes import inspection_routes
 from cluster.serving.http.inspector import Inspector
 from cluster.serving.http.middleware import RequestMiddleware
@@ -70,7 +71,8 @@ def build_http_app(
     if inspector is not None:
         app.include_router(inspection_routes(service, inspector))
     add_console(app)
-    app.add_middleware(RequestMiddleware, metrics=metrics, echo_id=echo_request_id)
+    forms = error_forms(config.dialects)
+    app.add_middleware(RequestMiddleware, metrics=metrics, echo_id=echo_request_id, forms=forms)
     _handle_errors(app, metrics)
     _document_bodies(app)
     return app
@@ -79,8 +81,9 @@ def build_http_app(
 def _handle_errors(app: FastAPI, metrics: ServingMetrics) -> None:
     @app.exception_handler(RewardError)
     async def known(request: Request, error: RewardError) -> Response:
-        metrics.error(error.code)
-        return error_response(error, request_id_of(request))
+        if error.item is None:  # an item's is counted where it arose
+            metrics.error(error.code)
+        return told(error, request.scope)
 
     @app.exception_handler(HTTPException)
     async def of_the_router(request: Request, error: HTTPException) -> Response:

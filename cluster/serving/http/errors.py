@@ -1,22 +1,27 @@
 """HTTP errors: the one place where an error becomes a response.
 
 One class = one status = one metric label, all three from `cluster.errors`. Any other error is
-opaque: the client gets a request id, the log gets everything.
+opaque: the client gets a request id, the log gets everything. A dialect's clients get either kind
+in the dialect's own form, which the request carries (`use_form`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import Request, Response
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from cluster.errors import Overloaded, RewardError, Unauthorized, all_error_classes
 
+ErrorForm = Callable[[RewardError], tuple[int, Any]]
+"""The status and JSON value that a dialect's clients expect for a failed request."""
+_FORM = "error_form"
 MEANING = {
     400: "The body or an item is malformed; the message says what to change.",
     401: "No key, or a wrong one.",
@@ -45,10 +50,25 @@ def sendable(message: str) -> str:
     return message.encode(errors="backslashreplace").decode()
 
 
+def use_form(scope: Scope, form: ErrorForm | None) -> None:
+    """From here on, errors of this request have `form`; None is the native one."""
+    scope["state"][_FORM] = form
+
+
+def told(error: RewardError, scope: Scope) -> Response:
+    """`error` as the answer to the request, in its form."""
+    form: ErrorForm | None = scope["state"].get(_FORM)
+    if form is None:
+        return error_response(error, scope["state"]["request_id"])
+    status, body = form(error)
+    return _json(status, body, error_headers(error))
+
+
 def error_response(
     error: RewardError, request_id: str, results: Sequence[Any] | None = None
 ) -> Response:
-    """`error` as the answer to the whole call. results: what is known of the individual items."""
+    """`error` as the native answer to the whole call. results: what is known of the individual
+    items."""
     body: dict[str, Any] = {"error": detail(error), "request_id": request_id}
     if results is not None:
         body["results"] = results
@@ -63,10 +83,9 @@ def http_response(error: HTTPException, request_id: str) -> Response:
     return _json(error.status_code, body, dict(error.headers or {}))
 
 
-def internal_response(request_id: str) -> Response:
+def unexpected(request_id: str) -> RewardError:
     """What a client learns of an unexpected error."""
-    message = "internal error; the service's log has it under this request id"
-    return error_response(RewardError(message), request_id)
+    return RewardError(f"internal error; the service's log has it under request id {request_id}")
 
 
 def representative_error(errors: Sequence[RewardError]) -> RewardError:

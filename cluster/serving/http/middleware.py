@@ -7,25 +7,37 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.errors import RewardError
-from cluster.serving.http.errors import internal_response
+from cluster.serving.http.errors import ErrorForm, told, unexpected, use_form
 from cluster.serving.http.request_id import HEADER, sound_id
 from cluster.serving.logs import LOGGER, event
 from cluster.serving.metrics import ServingMetrics
 
 
 class RequestMiddleware:
-    """Wraps the app. echo_id: whether to add the id's header to the answer; behind Serve's proxy,
-    which adds it too, it would appear twice."""
+    """Wraps the app.
 
-    def __init__(self, app: ASGIApp, metrics: ServingMetrics, echo_id: bool) -> None:
+    echo_id: whether to add the id's header to the answer; behind Serve's proxy, which adds it too,
+    it would appear twice.
+    forms: of errors, by path, until the request is known better; any other path has the native one.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: ServingMetrics,
+        echo_id: bool,
+        forms: Mapping[str, ErrorForm],
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._echo_id = echo_id
+        self._forms = forms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -33,6 +45,7 @@ class RequestMiddleware:
             return
         request_id = sound_id(Headers(scope=scope))
         scope.setdefault("state", {})["request_id"] = request_id
+        use_form(scope, self._forms.get(_path_in_app(scope)))
         started, status = time.perf_counter(), 0
 
         async def outward(message: Message) -> None:
@@ -50,7 +63,7 @@ class RequestMiddleware:
             logging.getLogger(LOGGER).exception("request %s failed", request_id)
             if status:  # half an answer is sent; the server must close the connection
                 raise
-            await internal_response(request_id)(scope, receive, outward)
+            await told(unexpected(request_id), scope)(scope, receive, outward)
         finally:
             event(
                 "http_request",
@@ -60,3 +73,9 @@ class RequestMiddleware:
                 status=status,
                 seconds=time.perf_counter() - started,
             )
+
+
+def _path_in_app(scope: Scope) -> str:
+    """Without the prefix under which Serve routes to the app."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))

@@ -13,6 +13,7 @@ environment variable of the proxy's node, so it must be set before Ray starts th
 from __future__ import annotations
 
 import os
+from typing import get_args
 
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -20,20 +21,22 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.errors import NotReady
-from cluster.serving.http.dialects.table import TABLE
+from cluster.serving.http.dialects.table import error_forms
 from cluster.serving.http.early_body import EarlyBody
-from cluster.serving.http.errors import error_response
+from cluster.serving.http.errors import ErrorForm, told, use_form
 from cluster.serving.http.request_id import sound_id, with_id
+from cluster.types import Dialect
 
 VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 MIDDLEWARES = "cluster.serving.http.proxy_errors:middlewares"
 OF_THE_PROXY = (408, 503)
 """Statuses that Serve's proxy answers by itself, as text."""
-PATHS = (
+NATIVE = (
     *("/v1/score", "/v1/rank", "/v1/model", "/v1/tokenize", "/v1/status"),
     *("/healthz", "/readyz"),
-    *(path for endpoints in TABLE.values() for each in endpoints for path in each.paths),
 )
+FORMS = error_forms(get_args(Dialect))
+PATHS = (*NATIVE, *FORMS)
 """Endings of the paths of this project's apps, for which the proxy's own 404 means "not yet"."""
 
 
@@ -61,7 +64,7 @@ class ProxyErrors:
 
         await self._app(scope, receive, outward)
         if replaced or not started:
-            await _unavailable(request_id)(scope, receive, send)
+            await _unavailable(scope, request_id)(scope, receive, send)
 
 
 def middlewares() -> list[Middleware]:
@@ -81,8 +84,16 @@ def _is_proxys_own(start: Message, path: str) -> bool:
     return meant and not kind.startswith("application/json")
 
 
-def _unavailable(request_id: str) -> Response:
+def _form(path: str) -> ErrorForm | None:
+    """Of the longest ending that is known; an app may stand under any prefix."""
+    ending = max((each for each in PATHS if path.endswith(each)), key=len, default="")
+    return FORMS.get(ending)
+
+
+def _unavailable(scope: Scope, request_id: str) -> Response:
     error = NotReady("the process that was answering is gone or not there yet; ask again")
-    answer = error_response(error, request_id)
+    scope = {**scope, "state": {"request_id": request_id}}
+    use_form(scope, _form(scope["path"]))
+    answer = told(error, scope)
     answer.headers["Retry-After"] = "1"
     return answer

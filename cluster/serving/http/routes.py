@@ -19,6 +19,7 @@ from cluster.serving.http.errors import (
     error_response,
     error_statuses,
     request_id_of,
+    use_form,
 )
 from cluster.serving.http.request_parser import rank_query, score_query
 from cluster.serving.http.responses import rank_response, score_response
@@ -57,6 +58,7 @@ def _v1(service: Service) -> APIRouter:
         with an error's status (429, 503 and 504 before others) and lists every item's error."""
         body = await service.body(request)
         if other := taking(others, body):
+            use_form(request.scope, other.error)
             return await answer(service, other, body, request_id_of(request))
         query = score_query(body, config)
         results = await service.results(query)

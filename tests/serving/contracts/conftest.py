@@ -12,22 +12,36 @@ from cluster.config import EngineConfig, HttpConfig
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.serving.http.api_keys import KeyRing
 from cluster.serving.http.app import build_http_app
+from cluster.serving.http.request_limit import RequestLimit
+from cluster.serving.metrics import ServingMetrics
 
 Connect = Callable[..., TestClient]
 
 
-@pytest.fixture
-def scorer(byte_tokenizer: str) -> FakeScorer:
-    return FakeScorer(ChatEncoder.load(EngineConfig(model=byte_tokenizer)))
+@pytest.fixture(scope="session")
+def encoder(byte_tokenizer: str) -> ChatEncoder:
+    return ChatEncoder.load(EngineConfig(model=byte_tokenizer))
 
 
 @pytest.fixture
-def connect(scorer: FakeScorer) -> Connect:
-    """`connect(dialects=[...])`: a client of an app with that HttpConfig; `key` locks it."""
+def scorer(encoder: ChatEncoder) -> FakeScorer:
+    return FakeScorer(encoder)
 
-    def make(key: str = "", **config: object) -> TestClient:
+
+@pytest.fixture
+def metrics() -> ServingMetrics:
+    return ServingMetrics()
+
+
+@pytest.fixture
+def connect(scorer: FakeScorer, metrics: ServingMetrics) -> Connect:
+    """`connect(dialects=[...])`: a client of an app with that HttpConfig; `key` locks it, `door` is
+    its limit."""
+
+    def make(key: str = "", door: RequestLimit | None = None, **config: object) -> TestClient:
         keys = KeyRing.of([key.encode()] if key else [])
-        app = build_http_app(scorer, HttpConfig(**config), keys=keys)  # type: ignore[arg-type]
+        limits = HttpConfig(**config)  # type: ignore[arg-type]
+        app = build_http_app(scorer, limits, metrics, keys=keys, door=door)
         return TestClient(app, base_url="http://localhost:8000")
 
     return make

@@ -23,7 +23,7 @@ from cluster.serving.http.auth import Credentials, require_key
 from cluster.serving.http.dialects.endpoint import Body, Content, Endpoint, Parsed, Probe, Rewarded
 from cluster.serving.http.dialects.retemplate import untemplated
 from cluster.serving.http.dialects.table import NATIVE, by_path, probes, taking
-from cluster.serving.http.errors import PASSING, error_headers, representative_error, request_id_of
+from cluster.serving.http.errors import PASSING, representative_error, request_id_of, use_form
 from cluster.serving.http.request_parser import flat_query
 from cluster.serving.http.service import Service
 from cluster.types import Conversation, Score
@@ -67,43 +67,40 @@ def _handler(service: Service, endpoints: Sequence[Endpoint]) -> Any:
     check_key = require_key(service.keys, service.config.open_to_network)
 
     async def handle(request: Request, credentials: Credentials) -> Response:
-        try:
-            await check_key(request, credentials)
-            content = await service.bodies.read(request)
-            body = endpoints[0].decode(content, request.headers)
-            endpoint = taking(endpoints, body)
-            if endpoint is None:
-                keys = sorted({f"`{key}`" for each in endpoints for key in each.keys})
-                raise InvalidInput(f"the body must have one of {', '.join(keys)}")
-        except RewardError as error:
-            return _failed(endpoints[0], error, service, request_id_of(request))
+        await check_key(request, credentials)
+        content = await service.bodies.read(request)
+        body = endpoints[0].decode(content, request.headers)
+        endpoint = taking(endpoints, body)
+        if endpoint is None:
+            keys = sorted({f"`{key}`" for each in endpoints for key in each.keys})
+            raise InvalidInput(f"the body must have one of {', '.join(keys)}")
+        use_form(request.scope, endpoint.error)
         return await answer(service, endpoint, body, request_id_of(request))
 
     return handle
 
 
 async def answer(service: Service, endpoint: Endpoint, body: Body, request_id: str) -> Response:
-    """The response to `body` as `endpoint`'s clients read it."""
-    try:
-        parsed = endpoint.parse(body)
-        first = islice(parsed.conversations_N, service.config.max_items + 1)
-        conversations = [_own(each, service.config) for each in first]
-        query = flat_query(conversations, parsed.priority, service.config)
-        return _rendered(endpoint, parsed, await service.results(query), service, request_id)
-    except RewardError as error:
-        return _failed(endpoint, error, service, request_id)
+    """The response to `body` as `endpoint`'s clients read it. Raises the RewardError that stands
+    for the request."""
+    parsed = endpoint.parse(body)
+    first = islice(parsed.conversations_N, service.config.max_items + 1)
+    conversations = [_own(each, service.config) for each in first]
+    query = flat_query(conversations, parsed.priority, service.config)
+    results = await service.results(query)
+    return _rendered(endpoint, parsed, results, service.config.reward_for_failed, request_id)
 
 
 def _rendered(
     endpoint: Endpoint,
     parsed: Parsed,
     results_N: Sequence[Score | RewardError],
-    service: Service,
+    instead: float | None,
     request_id: str,
 ) -> Response:
-    """Raises the RewardError that stands for the request where an item has no reward."""
+    """instead: the reward of a permanent failure. Raises the RewardError that stands for the
+    request where an item has no reward."""
     errors = [r.at(i) for i, r in enumerate(results_N) if isinstance(r, RewardError)]
-    instead = service.config.reward_for_failed
     if instead is None:
         instead, unanswered = math.nan, errors
     else:
@@ -127,10 +124,3 @@ def _own(
     if isinstance(conversation, InvalidInput):
         return conversation
     return or_error(untemplated, conversation, config.retemplate)
-
-
-def _failed(endpoint: Endpoint, error: RewardError, service: Service, request_id: str) -> Response:
-    if error.item is None:  # an item's is counted where it arose
-        service.metrics.error(error.code)
-    status, body = endpoint.error(error)
-    return Response(to_json(body), status, error_headers(error), media_type="application/json")

@@ -12,7 +12,7 @@ from typing import Any
 
 from cluster.config import HttpConfig
 from cluster.errors import InvalidInput, RewardError
-from cluster.serving.http.errors import detail
+from cluster.serving.http.errors import ErrorForm, detail
 from cluster.serving.http.json_body import parse_object
 from cluster.types import Conversation, Score
 
@@ -77,7 +77,7 @@ class Endpoint:
     keys: frozenset[str]
     parse: Callable[[Body], Parsed]
     render: Callable[[Parsed, Rewarded], Any]
-    error: Callable[[RewardError], tuple[int, Any]]
+    error: ErrorForm
     methods: tuple[str, ...] = ("POST",)
     decode: Callable[[bytes, Mapping[str, str]], Body] = json_body
 
@@ -96,7 +96,7 @@ class Probe:
 
     paths: tuple[str, ...]
     answer: Callable[[HttpConfig], Any]
-    error: Callable[[RewardError], tuple[int, Any]]
+    error: ErrorForm
     when_ready: bool = False
     status: int = 200
     methods: tuple[str, ...] = ("GET", "HEAD")

@@ -18,6 +18,7 @@ from cluster.serving.http.dialects.fields import (
     required,
     texts_or_ids,
 )
+from cluster.serving.http.dialects.vllm import error as openai_error
 from cluster.serving.http.errors import sendable
 
 
@@ -90,6 +91,12 @@ def _error(failed: RewardError) -> tuple[int, Any]:
     return status, {"error": {"message": message}}
 
 
+def _embeddings_error(failed: RewardError) -> tuple[int, Any]:
+    """As vLLM's, but flat: the form of SGLang's OpenAI routes."""
+    status, body = openai_error(failed)
+    return status, {"object": "error", **body["error"]}
+
+
 ENDPOINTS = (
     Endpoint(
         ("/classify",),
@@ -100,7 +107,11 @@ ENDPOINTS = (
         ("POST", "PUT"),
     ),
     Endpoint(
-        ("/v1/embeddings",), frozenset({"input"}), _parse_embeddings, _render_embeddings, _error
+        ("/v1/embeddings",),
+        frozenset({"input"}),
+        _parse_embeddings,
+        _render_embeddings,
+        _embeddings_error,
     ),
 )
 PROBES = (Probe(("/health", "/health_generate"), lambda config: None, _error, when_ready=True),)

@@ -19,6 +19,7 @@ from cluster.serving.http.dialects import (
     vllm,
 )
 from cluster.serving.http.dialects.endpoint import Body, Endpoint, Probe
+from cluster.serving.http.errors import ErrorForm
 from cluster.types import Dialect
 
 TABLE: dict[Dialect, tuple[Endpoint, ...]] = {
@@ -42,6 +43,10 @@ PROBES: dict[Dialect, tuple[Probe, ...]] = {
 NATIVE = "/v1/score"
 """The one path that the native routes have too: they ask `found` first."""
 
+BEFORE_READING: dict[str, Dialect] = {"/classify": "vllm"}
+"""Whose errors a path of several dialects has until its body tells them apart, if not the first
+one's: vLLM's has the fields that clients of the others read."""
+
 
 def by_path(dialects: Sequence[Dialect]) -> dict[str, tuple[Endpoint, ...]]:
     """The endpoints of each path, the first that takes a body first."""
@@ -57,6 +62,16 @@ def probes(dialects: Sequence[Dialect]) -> dict[str, Probe]:
     """The probe of each path."""
     asked = (each for dialect in reversed(dialects) for each in PROBES.get(dialect, ()))
     return {path: probe for probe in asked for path in probe.paths}
+
+
+def error_forms(dialects: Sequence[Dialect]) -> dict[str, ErrorForm]:
+    """The form of errors at each path, for a request that is not read yet."""
+    forms = {path: probe.error for path, probe in probes(dialects).items()}
+    forms |= {path: ends[0].error for path, ends in by_path(dialects).items() if path != NATIVE}
+    for path, dialect in BEFORE_READING.items():
+        if dialect in dialects:
+            forms[path] = next(each.error for each in TABLE[dialect] if path in each.paths)
+    return forms
 
 
 def taking(endpoints: Sequence[Endpoint], body: Body) -> Endpoint | None:
