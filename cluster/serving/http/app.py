@@ -13,7 +13,11 @@ from cluster.errors import RewardError
 from cluster.serving.http.api_keys import KeyRing, load_keys
 from cluster.serving.http.body_reader import BodyReader
 from cluster.serving.http.console import add_console
-from cluster.serving.http.dialects.answer import dialect_routes, probe_routes
+from cluster.serving.http.dialects.answer import (
+    description_routes,
+    dialect_routes,
+    probe_routes,
+)
 from cluster.serving.http.dialects.table import error_forms
 from cluster.serving.http.errors import http_response, request_id_of, told
 from cluster.serving.http.inspection_routes import inspection_routes
@@ -67,6 +71,7 @@ def build_http_app(
     service = Service(scorer, config, metrics, keys, door, BodyReader(config))
     app.include_router(native_routes(service))
     app.include_router(dialect_routes(service))
+    app.include_router(description_routes(service))
     app.include_router(probe_routes(service))
     if inspector is not None:
         app.include_router(inspection_routes(service, inspector))

@@ -221,6 +221,26 @@ def test_the_form_is_known_under_a_prefix(connect: Connect, scorer: FakeScorer) 
     check(client.post("/reward/predict", json={"inputs": "a"}), "tei", RewardError, of_tei)
 
 
+@pytest.mark.parametrize(
+    ("dialect", "path", "form"),
+    [
+        ("vllm", "/v1/models", of_openai),
+        ("sglang", "/v1/models", of_openai_flat),
+        ("sglang", "/get_model_info", of_sglang),
+        ("tei", "/info", of_tei),
+    ],
+)
+def test_what_clients_ask_first_needs_the_key_and_a_replica(
+    connect: Connect, scorer: FakeScorer, dialect: Dialect, path: str, form: Form
+) -> None:
+    locked = connect(key="k", dialects=(dialect,))
+    check(locked.get(path), dialect, Unauthorized, form)
+    key = {"Authorization": "Bearer k"}
+    assert locked.get(path, headers=key).status_code == 200
+    scorer.serving = False
+    check(locked.get(path, headers=key), dialect, NotReady, form)
+
+
 async def gone(scope: Any, receive: Any, send: Any) -> None:
     """What Serve's proxy does for a request whose process died."""
 

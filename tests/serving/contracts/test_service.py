@@ -77,6 +77,14 @@ def test_every_client_reads_the_native_number_of_a_text(client: httpx.Client) ->
         assert read(answer.json()) == reward, path
 
 
+def test_what_clients_ask_first_is_told_of_the_model_that_serves(client: httpx.Client) -> None:
+    native = client.get("/v1/model").json()
+    (card,) = client.get("/v1/models").json()["data"]
+    assert (card["id"], card["max_model_len"]) == (native["model"], native["max_tokens"])
+    assert client.get("/get_model_info").json()["model_path"] == native["model"]
+    assert client.get("/info").json()["max_input_length"] == native["max_tokens"]
+
+
 def test_binary_tensors_pass_serves_proxy_both_ways(client: httpx.Client) -> None:
     native = client.post("/v1/score", json={"conversations": [{"text": TEXT}]}).json()
     data = struct.pack("<I", len(TEXT)) + TEXT.encode()

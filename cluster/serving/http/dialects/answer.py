@@ -13,16 +13,30 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic_core import to_json
 
 from cluster.config import HttpConfig
 from cluster.data.call_results import or_error
 from cluster.errors import InvalidInput, NotReady, RewardError
 from cluster.serving.http.auth import Credentials, require_key
-from cluster.serving.http.dialects.endpoint import Body, Content, Endpoint, Parsed, Probe, Rewarded
+from cluster.serving.http.dialects.endpoint import (
+    Body,
+    Content,
+    Description,
+    Endpoint,
+    Parsed,
+    Probe,
+    Rewarded,
+)
 from cluster.serving.http.dialects.retemplate import untemplated
-from cluster.serving.http.dialects.table import NATIVE, by_path, probes, taking
+from cluster.serving.http.dialects.table import (
+    NATIVE,
+    by_path,
+    descriptions,
+    probes,
+    taking,
+)
 from cluster.serving.http.errors import PASSING, representative_error, request_id_of, use_form
 from cluster.serving.http.request_parser import flat_query
 from cluster.serving.http.service import Service
@@ -39,6 +53,15 @@ def dialect_routes(service: Service) -> APIRouter:
         if path != NATIVE:
             methods = sorted({method for each in endpoints for method in each.methods})
             routes.add_api_route(path, _handler(service, endpoints), methods=methods)
+    return routes
+
+
+def description_routes(service: Service) -> APIRouter:
+    """The descriptions of `http.dialects`, each behind the key."""
+    key = Depends(require_key(service.keys, service.config.open_to_network))
+    routes = APIRouter(include_in_schema=False, dependencies=[key])
+    for path, description in descriptions(service.config.dialects).items():
+        routes.add_api_route(path, _describer(service, description), methods=["GET"])
     return routes
 
 
@@ -59,6 +82,15 @@ def _prober(service: Service, probe: Probe) -> Any:
             status, body = probe.status, probe.answer(service.config)
         content = b"" if body is None else to_json(body)
         return Response(content, status, media_type=None if body is None else "application/json")
+
+    return handle
+
+
+def _describer(service: Service, description: Description) -> Any:
+    async def handle() -> Response:
+        info = await service.scorer.info()
+        answer = description.answer(info, service.config, int(time.time()))
+        return Response(to_json(answer), media_type="application/json")
 
     return handle
 

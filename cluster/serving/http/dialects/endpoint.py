@@ -14,7 +14,7 @@ from cluster.config import HttpConfig
 from cluster.errors import InvalidInput, RewardError
 from cluster.serving.http.errors import ErrorForm, detail
 from cluster.serving.http.json_body import parse_object
-from cluster.types import Conversation, Score
+from cluster.types import Conversation, ModelInfo, Score
 
 Body = Mapping[str, Any]
 Asked = Iterable[Conversation | InvalidInput]
@@ -100,6 +100,18 @@ class Probe:
     when_ready: bool = False
     status: int = 200
     methods: tuple[str, ...] = ("GET", "HEAD")
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A question about the model, which clients ask before they use it; it needs the key.
+
+    answer: its JSON value, of what is served, the limits and the time (Unix seconds).
+    """
+
+    paths: tuple[str, ...]
+    answer: Callable[[ModelInfo, HttpConfig, int], Any]
+    error: ErrorForm
 
 
 def plain_error(error: RewardError) -> tuple[int, Any]:

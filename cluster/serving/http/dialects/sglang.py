@@ -9,8 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.config import HttpConfig
 from cluster.errors import InvalidInput, RewardError
-from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Probe, Rewarded
+from cluster.serving.http.dialects.endpoint import (
+    Body,
+    Description,
+    Endpoint,
+    Parsed,
+    Probe,
+    Rewarded,
+)
 from cluster.serving.http.dialects.fields import (
     base64_asked,
     packed,
@@ -19,7 +27,9 @@ from cluster.serving.http.dialects.fields import (
     texts_or_ids,
 )
 from cluster.serving.http.dialects.vllm import error as openai_error
+from cluster.serving.http.dialects.vllm import models
 from cluster.serving.http.errors import sendable
+from cluster.types import ModelInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +95,23 @@ def _render_embeddings(parsed: Parsed, rewarded: Rewarded) -> Any:
     }
 
 
+def _model_info(info: ModelInfo, config: HttpConfig, created: int) -> Any:
+    return {
+        "model_path": info.model,
+        "tokenizer_path": info.model,
+        "is_generation": False,
+        "preferred_sampling_params": None,
+        "weight_version": info.revision,
+    }
+
+
 def _error(failed: RewardError) -> tuple[int, Any]:
     status = 400 if isinstance(failed, InvalidInput) else failed.http_status
     message = sendable(str(failed))
     return status, {"error": {"message": message}}
 
 
-def _embeddings_error(failed: RewardError) -> tuple[int, Any]:
+def _openai_error(failed: RewardError) -> tuple[int, Any]:
     """As vLLM's, but flat: the form of SGLang's OpenAI routes."""
     status, body = openai_error(failed)
     return status, {"object": "error", **body["error"]}
@@ -111,7 +131,11 @@ ENDPOINTS = (
         frozenset({"input"}),
         _parse_embeddings,
         _render_embeddings,
-        _embeddings_error,
+        _openai_error,
     ),
 )
 PROBES = (Probe(("/health", "/health_generate"), lambda config: None, _error, when_ready=True),)
+DESCRIPTIONS = (
+    Description(("/model_info", "/get_model_info"), _model_info, _error),
+    Description(("/v1/models",), models, _openai_error),
+)

@@ -18,7 +18,7 @@ from cluster.serving.http.dialects import (
     triton,
     vllm,
 )
-from cluster.serving.http.dialects.endpoint import Body, Endpoint, Probe
+from cluster.serving.http.dialects.endpoint import Body, Description, Endpoint, Probe
 from cluster.serving.http.errors import ErrorForm
 from cluster.types import Dialect
 
@@ -38,6 +38,11 @@ PROBES: dict[Dialect, tuple[Probe, ...]] = {
     "sglang": sglang.PROBES,
     "tei": tei.PROBES,
     "triton": triton.PROBES,
+}
+DESCRIPTIONS: dict[Dialect, tuple[Description, ...]] = {
+    "vllm": vllm.DESCRIPTIONS,
+    "sglang": sglang.DESCRIPTIONS,
+    "tei": tei.DESCRIPTIONS,
 }
 
 NATIVE = "/v1/score"
@@ -64,9 +69,16 @@ def probes(dialects: Sequence[Dialect]) -> dict[str, Probe]:
     return {path: probe for probe in asked for path in probe.paths}
 
 
+def descriptions(dialects: Sequence[Dialect]) -> dict[str, Description]:
+    """The description at each path."""
+    asked = (each for dialect in reversed(dialects) for each in DESCRIPTIONS.get(dialect, ()))
+    return {path: description for description in asked for path in description.paths}
+
+
 def error_forms(dialects: Sequence[Dialect]) -> dict[str, ErrorForm]:
     """The form of errors at each path, for a request that is not read yet."""
-    forms = {path: probe.error for path, probe in probes(dialects).items()}
+    questions = probes(dialects) | descriptions(dialects)
+    forms = {path: question.error for path, question in questions.items()}
     forms |= {path: ends[0].error for path, ends in by_path(dialects).items() if path != NATIVE}
     for path, dialect in BEFORE_READING.items():
         if dialect in dialects:

@@ -8,15 +8,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from cluster import __version__
+from cluster.config import HttpConfig
 from cluster.data.call_results import or_error
 from cluster.errors import EmptyInput, InvalidInput, RewardError
-from cluster.serving.http.dialects.endpoint import Body, Endpoint, Parsed, Probe, Rewarded, sigmoid
+from cluster.serving.http.dialects.endpoint import (
+    Body,
+    Description,
+    Endpoint,
+    Parsed,
+    Probe,
+    Rewarded,
+    sigmoid,
+)
 from cluster.serving.http.dialects.fields import CUT_BY_THE_SERVICE, flag, text
 from cluster.serving.http.errors import sendable
-from cluster.types import Conversation
+from cluster.types import Conversation, ModelInfo
 
 STATUSES = {400: 422, 500: 424}
 """The protocol's own, where they differ: for what is malformed, and for the model's failures."""
+LABEL = "LABEL_0"
 TYPES = {413: "Validation", 422: "Validation", 429: "Overloaded", 503: "Unhealthy"}
 """`error_type` by status; any other is Backend."""
 
@@ -47,7 +58,21 @@ def _render(parsed: Parsed, rewarded: Rewarded) -> Any:
 
 def classes(reward: float, raw: bool) -> list[dict[str, Any]]:
     """The one label of a reward model."""
-    return [{"score": reward if raw else sigmoid(reward), "label": "LABEL_0"}]
+    return [{"score": reward if raw else sigmoid(reward), "label": LABEL}]
+
+
+def _info(info: ModelInfo, config: HttpConfig, created: int) -> Any:
+    labels = {"id2label": {"0": LABEL}, "label2id": {LABEL: 0}}
+    return {
+        "model_id": info.model,
+        "model_sha": info.revision,
+        "model_dtype": info.dtype,
+        "model_type": {"classifier": labels},
+        "max_concurrent_requests": config.max_requests,
+        "max_input_length": info.max_tokens,
+        "max_client_batch_size": config.max_items,
+        "version": __version__,
+    }
 
 
 def _error(failed: RewardError) -> tuple[int, Any]:
@@ -60,3 +85,4 @@ def _error(failed: RewardError) -> tuple[int, Any]:
 
 ENDPOINTS = (Endpoint(("/predict",), frozenset({"inputs"}), _parse, _render, _error),)
 PROBES = (Probe(("/health",), lambda config: None, _error, when_ready=True),)
+DESCRIPTIONS = (Description(("/info",), _info, _error),)

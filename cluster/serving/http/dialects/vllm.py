@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from cluster.config import HttpConfig
 from cluster.errors import InvalidInput, RewardError
 from cluster.serving.http.dialects.endpoint import (
     Asked,
     Body,
+    Description,
     Endpoint,
     Parsed,
     Probe,
@@ -37,6 +39,7 @@ from cluster.serving.http.dialects.fields import (
 )
 from cluster.serving.http.errors import sendable
 from cluster.serving.http.json_body import kind
+from cluster.types import ModelInfo
 
 TYPES = {
     400: "BadRequestError",
@@ -187,6 +190,21 @@ def _scored(index: int, value: float, form: _Form) -> dict[str, Any]:
     return {"index": index, "object": "score", "score": value}
 
 
+def models(info: ModelInfo, config: HttpConfig, created: int) -> Any:
+    """OpenAI's list of models, with vLLM's `max_model_len`."""
+    card = {
+        "id": info.model,
+        "object": "model",
+        "created": created,
+        "owned_by": "reward-cluster",
+        "root": info.model,
+        "parent": None,
+        "max_model_len": info.max_tokens,
+        "permission": [],
+    }
+    return {"object": "list", "data": [card]}
+
+
 INPUT = frozenset({"input", "messages"})
 PAIRS = frozenset({"queries", "text_1", "data_1"})
 ENDPOINTS = (
@@ -214,3 +232,4 @@ ENDPOINTS = (
     ),
 )
 PROBES = (Probe(("/health",), lambda config: None, error, when_ready=True),)
+DESCRIPTIONS = (Description(("/v1/models",), models, error),)
