@@ -31,7 +31,7 @@ TransformName = Literal[
 
 
 class Message(TypedDict):
-    """One turn of a chat."""
+    """One turn of a chat. A caller's content may also be OpenAI's list of text parts."""
 
     role: str
     content: str

@@ -13,6 +13,9 @@ import numpy as np
 from cluster.errors import InvalidInput
 from cluster.types import Message, TokenIds
 
+BETWEEN_PARTS = "\n"
+"""Between the text parts of a content, as in vLLM."""
+
 
 class Reader:
     """Callers' conversations as messages, text or ids; a prompt shared by pairs is read once."""
@@ -42,9 +45,9 @@ def user_message(text: str) -> Message:
 
 
 def check_messages(value: Any) -> list[Message]:
-    """`value` as messages; extra keys of a message are dropped.
+    """`value` as messages; extra keys of a message are dropped, and text parts of a content joined.
 
-    Raises InvalidInput for an empty list, a message that is no {role, content} of strings, or text
+    Raises InvalidInput for an empty list, a message that is no {role, content} of text, or text
     with lone surrogates.
     """
     if not isinstance(value, list | tuple):
@@ -121,7 +124,27 @@ def _message(message: Any, index: int) -> Message:
     role = check_text(message["role"], f"{place}: role")
     if not role.strip():
         raise InvalidInput(f"{place}: role is empty; use system, user or assistant")
-    return {"role": role, "content": check_text(message["content"], f"{place}: content")}
+    return {"role": role, "content": _content(message["content"], place)}
+
+
+def _content(content: Any, place: str) -> str:
+    """A text, or OpenAI's list of text parts as one."""
+    if not isinstance(content, list | tuple):
+        return check_text(content, f"{place}: content")
+    if not content:
+        raise InvalidInput(f"{place}: content is an empty list; give at least one text part")
+    parts = (_part(part, f"{place}: part {i} of content") for i, part in enumerate(content))
+    return BETWEEN_PARTS.join(parts)
+
+
+def _part(part: Any, place: str) -> str:
+    found = part.get("type") if isinstance(part, Mapping) else None
+    if found != "text":
+        named = f"of type {found[:40]!a}" if isinstance(found, str) else _kind(part)
+        raise InvalidInput(
+            f'{place} must be {{"type": "text", "text": ...}}, not {named}: only text can be scored'
+        )
+    return check_text(part.get("text"), f"{place}: text")
 
 
 def _kind(value: Any) -> str:

@@ -16,7 +16,7 @@ def chat(prompt: Any, completion: Any) -> Conversation:
     if isinstance(completion, str):
         return before, completion
     after = messages(completion)
-    if len(after) == 1 and after[0]["role"] == "assistant":
+    if len(after) == 1 and _is_answer(after[0]):
         return before, after[0]["content"]
     return [*before, *after]
 
@@ -29,9 +29,14 @@ def messages(found: Iterable[Any]) -> list[Message]:
 def whole_chat(found: Iterable[Any]) -> Conversation:
     """Messages that end with the response: split before it, as its prompt may be shared."""
     every = messages(found)
-    if len(every) > 1 and every[-1]["role"] == "assistant":
+    if len(every) > 1 and _is_answer(every[-1]):
         return every[:-1], every[-1]["content"]
     return every
+
+
+def _is_answer(message: Message) -> bool:
+    """Whether it can be the response of a pair, whose content is one text."""
+    return message["role"] == "assistant" and isinstance(message["content"], str)
 
 
 def _message(message: Any) -> Message:

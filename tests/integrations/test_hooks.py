@@ -20,6 +20,7 @@ from support.http import FakeScorer
 
 from cluster.errors import InvalidInput, TooLong
 from cluster.integrations import ms_swift, nemo_rl, openrlhf, skyrl, verifiers, verl
+from cluster.integrations.chats import chat, whole_chat
 from cluster.types import Message
 
 QUESTION = "What is 2 + 2?"
@@ -246,3 +247,11 @@ class TestNemoRL:
 
     def test_its_actor_class_is_made_as_the_trainer_makes_it(self) -> None:
         assert callable(nemo_rl.RewardClusterEnvironment.options)
+
+
+def test_an_answer_in_parts_is_scored_as_its_text(scorer: FakeScorer) -> None:
+    parts = [{"type": "text", "text": "there"}]
+    answer = {"role": "assistant", "content": parts}
+    wanted = scorer.encoder.encode((PROMPT, "there")).input_ids.tolist()
+    for made in (chat(PROMPT, [answer]), whole_chat([*PROMPT, answer])):
+        assert scorer.encoder.encode(made).input_ids.tolist() == wanted

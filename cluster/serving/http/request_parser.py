@@ -125,7 +125,15 @@ def _least_of(part: Any) -> int:
     if isinstance(part, str):
         return len(part) // CHARS_PER_TOKEN
     contents = (m.get("content") for m in part if isinstance(m, dict))
-    return len(part) + sum(len(c) for c in contents if isinstance(c, str)) // CHARS_PER_TOKEN
+    return len(part) + sum(map(_n_chars, contents)) // CHARS_PER_TOKEN
+
+
+def _n_chars(content: Any) -> int:
+    """Of a text, or of the text parts of a list; 0 for what is neither."""
+    if isinstance(content, list):
+        texts = (part.get("text") for part in content if isinstance(part, dict))
+        return sum(len(text) for text in texts if isinstance(text, str))
+    return len(content) if isinstance(content, str) else 0
 
 
 def _given(body: Mapping[str, Any], key: str) -> str:

@@ -23,11 +23,24 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class TextPart(BaseModel):
+    """A part of a content. Other keys are ignored."""
+
+    type: Literal["text"]
+    text: StrictStr
+
+
+Content = Annotated[
+    StrictStr | Annotated[list[TextPart], Field(min_length=1)],
+    Field(description="A text, or text parts, which are joined by a newline."),
+]
+
+
 class ChatMessage(BaseModel):
     """One turn. Other keys are ignored."""
 
     role: Annotated[StrictStr, Field(pattern=r"\S", examples=["user"])]
-    content: Annotated[StrictStr, Field(examples=["What is 2 + 2?"])]
+    content: Annotated[Content, Field(examples=["What is 2 + 2?"])]
 
 
 Messages = Annotated[list[ChatMessage], Field(min_length=1)]

@@ -51,6 +51,7 @@ def user(text: str) -> list[Message]:
     return [{"role": "user", "content": text}]
 
 
+TEXT_PART = {"type": "text", "text": "x"}
 SPECIAL = ["<|eot_id|>", "<|begin_of_text|>", "<|start_header_id|>", "[PAD]", "<|end_header_id|>"]
 
 
@@ -224,7 +225,19 @@ def test_too_long_is_an_error_unless_the_left_may_go(tiny_tokenizer: Any) -> Non
         ([{"role": None, "content": "x"}], "message 0: role must be a string, not null"),
         ([{"role": " ", "content": "x"}], "role is empty"),
         ([{"role": "user", "content": None}], "message 0: content must be a string, not null"),
-        ([{"role": "user", "content": [{"text": "x"}]}], "content must be a string, not list"),
+        ([{"role": "user", "content": []}], "message 0: content is an empty list"),
+        ([{"role": "user", "content": [{"text": "x"}]}], "message 0: part 0 of content must be"),
+        ([{"role": "user", "content": ["x"]}], 'must be {"type": "text", "text": ...}, not str'),
+        (
+            [{"role": "user", "content": [TEXT_PART, {"type": "image_url", "image_url": {}}]}],
+            'part 1 of content must be {"type": "text", "text": ...}, not of type \'image_url\'',
+        ),
+        (
+            [{"role": "user", "content": [{"type": "text", "text": 5}]}],
+            "message 0: part 0 of content: text must be a string, not int",
+        ),
+        ([{"role": "user", "content": [{"type": "text"}]}], "text must be a string, not null"),
+        ([{"role": "user", "content": [{"type": ["text"], "text": "x"}]}], "part 0 of content"),
         ([{"role": "user", "content": "a\ud800"}], "lone surrogate at character 1"),
         ("a\udfff", "lone surrogate"),
         (["hello"], "message 0 must be an object"),
@@ -255,6 +268,17 @@ def test_a_bad_conversation_is_named_and_harms_no_other(
     with pytest.raises(RewardError) as raised:
         tiny.encode(conversation)
     assert raised.value.message == error.message
+
+
+def test_text_parts_of_a_content_are_joined_by_a_newline(tiny: ChatEncoder) -> None:
+    parts: Any = [TEXT_PART, {"type": "text", "text": "and more", "cache_control": None}]
+    for split, joined in (
+        ([{"role": "user", "content": parts}], [{"role": "user", "content": "x\nand more"}]),
+        (([{"role": "user", "content": parts}], "y"), ("x\nand more", "y")),
+        ([{"role": "user", "content": [TEXT_PART]}], [{"role": "user", "content": "x"}]),
+    ):
+        found, wanted = tiny.encode(split), tiny.encode(joined)  # type: ignore[arg-type]
+        assert found.input_ids.tolist() == wanted.input_ids.tolist()
 
 
 def test_an_empty_turn_is_no_error(tiny: ChatEncoder) -> None:

@@ -98,6 +98,45 @@ def test_overload_is_429_with_retry_after_in_the_dialects_own_shape(
     assert answer.json()["error"]["type"] == "RateLimitError"
 
 
+TEXT_PART = {"type": "text", "text": "hi"}
+IMAGE_PART = {"type": "image_url", "image_url": {"url": "data:,"}}
+
+
+def test_text_parts_of_a_message_are_scored_as_their_text(
+    connect: Connect, scorer: FakeScorer
+) -> None:
+    client = connect()
+    said, answered = TEXT_PART | {"text": "one"}, {"role": "assistant", "content": "yo"}
+    scores = [
+        client.post(
+            "/classify", json={"messages": [{"role": "user", "content": content}, answered]}
+        )
+        for content in ([TEXT_PART, said], "hi\none")
+    ]
+    in_parts, as_text = [score.json()["data"][0]["probs"] for score in scores]
+    assert in_parts == as_text
+    slime = {"prompt": [{"role": "user", "content": [TEXT_PART, said]}], "response": "yo"}
+    assert client.post("/get_reward", json=slime).json() == as_text[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/classify", {"messages": [{"role": "user", "content": [TEXT_PART, IMAGE_PART]}]}),
+        ("/pooling", {"messages": [{"role": "user", "content": [TEXT_PART, IMAGE_PART]}]}),
+        (
+            "/get_reward",
+            {"prompt": [{"role": "user", "content": [TEXT_PART, IMAGE_PART]}], "response": "yo"},
+        ),
+    ],
+)
+def test_a_part_that_is_no_text_is_named(connect: Connect, path: str, body: Any) -> None:
+    answer = connect().post(path, json=body)
+    assert answer.status_code == 400
+    assert "message 0: part 1 of content" in answer.json()["error"]["message"]
+    assert "'image_url'" in answer.json()["error"]["message"]
+
+
 class Counted(list[Any]):
     """A list that counts what is read of it."""
 

@@ -181,12 +181,16 @@ def test_requests_together_hold_as_many_tokens_as_one_may() -> None:
         pass
 
 
+PARTS = [{"type": "text", "text": "x" * 32}, {"type": "text", "text": "y" * 32}, 5, {"text": 5}]
+
+
 @pytest.mark.parametrize(
     ("body", "n"),
     [
         ({"conversations": [{"ids": [1] * 7}, {"text": "x" * 32}]}, 9),
         ({"conversations": [{"prompt": "x" * 160, "responses": ["a", "b", "y" * 16]}]}, 34),
         ({"conversations": [{"messages": [{"role": "user", "content": 3}]}, {"text": 3}]}, 1),
+        ({"conversations": [{"messages": [{"role": "user", "content": PARTS}]}]}, 5),
     ],
 )
 def test_the_tokens_that_a_request_holds_at_least_are_told_from_its_characters(

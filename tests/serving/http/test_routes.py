@@ -47,6 +47,7 @@ def test_every_form_of_an_item_is_scored_as_the_conversation_it_means(
     answer = post(
         client,
         {"messages": [USER, ANSWER]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}, ANSWER]},
         {"prompt": [USER], "response": "hello"},
         {"prompt": "hi", "response": "hello"},
         {"prompt": "hi", "responses": ["hello", "bye"]},
@@ -59,9 +60,10 @@ def test_every_form_of_an_item_is_scored_as_the_conversation_it_means(
     bye = reward_of(scorer, ([USER], "bye"))
     text, raw = reward_of(scorer, "raw"), reward_of(scorer, ids)
     results = answer.json()["results"]
-    assert [r["reward"] for r in results] == [chat, chat, chat, chat, bye, text, raw, raw]
-    assert [r["item"] for r in results] == [0, 1, 2, 3, 3, 4, 5, 6]
-    assert [r.get("response") for r in results] == [None, None, None, 0, 1, None, None, None]
+    assert [r["reward"] for r in results] == [chat, chat, chat, chat, chat, bye, text, raw, raw]
+    assert [r["item"] for r in results] == [0, 1, 2, 3, 4, 4, 5, 6, 7]
+    responses = [r.get("response") for r in results]
+    assert responses == [None, None, None, None, 0, 1, None, None, None]
 
 
 def test_a_result_is_the_whole_score_record(client: TestClient) -> None:
