@@ -1,1 +1,1 @@
-"""`reward-cluster bench`: ratios measured in one run. Never imported by the product."""
+"""`reward-cluster bench`: speed as ratios within one run. The service imports nothing from it."""

@@ -1,7 +1,7 @@
-"""Baselines of the engine benchmark: transformers one by one and padded, and the engine's numerics.
+"""Contenders of the engine benchmark: transformers, one by one and padded, and this engine.
 
-A contender scores a list of encodings in units of its own (a sequence, a padded batch, a whole
-packed workload); tokenization is outside every timing.
+A contender scores a list of encodings in units of its own: a sequence, a padded batch or a whole
+packed workload. Tokenization is never timed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cluster.engine.tuning import tune
 from cluster.types import Encoding, Numerics
 
 ONE_BY_ONE = "one by one"
-"""In the names of the contenders that the others are held against."""
+"""Part of the names of the contenders that the others are compared with."""
 
 Unit = Callable[[], None]
 Units = Callable[[Sequence[Encoding]], Iterator[tuple[Unit, Sequence[Encoding]]]]
@@ -31,10 +31,12 @@ Units = Callable[[Sequence[Encoding]], Iterator[tuple[Unit, Sequence[Encoding]]]
 
 @dataclass(frozen=True)
 class Baseline:
-    """units: callables that together score the workload, each with the encodings it covers.
+    """A contender.
 
-    reset: forgets what earlier rounds left behind. streams: measured on arrivals one by one.
-    calls: measured on whole workloads.
+    units: yields callables that together score the encodings, each with those that it covers.
+    reset: clears what earlier rounds left behind, such as kept prompts.  streams: takes part in the
+    streaming workload, where responses arrive one by one.  calls: takes part in workloads that are
+    scored in one call.
     """
 
     name: str
@@ -45,10 +47,12 @@ class Baseline:
 
 
 def contenders(module: Any, token_budget: int, longest: int = 0) -> list[Baseline]:
-    """Every contender on one set of weights; `module` holds them in the checkpoint's dtype.
+    """All contenders over the weights of `module`, which has the checkpoint's dtype.
 
-    All but `engine` are plain transformers. longest: tokens of a chat, which may be more than
-    those of a forward.
+    Those whose names do not start with `engine` are plain transformers.
+
+    token_budget: unique tokens per forward.  longest: tokens of the longest chat, for which the
+    engine is tuned too if it exceeds the budget.
     """
     device = module.score.weight.device
     config = EngineConfig()
@@ -76,14 +80,14 @@ def contenders(module: Any, token_budget: int, longest: int = 0) -> list[Baselin
 
 
 def _twin(module: Any) -> Any:
-    """The same weights behind a config of its own, with transformers' default attention."""
+    """A copy with a config of its own and transformers' default attention."""
     twin = copy.deepcopy(module)
     twin.set_attn_implementation("sdpa")
     return twin
 
 
 def _padded(module: Any, size: int, by_length: bool) -> Units:
-    """Batches of `size` as transformers users write them: right padding, an attention mask."""
+    """Batches of `size` as transformers users write them: right padding and an attention mask."""
 
     def units(encodings: Sequence[Encoding]) -> Iterator[tuple[Unit, Sequence[Encoding]]]:
         order = sorted(encodings, key=lambda e: e.n_tokens) if by_length else list(encodings)
@@ -95,7 +99,8 @@ def _padded(module: Any, size: int, by_length: bool) -> Units:
 
 
 def _middle_first(batches: list[list[Encoding]]) -> list[list[Encoding]]:
-    """From the middle outwards: a time-boxed sample of sorted batches has typical lengths."""
+    """From the middle outwards, so that a time-boxed sample of sorted batches has typical
+    lengths."""
     middle = len(batches) // 2
     order = sorted(range(len(batches)), key=lambda i: abs(i - middle))
     return [batches[i] for i in order]
@@ -117,7 +122,7 @@ def _padded_forward(module: Any, batch: Sequence[Encoding]) -> None:
 def _packed(
     name: str, module: Any, numerics: Numerics, token_budget: int, longest: int, **settings: Any
 ) -> Baseline:
-    """This engine; `reference` in units of one sequence, the others the workload as a whole."""
+    """This engine: in `reference` one sequence per unit, otherwise the workload as a whole."""
     config = EngineConfig(numerics=numerics, token_budget=token_budget, **settings)
     model = packed_model(module, numerics, max(token_budget, longest))
     prompts = PromptCache(prompt_cache_bytes(config, model.device))
@@ -141,7 +146,10 @@ def _packed(
 
 
 def packed_model(module: Any, numerics: Numerics, largest_forward: int) -> PackedRewardModel:
-    """The engine's model over the same weights, in the arithmetic the engine would choose."""
+    """The engine's model with a copy of the weights, in the arithmetic that the engine chooses.
+
+    largest_forward: tokens of the largest forward that the model is tuned for.
+    """
     config = EngineConfig(numerics=numerics)
     dtype = compute_dtype(config, module.score.weight.device)
     twin = copy.deepcopy(module).to(dtype)

@@ -1,10 +1,10 @@
 """Service benchmark (`bench cluster`): throughput and latency against the engine alone.
 
-The engine alone and the replica run the same checkpoint with the same number of torch threads, one
-fewer than the cores where there are several: the service's other processes need a core of their
-own, which is so taken from both sides alike. Rounds go through all contenders in turn, so that a
-drift of the machine meets each alike; a ratio is the median of its rounds'. Every call's ids are
-new, as equal ones would be answered from memory.
+The engine alone and the replica run the same checkpoint with the same number of torch threads: one
+fewer than there are cores, if there are several. The service's other processes need a core, and
+this way both sides do without it. All contenders take turns in every round, so that drift of the
+machine affects them equally; a ratio is the median over the rounds. Every call has new ids, since
+equal ones would be answered from memory.
 """
 
 from __future__ import annotations
@@ -34,21 +34,22 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Workload:
-    """Calls of 2 prompts x 8 responses, in as many versions as are asked for."""
+    """Calls of 2 prompts x 8 responses, in as many versions as needed."""
 
     calls: list[list[Encoding]]
     header: list[int]
-    """What the chat template puts before an answer: there a conversation is split."""
+    """Ids that the chat template puts before a response; a chat is split after them."""
 
     @classmethod
     def of(cls, config: EngineConfig, n_calls: int) -> Workload:
+        """`n_calls` calls, with the header of the engine's chat template."""
         header = assistant_header(config)
         return cls(
             [workloads.grouped(VOCAB, 2, 8, 100 + i, header) for i in range(n_calls)], header
         )
 
     def version(self, salt: int) -> list[list[Encoding]]:
-        """The same shapes with other ids, every shared prompt still shared."""
+        """The same shapes with other ids; shared prompts are still shared."""
         return [[self._salted(one, salt) for one in call] for call in self.calls]
 
     def _salted(self, one: Encoding, salt: int) -> Encoding:
@@ -60,7 +61,10 @@ class Workload:
 def bench_cluster(
     preset: presets.Preset, n_calls: int = 8, rounds: int = 3, log: Log = print
 ) -> dict[str, Any]:
-    """Throughput and latency with real forwards, through the actor client and through HTTP."""
+    """Throughput and latency with real forwards, through the actor client and over HTTP.
+
+    n_calls: calls per round and contender.  Returns the figures, ready for JSON.
+    """
     with preset_checkpoint(preset) as (config, threads):
         work = Workload.of(config, n_calls)
         port = free_port()
@@ -82,7 +86,7 @@ def bench_cluster(
 def _compare(
     engine: Engine, callers: dict[str, Call], work: Workload, rounds: int, log: Log
 ) -> dict[str, Any]:
-    """Each way in: idle latency, closed loops in turn with the engine alone, an open loop."""
+    """Per caller: latency when idle, closed loops in turn with the engine alone, an open loop."""
     versions = map(work.version, range(1, VOCAB))
     served: dict[str, dict[str, Any]] = {name: {} for name in callers}
     for name, caller in callers.items():
@@ -117,13 +121,13 @@ def _compare(
 
 
 def _added_ms(idle: LoadReport) -> float:
-    """Median of what a call took beyond its forward."""
+    """Median milliseconds that a call took beyond its forward."""
     added = [c - f for c, f in zip(idle.call_s, idle.forward_s, strict=True)]
     return 1e3 * statistics.median(added)
 
 
 def assistant_header(config: EngineConfig) -> list[int]:
-    """What the chat template puts before an answer: there a conversation is split."""
+    """Ids that the chat template puts before a response."""
     encoder = ChatEncoder.load(config)
     user: Chat = [Message(role="user", content="x")]
     answered = encoder.encode((user, "y"))

@@ -23,11 +23,14 @@ def bench_control_plane(
     seconds: float = 10.0,
     log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """What the control plane alone carries: replicas that sleep as long as an H200 would work.
+    """Throughput of the control plane alone: replicas sleep as long as an H200 would compute.
 
-    Calls of 64 sequences of 500 tokens; more and more of them under way, until it helps no more.
-    speed: of a fake GPU, in H200s; few fast ones load the control plane as many real ones would,
-    without the processes that these would run elsewhere.
+    Calls of 64 sequences of 500 tokens, with more and more of them under way; `best` is the step
+    with the highest throughput.
+
+    n_gpus: number of replicas.  speed: of a fake GPU, in H200s; a few fast ones load the control
+    plane as many real ones would, without the processes that would then run on other machines.
+    seconds: approximate length of a step.
     """
     engine = EngineConfig(model="tiny", device="cpu", token_budget=16384)
     h200 = FakeGpuConfig()
@@ -56,12 +59,12 @@ def bench_control_plane(
 
 
 def _sustained(call: Call, under_way: int, seconds: float) -> LoadReport:
-    """Enough calls to last about `seconds`, judged by one round."""
+    """A closed loop of about `seconds`; one round of calls before it tells how many it needs."""
     first = asyncio.run(closed_loop(call, _fake_calls(under_way, under_way), under_way))
     n = max(2 * under_way, min(2000, int(under_way * seconds / first.wall_s)))
     return asyncio.run(closed_loop(call, _fake_calls(n, 1000 + under_way), under_way))
 
 
 def _fake_calls(n: int, seed: int) -> list[list[Encoding]]:
-    """Ids within tiny's vocabulary."""
+    """`n` calls of 64 sequences, with ids in tiny's vocabulary."""
     return [workloads.uniform(500, 64, 500, seed * 10_000 + i) for i in range(n)]

@@ -1,10 +1,9 @@
-"""`bench engine --count`: what a forward costs, counted on meta tensors, and how long it takes at
-best.
+"""Forward cost (`bench engine --count`): FLOPs and bytes counted on meta tensors, and a roofline.
 
-The time is a roofline: each kernel needs the longer of its FLOPs at the device's peak and its bytes
-at its bandwidth; kernels follow one another, and the host launches them no faster than `launch_s`
-apart. With a data sheet's peaks it is a bound that no device beats, good for comparing two versions
-of the code, not a measurement.
+In the roofline each kernel takes the time of its FLOPs at the device's peak or of its bytes at its
+bandwidth, whichever is longer. Kernels run one after another, and the host launches at most one per
+`launch_s`. With a data sheet's peaks this is a time that no device beats: it compares versions of
+the code and is not a measurement.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ META = torch.device("meta")
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """What a device can do. launch_s: host seconds per kernel.
+    """Peak rates of a device, in FLOP/s and bytes/s.  launch_s: host seconds per kernel launch.
 
-    The default launch time is that of eager PyTorch: 0.4 ms measured for the 44 kernels of a layer
-    on an AMD EPYC core.
+    The default launch time is eager PyTorch's: 0.4 ms measured for the 44 kernels of a layer on an
+    AMD EPYC core.
     """
 
     name: str
@@ -55,7 +54,7 @@ DEVICES = {
 class BatchShape:
     """`n` responses of `response` tokens to each of `prompts` prompts of `prompt` tokens.
 
-    kept: the prompts' keys and values are there from an earlier batch (not in `reference`).
+    kept: the prompts' keys and values are cached from an earlier batch (never in `reference`).
     """
 
     name: str
@@ -66,6 +65,7 @@ class BatchShape:
     kept: bool = False
 
     def encodings(self, vocab_size: int) -> list[Encoding]:
+        """One encoding of random ids per response, the same in every call."""
         rng = np.random.default_rng(0)
         found = []
         for _ in range(self.prompts):
@@ -93,7 +93,10 @@ def count_forward(
     token_budget: int = 16_384,
     shapes: Sequence[BatchShape] = SHAPES,
 ) -> dict[str, Any]:
-    """Count each shape in each of the numerics; ready for JSON."""
+    """Count one forward per shape and numerics; the result is ready for JSON.
+
+    device: a key of `DEVICES`.  token_budget: unique tokens per batch.
+    """
     peaks = DEVICES[device]
     module = presets.build(preset, META)
     rows = [
@@ -120,15 +123,15 @@ def count(
     encodings = shape.encodings(module.config.vocab_size)
     kept = _kept_prompts(encodings, module) if shape.kept and numerics != "reference" else {}
     batch = pack(encodings, numerics, cached={key: p.n_tokens for key, p in kept.items()})
-    # `reference` runs one sequence after another, all of one length here: one is counted.
+    # `reference` runs one sequence after another. Here all have one length, so one is counted.
     times = len(batch.segments) if numerics == "reference" else 1
     run_as = pack(encodings[:1], numerics) if numerics == "reference" else batch
-    # Without inference mode, whose dispatch hides what composite operators are made of.
+    # Not in inference mode, which shows composite operators as a whole instead of their parts.
     with torch.no_grad(), OpCounter() as counter, FusedAttention(counter):
         model(run_as, CachedForward([kept[key] for key in batch.cached], {}, 0).wrap)
     padded = pad_rows(run_as, model.row_sizes)
     attention = _attention_flops(padded, module.config)
-    # Of the distinct tokens that are not kept, without padding.
+    # Useful work is that of the distinct tokens that are not cached, without padding.
     unique = pack(encodings, "fast") if numerics == "reference" else batch
     useful = presets.flops_per_token(module) * unique.n_unique_tokens
     useful += _attention_flops(unique, module.config)
@@ -156,12 +159,15 @@ def count(
 
 
 def forward_s(kernels: Sequence[Kernel], attention_flops: float, peaks: Peaks) -> float:
-    """Predicted seconds: the device's, or the host's where launching takes longer."""
+    """Predicted seconds of a forward: the device's, or the host's if launching takes longer.
+
+    attention_flops: of all layers.
+    """
     return max(device_s(kernels, attention_flops, peaks), len(kernels) * peaks.launch_s)
 
 
 def device_s(kernels: Sequence[Kernel], attention_flops: float, peaks: Peaks) -> float:
-    """Seconds of the kernels one after another; attention's FLOPs are a sum over all layers."""
+    """Seconds of the kernels one after another.  attention_flops: of all layers."""
     others = sum(
         max(k.flops / peaks.matmul_flops, k.bytes / peaks.bytes_per_s)
         for k in kernels
@@ -176,7 +182,7 @@ def _bytes(kernels: Sequence[Kernel], kind: Kind) -> float:
 
 
 def _attention_flops(batch: Batch, config: Any) -> float:
-    """Of all layers: 4 x hidden size per pair of tokens that see each other."""
+    """FLOPs of all layers: 4 x hidden size for each pair of a query and a key that it sees."""
     own = ((s.depth, s.end - s.start) for s in batch.computed)
     pairs = sum(n * depth + n * (n + 1) // 2 for depth, n in own)
     layers: int = config.num_hidden_layers
@@ -185,7 +191,7 @@ def _attention_flops(batch: Batch, config: Any) -> float:
 
 
 def _kept_prompts(encodings: Sequence[Encoding], module: Any) -> dict[PromptKey, CachedPrompt]:
-    """The prompts of `encodings` as a cache would hold them, without values."""
+    """The prompts of `encodings` as the prompt cache would hold them, on meta tensors."""
     config = module.config
     found = {}
     for encoding in encodings:

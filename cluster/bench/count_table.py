@@ -1,4 +1,4 @@
-"""The table of `reward-cluster bench engine --count`."""
+"""Terminal table of `reward-cluster bench engine --count`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 
 def print_count(result: dict[str, Any], console: Console) -> None:
-    """A table per batch shape, a row per numerics."""
+    """One table per batch shape, with one row per numerics."""
     peaks = result["peaks"]
     console.print(
         f"{result['preset']} on {result['device']}, counted: {peaks['matmul_flops'] / 1e12:,.0f} "

@@ -1,4 +1,4 @@
-"""Requests of the dialects: 64 templated texts of 500 tokens as each client would post them."""
+"""Requests of the wire dialects: 64 templated texts of 500 tokens, as each client posts them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A request's bytes and headers."""
+    """Body and headers of a request."""
 
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class DialectRequest:
-    """How a client asks. n_items: in one request."""
+    """A client's request.  content: makes it from the texts.  n_items: texts per request."""
 
     name: str
     path: str
@@ -41,7 +41,7 @@ class DialectRequest:
 
 
 def templated_texts(encoder: ChatEncoder, n: int, rng: np.random.Generator) -> list[str]:
-    """Texts of the Llama-3 template with about N_TOKENS tokens each, no two alike."""
+    """`n` different texts in the Llama-3 template, each of about `N_TOKENS` tokens."""
     probe = _templated(rng.choice(WORDS, N_TOKENS))
     n_words = N_TOKENS * N_TOKENS // encoder.encode(probe).n_tokens
     return [_templated(rng.choice(WORDS, n_words)) for _ in range(n)]
@@ -66,17 +66,17 @@ def _openrlhf(texts: Sequence[str]) -> Any:
 
 
 def _plain(text: str) -> str:
-    """Without the template's marks."""
+    """The text without the template's special tokens."""
     return re.sub(r"<\|\w+\|>", "", text)
 
 
 def _ids(text: str) -> list[int]:
-    """N_TOKENS ids that every vocabulary has; the service need not see the text's own."""
+    """`N_TOKENS` ids that every vocabulary has; they need not be the text's own."""
     return [ord(char) % 64 for char in text[:N_TOKENS]]
 
 
 def _binary_sentences(texts: Sequence[str]) -> Content:
-    """As PyTriton's client sends them."""
+    """A binary tensor of strings, as PyTriton's client sends it."""
     data = b"".join(struct.pack("<I", len(t.encode())) + t.encode() for t in texts)
     tensor = {
         "name": "sentences",

@@ -1,9 +1,9 @@
-"""Dialect benchmark (`bench dialects`): parse and render as a share of a whole request.
+"""Dialect benchmark (`bench dialects`): parsing and rendering as a share of a whole request.
 
-A whole request goes over HTTP through a service of one fake H200, whose forward sleeps as long as
-an 8B model would take, one request at a time. Texts are new in every round. Parse is all between
-the body's bytes and the conversations (JSON included), render all between the scores and the
-answer's bytes; both are timed in this process, on the same bodies.
+Whole requests go over HTTP, one at a time, through a service with one fake H200, whose forward
+sleeps as long as an 8B model would take. Every round has new texts. Parsing is everything between
+the body's bytes and the conversations (JSON included), rendering everything between the scores and
+the answer's bytes; both are timed in this process, on the same bodies.
 """
 
 from __future__ import annotations
@@ -30,19 +30,23 @@ from cluster.serving.http.dialects.table import by_path, taking
 from cluster.types import Score
 
 REPEATS = 20
-"""Of parse and render, for one body."""
+"""How often each body is parsed and rendered."""
 SCORE = Score(1.5, 500, 1, False, 0.25, 0.5, "model", "revision", "invariant")
 
 
 def bench_dialects(rounds: int = 5, log: Callable[[str], None] = print) -> dict[str, Any]:
-    """One row a request: milliseconds of parse, render and the whole, medians of `rounds`."""
+    """Milliseconds of parsing, rendering and the whole request, as medians over `rounds`.
+
+    One row per entry of `REQUESTS`; the result is ready for JSON. Raises RuntimeError if a request
+    is not answered with 200.
+    """
     engine = EngineConfig(model="tiny", device="cpu", token_budget=16384)
     config = ClusterConfig(engine=engine, replica=ReplicaConfig(backend="sleep"))
     encoder, rng, port = ChatEncoder.load(engine), np.random.default_rng(0), free_port()
     taken: dict[str, list[tuple[float, float, float]]] = {each.name: [] for each in REQUESTS}
     n_tokens: list[int] = []
     with service(config, {"ray_actor_options": {"num_cpus": 0}}, http_port=port):
-        for turn in range(rounds + 1):  # the first warms up and does not count
+        for turn in range(rounds + 1):  # the first is a warm-up
             log(f"round {turn}/{rounds}")
             for each in REQUESTS:
                 texts = templated_texts(encoder, each.n_items, rng)
@@ -88,7 +92,7 @@ def _request_s(port: int, path: str, content: Content) -> float:
 
 
 def _in_process_s(request: DialectRequest, content: Content) -> tuple[float, float]:
-    """Medians of parse and render."""
+    """Median seconds of parsing and of rendering."""
     endpoints = by_path(HttpConfig().dialects)[request.path]
     headers = Headers(dict(content.headers))
     rewarded = dialect.Rewarded(

@@ -1,9 +1,9 @@
 """Engine benchmark (`bench engine`): every contender on the same weights and workloads in one run.
 
-Rounds go through all contenders in turn, so that a drift of the machine meets each alike; a
-contender's figure is the median of its rounds. A slow contender scores a sample of the workload
-within its time box, as tokens/s does not need the rest; the packed engine always scores it whole,
-as sharing does.
+All contenders take turns in every round, so that drift of the machine affects them equally; a
+contender's figure is the median over its rounds. A slow contender scores only as much of the
+workload as fits into its time box, since its tokens/s does not depend on the rest. The packed
+engine always scores the whole workload, since what it can share depends on all of it.
 """
 
 from __future__ import annotations
@@ -27,23 +27,27 @@ from cluster.engine.packing import pack, plan
 from cluster.types import Encoding
 
 WARM_UP_TOKENS = 2048
-"""Most of the chat that warms a contender up: a long one would cost as much as a round."""
+"""Maximum tokens of the chat that warms up a contender: a long one would take as long as a
+round."""
 
 
 @dataclass
 class BenchRow:
-    """One contender on one workload. Rates in tokens/s as a caller counts tokens."""
+    """One contender on one workload. Rates are in tokens/s; a shared prompt counts once per
+    response."""
 
     contender: str
     workload: workloads.Workload
     rates: list[float] = field(default_factory=list)
     sampled_tokens: int = 0
     overrun: bool = False
-    """A single unit of a sample took longer than twice the time box: once is enough."""
+    """The last round took over twice the time box for a part of the workload: it is not
+    repeated."""
     peak_mib: float | None = None
 
     @property
     def tokens_per_s(self) -> float:
+        """Median over the rounds."""
         return statistics.median(self.rates)
 
 
@@ -58,12 +62,13 @@ def bench_engine(
     vllm: str | None = None,
     names: Sequence[workloads.Workload] = workloads.DEFAULT,
 ) -> dict[str, Any]:
-    """Measure; the result is ready for JSON.
+    """Measure every contender on every workload; the result is ready for JSON.
 
-    box_s: seconds per round of a sampled contender.  only: parts of contenders' names; none is all.
-    vllm: a python in which vLLM is a further contender.  names: of workloads.
+    token_budget: unique tokens per forward.  box_s: seconds per round of a contender that may score
+    a part of the workload.  only: parts of contenders' names; empty means all.  vllm: a Python
+    interpreter that has vLLM, as one more contender.  names: of workloads.
 
-    Raises ConfigError where `vllm` has no vLLM.
+    Raises ConfigError if `vllm` cannot run vLLM.
     """
     module = presets.build(preset, device)
     budget = forward_tokens(EngineConfig(token_budget=token_budget), device)
@@ -88,7 +93,10 @@ def bench_engine(
 
 
 def _takes_part(contender: Baseline, workload: workloads.Workload) -> bool:
-    """Padding a long prompt for each response takes minutes and memory, and says nothing new."""
+    """Whether to measure the contender on the workload.
+
+    Padding a long prompt for each response takes minutes and memory and shows nothing new.
+    """
     if workload == "streaming":
         return contender.streams
     return contender.calls and (contender.streams or workload not in workloads.LONG)
@@ -97,7 +105,7 @@ def _takes_part(contender: Baseline, workload: workloads.Workload) -> bool:
 def _measure(
     row: BenchRow, contender: Baseline, load: list[Encoding], device: torch.device, box_s: float
 ) -> None:
-    """One round: units in turn until the workload is done or the box is full."""
+    """One round: units in order until the workload is done or the time box is full."""
     hardware.reset_peak_memory(device)
     if not row.rates:
         _warm_up(contender, [_start_of(load[0])])
@@ -156,9 +164,11 @@ def _result(
 def _row(
     row: BenchRow, rows: list[BenchRow], load: list[Encoding], flops: float, peaks: dict[str, float]
 ) -> dict[str, Any]:
-    """Ratios are to one by one, in the card's arithmetic and, where the engine widens it, in that.
+    """A row of the result.
 
-    Fractions of the matmul peak count each distinct token once, whoever computes it again.
+    Ratios are to one by one in the checkpoint's dtype and, if the engine computes in a wider one,
+    to one by one in float32. Fractions of the matmul peak count each distinct token once, however
+    often it is computed.
     """
     one_by_one = [r for r in rows if r.workload == row.workload and ONE_BY_ONE in r.contender]
     distinct = pack(load, "fast").n_unique_tokens / workloads.n_tokens(load)
@@ -176,7 +186,7 @@ def _row(
 
 
 def _describe(load: list[Encoding], token_budget: int) -> dict[str, Any]:
-    """Sizes of a workload and what planning and packing it cost in seconds."""
+    """Size of a workload, and the seconds that planning and packing it take."""
     started = time.perf_counter()
     batches = [pack([load[i] for i in group], "fast") for group in plan(load, "fast", token_budget)]
     return {

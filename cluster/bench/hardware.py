@@ -1,4 +1,4 @@
-"""Hardware report: CPU features, cores, and measured matmul peak."""
+"""Hardware report: device, versions, measured matmul peak and peak memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """Hardware, versions and the day, for the head of a table."""
+    """Device, versions and date, for the head of a table."""
     name = _cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device)
     return {
         "date": date.today().isoformat(),
@@ -27,7 +27,8 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -> float:
-    """FLOP/s of the best of a few large matmuls in `dtype`, as torch runs them."""
+    """FLOP/s of the fastest of several large matmuls in `dtype`, run by torch for about
+    `seconds`."""
     rows = 8192 if device.type == "cuda" else 1024
     width = 8192 if device.type == "cuda" else 1024
     a = torch.randn(rows, width, device=device).to(dtype)
@@ -37,7 +38,7 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) 
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Start a new peak; on Linux the kernel's own counter, elsewhere on a CPU a no-op."""
+    """Reset the peak: torch's counter on CUDA, the kernel's on a CPU under Linux, else a no-op."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif Path("/proc/self/clear_refs").exists():
@@ -45,7 +46,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> float | None:
-    """Peak MiB since the reset (device memory, or the process's resident set); None if unknown."""
+    """Peak MiB since the reset, of device memory or the resident set; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     status = Path("/proc/self/status")
@@ -56,6 +57,7 @@ def peak_memory(device: torch.device) -> float | None:
 
 
 def synchronize(device: torch.device) -> None:
+    """Wait until the device has finished all queued work; a no-op on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -69,7 +71,7 @@ def _timed(run: Callable[[], Any], device: torch.device) -> float:
 
 
 def _until(seconds: float) -> Any:
-    """Count up until `seconds` have passed, three times at least."""
+    """Count up until `seconds` have passed, but at least three times."""
     end = time.perf_counter() + seconds
     count = 0
     while count < 3 or time.perf_counter() < end:

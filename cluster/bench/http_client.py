@@ -1,4 +1,4 @@
-"""HTTP load client: calls through the ingress, as a trainer without Ray makes them."""
+"""HTTP load client: calls to the Ingress, as a trainer without Ray makes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cluster.types import Encoding
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
+    """A TCP port of the loopback interface on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -23,7 +23,7 @@ def free_port() -> int:
 
 
 def wait_until_answering(ask: Callable[[], object], timeout_s: float = 120.0) -> None:
-    """Until `ask` raises no httpx error. Raises TimeoutError."""
+    """Call `ask` until it raises no httpx error. Raises TimeoutError after `timeout_s` seconds."""
     end = time.monotonic() + timeout_s
     while True:
         try:
@@ -36,7 +36,10 @@ def wait_until_answering(ask: Callable[[], object], timeout_s: float = 120.0) ->
 
 
 def http_caller(url: str) -> Call:
-    """Calls `POST /v1/score` with token ids; a connection a call, as loops differ between loads."""
+    """Calls `POST /v1/score` with token ids.
+
+    Each call has a connection of its own, since each load runs in another event loop.
+    """
 
     async def call(encodings: Sequence[Encoding]) -> list[Any]:
         async with AsyncHttpClient(url) as client:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 
 def print_hops(result: dict[str, Any], console: Console) -> None:
-    """A row a hop, in the order of a request."""
+    """One row per hop, in the order of a request."""
     console.print(_machine(result))
     table = Table(title=f"one chat at a time over HTTP, {result['requests']} requests")
     table.add_column("hop")
@@ -30,7 +30,7 @@ def print_hops(result: dict[str, Any], console: Console) -> None:
 
 
 def print_posts(result: dict[str, Any], console: Console) -> None:
-    """A row a way of posting; the baseline is grouped posts to the service."""
+    """One row per way of posting; ratios are to grouped posts to the service."""
     console.print(_machine(result))
     table = Table(title=f"POST /get_reward, {result['under_way']} samples under way")
     table.add_column("contender")

@@ -1,7 +1,7 @@
 """Load generator: closed loop (fixed concurrency) and open loop (Poisson arrivals).
 
-A call is an awaitable that answers with Scores; latencies are read from the caller's clock, their
-parts from the Scores themselves.
+A call is an awaitable that returns Scores. Its latency is measured by the caller; queue and forward
+times are read from the Scores.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ Call = Callable[[Sequence[Encoding]], Awaitable[list[Any]]]
 
 @dataclass
 class LoadReport:
-    """What a load saw. Times in seconds."""
+    """Measurements of a load, times in seconds.
+
+    call_s: per call.  queue_s, forward_s: per scored sequence.
+    """
 
     wall_s: float = 0.0
     sequences: int = 0
@@ -32,7 +35,7 @@ class LoadReport:
     forward_s: list[float] = field(default_factory=list)
 
     def add(self, calls: Sequence[Encoding], answers: Sequence[Any], call_s: float) -> None:
-        """One call's answers; anything that is no Score is an error."""
+        """Record one call's answers; whatever is not a Score counts as an error."""
         scores = [a for a in answers if isinstance(a, Score)]
         self.errors += len(answers) - len(scores)
         self.sequences += len(scores)
@@ -42,7 +45,7 @@ class LoadReport:
         self.forward_s += [s.forward_s for s in scores]
 
     def summary(self) -> dict[str, Any]:
-        """Rates over the whole load, and percentiles in milliseconds."""
+        """Rates over the whole load; latencies as percentiles in milliseconds."""
         return {
             "sequences_per_s": self.sequences / self.wall_s,
             "tokens_per_s": self.tokens / self.wall_s,
@@ -54,7 +57,7 @@ class LoadReport:
 
 
 def joined(reports: Sequence[LoadReport]) -> LoadReport:
-    """One report of several loads, one after the other."""
+    """One report of several loads that ran one after the other."""
     whole = LoadReport()
     for one in reports:
         for each in fields(LoadReport):
@@ -63,7 +66,7 @@ def joined(reports: Sequence[LoadReport]) -> LoadReport:
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:
-    """p50, p95 and p99 in milliseconds; empty for no values."""
+    """p50, p95 and p99 in milliseconds; empty if there are no values."""
     if not seconds:
         return {}
     values = np.percentile(np.array(seconds) * 1e3, [50, 95, 99])
@@ -73,7 +76,7 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
 async def closed_loop(
     call: Call, calls: Sequence[Sequence[Encoding]], under_way: int
 ) -> LoadReport:
-    """All `calls`, `under_way` at a time."""
+    """Make all `calls`, `under_way` at a time."""
     report, queue = LoadReport(), list(reversed(calls))
 
     async def worker() -> None:
@@ -89,7 +92,7 @@ async def closed_loop(
 async def open_loop(
     call: Call, calls: Sequence[Sequence[Encoding]], calls_per_s: float
 ) -> LoadReport:
-    """All `calls`, at exponential intervals, whether or not earlier ones are done."""
+    """Start all `calls` at exponential intervals, whether or not earlier ones have ended."""
     report, rng = LoadReport(), np.random.default_rng(0)
     started = time.perf_counter()
     at, tasks = started, []

@@ -1,10 +1,10 @@
 """Operator counter: kernels, FLOPs, bytes and host copies of a forward, without a device.
 
-A `TorchDispatchMode` over meta tensors: shapes and dtypes are real, values are not, so an 8B model
-needs no memory and no GPU. Where the host reads a value of the device it waits for all work before:
-a synchronisation, counted and answered with 0. Each operator that is no view counts as one kernel,
-which reads its inputs and writes its outputs once. Knows nothing of batches: attention's FLOPs
-follow the segments, which a meta tensor does not hold.
+A `TorchDispatchMode` over meta tensors, which have shapes and dtypes but no values: an 8B model
+needs neither memory nor a GPU. When the host reads a value of the device, it waits for all work
+queued before: such a synchronisation is counted, and the value is taken as 0. Each operator that is
+not a view counts as one kernel that reads its inputs and writes its outputs once. Knows nothing of
+batches: attention's FLOPs depend on the segments, which a meta tensor does not hold.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MATMULS = {"mm", "bmm", "addmm", "baddbmm"}
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One launch. flops of attention are 0: see the module."""
+    """One kernel launch. `flops` is 0 for attention, see the module's docstring."""
 
     name: str
     kind: Kind
@@ -41,7 +41,10 @@ class Kernel:
 
 
 class OpCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Collects while it is entered. host_copies: to the device. host_syncs: values read from it."""
+    """Counts the operators that run inside its `with` block.
+
+    host_copies: copies from the host to the device.  host_syncs: values read by the host.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -72,7 +75,7 @@ class OpCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class FusedAttention(TorchFunctionMode):
-    """torch's own attention as the one kernel it is on a GPU; on meta tensors it is a dozen."""
+    """Counts torch's own attention as one kernel, as on a GPU; on meta tensors it is a dozen."""
 
     def __init__(self, counter: OpCounter) -> None:
         super().__init__()
@@ -97,7 +100,7 @@ class FusedAttention(TorchFunctionMode):
 def _kernel(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> Kernel:
     written = sum(map(_bytes, outputs))
     read = sum(map(_bytes, inputs))
-    if name in _GATHERS:  # what is picked from a table is read, not the table
+    if name in _GATHERS:  # only the selected rows of a table are read
         read = written + sum(_bytes(t) for t in inputs if not t.is_floating_point())
     elif name == "copy_":
         read -= written
@@ -115,6 +118,6 @@ def _tensors(values: Any) -> Iterator[Tensor]:
 
 
 def _bytes(tensor: Tensor) -> float:
-    """Of its distinct elements: an expanded dimension is stored once."""
+    """Bytes of the distinct elements: an expanded dimension is stored once."""
     strides = zip(tensor.shape, tensor.stride(), strict=True)
     return math.prod(n for n, stride in strides if stride) * tensor.element_size()

@@ -1,8 +1,8 @@
-"""OpenRLHF's own reward server, as a baseline: one request at a time, its queries padded.
+"""OpenRLHF's reward server, written anew as a baseline: one request at a time, queries padded.
 
-What its `serve_rm` does, in our words: the handler computes inside the event loop, so requests
-wait for each other; texts lose pad and EOS tokens at their ends and get one EOS; they are cut at
-2048 tokens, padded on the left to the longest of the request, and go through transformers' own
+It does what OpenRLHF's `serve_rm` does. The handler computes inside the event loop, so requests
+wait for each other. Texts lose pad and EOS tokens at their ends and get one EOS; they are cut at
+2048 tokens, padded on the left to the longest of the request, and run through transformers' own
 forward in bfloat16. Run as `python -m cluster.bench.openrlhf_loop MODEL PORT THREADS`.
 """
 
@@ -24,7 +24,7 @@ MAX_TOKENS = 2048
 
 
 class PaddedRewardModel:
-    """`get_reward` as in OpenRLHF."""
+    """OpenRLHF's `get_reward` for the checkpoint in `folder`."""
 
     def __init__(self, folder: str) -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -36,6 +36,7 @@ class PaddedRewardModel:
 
     @torch.no_grad()
     def get_reward(self, queries: Sequence[str]) -> list[float]:
+        """One reward per query."""
         pad, eos = self._tokenizer.pad_token, self._tokenizer.eos_token
         inputs = self._tokenizer(
             [query.strip(pad).strip(eos) + eos for query in queries],
@@ -54,7 +55,7 @@ class PaddedRewardModel:
 
 
 def build_app(model: PaddedRewardModel) -> FastAPI:
-    """Its HTTP side; the handler never yields while the model computes."""
+    """The HTTP app; as in OpenRLHF, the event loop stands still while the model computes."""
     app = FastAPI()
 
     async def get_reward(request: Request) -> dict[str, list[float]]:
@@ -67,7 +68,10 @@ def build_app(model: PaddedRewardModel) -> FastAPI:
 
 @contextmanager
 def openrlhf_server(folder: str, threads: int) -> Iterator[str]:
-    """The server in a process of its own, on loopback; yields its URL."""
+    """The server in a process of its own, on loopback; yields its URL.
+
+    threads: of torch.  Raises TimeoutError if it does not answer.
+    """
     port = free_port()
     process = Popen([sys.executable, "-m", __name__, folder, str(port), str(threads)])
     url = f"http://127.0.0.1:{port}"

@@ -1,11 +1,11 @@
 """Post benchmark (`bench cluster --posts N`): OpenRLHF's one-sample posts against grouped calls.
 
-OpenRLHF posts each sample by itself as its rollout ends. Here texts of the same kind go to
-`/get_reward` in four ways, in turn within each round: to this service one sample a post, in random
-order, N posts at a time; to it in posts of a whole group, with N samples under way as well; and in
-both ways to OpenRLHF's own loop (`openrlhf_loop`), with fewer texts, as it is slow. Both servers
-have the same checkpoint and the same number of torch threads. Each round has texts of its own, as
-equal ones would be answered from memory.
+OpenRLHF posts each sample by itself when its rollout ends. Here similar texts go to `/get_reward`
+in four ways, which take turns in every round: to this service one sample per post, in random order,
+N posts at a time; to this service one whole group per post, also with N samples under way; and in
+both ways to a server that works like OpenRLHF's (`openrlhf_loop`), with fewer texts since it is
+slow. Both servers have the same checkpoint and the same number of torch threads. Every round has
+new texts, since equal ones would be answered from memory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cluster.types import Encoding, Message
 
 GROUP = 16
 LOOP_SHARE = 8
-"""The loop gets one in so many groups."""
+"""OpenRLHF's loop gets one in this many groups."""
 WORDS = ("the", "a", "of", "to", "in", "model", "answer", "number", "because", "we", "then", "is")
 GROUPED, ONE_BY_ONE = "service, grouped posts", "service, one sample a post"
 LOOP_GROUPED, LOOP_ONE = "OpenRLHF's loop, grouped posts", "OpenRLHF's loop, one sample a post"
@@ -41,7 +41,7 @@ LOOP_GROUPED, LOOP_ONE = "OpenRLHF's loop, grouped posts", "OpenRLHF's loop, one
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A contender. size: samples a post. share: of the groups, one in so many."""
+    """A contender.  size: samples per post.  share: it gets one in this many groups."""
 
     name: str
     url: str
@@ -51,7 +51,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Templated texts of the responses to one prompt."""
+    """Templated texts of the responses to one prompt.  n_tokens: of all of them."""
 
     texts: list[str]
     n_tokens: int
@@ -60,7 +60,10 @@ class Group:
 def bench_posts(
     preset: presets.Preset, under_way: int, rounds: int, log: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """Tokens/s of each way, and their ratios to grouped posts, round by round."""
+    """Tokens/s of each way, and its ratio to grouped posts in each round; ready for JSON.
+
+    under_way: samples under way at a time.
+    """
     with preset_checkpoint(preset) as (config, threads):
         encoder, tokenizer = ChatEncoder.load(config), AutoTokenizer.from_pretrained(config.model)
         port = free_port()
@@ -103,7 +106,10 @@ def bench_posts(
 
 
 def texts(tokenizer: Any, encoder: ChatEncoder, seed: str) -> Group:
-    """A prompt of 100 to 400 words with responses of 30 to 120, as OpenRLHF posts them."""
+    """A prompt of 100 to 400 words with responses of 30 to 120, as OpenRLHF posts them.
+
+    Equal seeds give equal texts.
+    """
     rng = random.Random(seed)
     prompt: list[Message] = [Message(role="user", content=_words(rng, 100, 400))]
     chats = [
@@ -116,7 +122,7 @@ def texts(tokenizer: Any, encoder: ChatEncoder, seed: str) -> Group:
 
 
 def measured(way: Way, groups: Sequence[Group], under_way: int) -> float:
-    """Tokens/s of all texts of `groups`, with so many samples under way."""
+    """Tokens/s over all texts of `groups`, with `under_way` samples under way."""
     if way.size == 1:
         posts = [[text] for group in groups for text in group.texts]
         random.Random(0).shuffle(posts)
@@ -128,7 +134,7 @@ def measured(way: Way, groups: Sequence[Group], under_way: int) -> float:
 
 
 async def _post_all(url: str, posts: Sequence[list[str]], at_a_time: int) -> None:
-    """All `posts`, `at_a_time` of them under way; each must be answered with its rewards."""
+    """Send all `posts`, `at_a_time` under way; each must be answered with one reward per text."""
     queue = list(posts)
     connections = aiohttp.TCPConnector(limit=at_a_time)
     forever = aiohttp.ClientTimeout(total=None)

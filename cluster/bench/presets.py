@@ -1,4 +1,5 @@
-"""Model presets: shapes to measure with random weights; speed does not depend on their values."""
+"""Model presets: shapes to measure with random weights, since speed does not depend on their
+values."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ _SHAPES: dict[str, dict[str, Any]] = {
 
 
 def build(preset: Preset, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> Any:
-    """A `LlamaForSequenceClassification` of the preset's shape, one label, random weights."""
+    """A `LlamaForSequenceClassification` of the preset's shape: one label, random weights."""
     import transformers
 
     library: Any = transformers
@@ -56,9 +57,9 @@ def build(preset: Preset, device: torch.device, dtype: torch.dtype = torch.bfloa
 
 
 def save(preset: Preset, folder: Path, max_tokens: int = 0) -> None:
-    """The preset as a checkpoint that the service can load, with the embedded model's tokenizer.
+    """Save the preset as a checkpoint for the service, with the embedded model's tokenizer.
 
-    max_tokens: of the longest chat, where that is more than the preset's.
+    max_tokens: of the longest chat, if that exceeds the preset's limit.
     """
     from transformers import AutoTokenizer
 
@@ -73,6 +74,6 @@ def save(preset: Preset, folder: Path, max_tokens: int = 0) -> None:
 
 
 def flops_per_token(model: Any) -> float:
-    """Matmul FLOPs of one token through the layers, attention's own products not counted."""
+    """Matmul FLOPs of one token through the layers, without attention's own products."""
     weights = (p.numel() for n, p in model.base_model.layers.named_parameters() if p.dim() == 2)
     return 2.0 * float(sum(weights))

@@ -1,4 +1,4 @@
-"""Benchmark service: a service of the benchmark's own, called through its actor client."""
+"""Benchmark service: a local service for one benchmark, called through its actor client."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ def service(
     http_port: int | None = None,
     runtime_env: Mapping[str, Any] | None = None,
 ) -> Iterator[Any]:
-    """A local service whose client can score; yields the client actor. runtime_env: Ray's."""
+    """A local service, ready to score; yields its client actor.
+
+    replica_options: of the Replica deployment.  http_port: on loopback; None serves no HTTP.
+    runtime_env: Ray's, of every process.
+    """
     with local_service(
         config,
         replica_options=replica_options,
@@ -42,8 +46,11 @@ def service(
 
 @contextmanager
 def preset_checkpoint(preset: presets.Preset) -> Iterator[tuple[EngineConfig, int]]:
-    """A checkpoint of the preset's shape on the CPU, and the torch threads of who computes, this
-    process among them: all cores but one, which the others have."""
+    """Yields the engine config of a checkpoint of the preset's shape, and how many threads to use.
+
+    These are the torch threads of each process that computes, and are set in this one: all cores
+    but one, which is left to the other processes. The checkpoint is deleted afterwards.
+    """
     threads = max(1, (os.cpu_count() or 1) - 1)
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -52,7 +59,7 @@ def preset_checkpoint(preset: presets.Preset) -> Iterator[tuple[EngineConfig, in
 
 
 def client_caller(client: Any) -> Call:
-    """Calls through the Ray actor client, ids as arrays."""
+    """Calls through the actor client, with ids as arrays."""
 
     async def call(encodings: Sequence[Encoding]) -> list[Any]:
         answers: list[Any] = await client.score.remote([e.input_ids for e in encodings])

@@ -1,4 +1,4 @@
-"""Tables of the benchmarks' results."""
+"""Terminal tables of the engine, service, training and dialect benchmarks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Table
 
 
 def print_training(result: dict[str, Any], console: Console) -> None:
-    """One row a workload."""
+    """One row per workload."""
     table = Table(title=f"{result['preset']}, {result['machine']['device']}")
     table.add_column("workload", no_wrap=True)
     for title in ("pairs", "tokens", "TRL pairs/s", "here pairs/s", "ratio"):
@@ -22,7 +22,7 @@ def print_training(result: dict[str, Any], console: Console) -> None:
 
 
 def print_cluster(result: dict[str, Any], console: Console) -> None:
-    """One row a way in, held against the engine alone."""
+    """One row per way to call the service, compared with the engine alone."""
     console.print(
         f"engine alone: {result['engine_alone_tokens_per_s']:,.0f} tokens/s, "
         f"{result['machine']['threads']} torch threads on both sides"
@@ -50,7 +50,7 @@ def print_cluster(result: dict[str, Any], console: Console) -> None:
 
 
 def print_fake(result: dict[str, Any], console: Console) -> None:
-    """Throughput by load; the knee is where more calls under way help no more."""
+    """One row per number of calls under way; beyond the knee more of them no longer help."""
     table = Table(
         title=f"{result['gpus']} fake GPUs ({result['gpu_floor_sequences_per_s']:,.0f} "
         f"sequences/s at most), {result['batchers']} batchers"
@@ -72,7 +72,7 @@ def _latency(milliseconds: dict[str, float]) -> str:
 
 
 def print_dialects(result: dict[str, Any], console: Console) -> None:
-    """One row a request."""
+    """One row per request."""
     head = result["machine"]
     console.print(f"{head['device']}, {head['date']}")
     table = Table(title=f"items of {result['tokens_per_item']:.0f} tokens, one request at a time")
@@ -87,7 +87,7 @@ def print_dialects(result: dict[str, Any], console: Console) -> None:
 
 
 def print_engine(result: dict[str, Any], console: Console) -> None:
-    """A table a workload; the baseline is the card's pipeline."""
+    """One table per workload; ratios are to the card's pipeline."""
     head, peaks = result["machine"], result["matmul_peak_flops"]
     console.print(
         f"{head['device']}, {head['threads']} threads, torch {head['torch']}, "

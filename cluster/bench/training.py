@@ -1,9 +1,9 @@
 """Training benchmark (`bench training`): pairs per second of this trainer and TRL's RewardTrainer.
 
-The same float32 weights, pairs (as token ids) and pairs per step, the same AdamW, no gradient
-checkpointing. TRL pads; here nothing is padded and a prompt that pairs share is computed once.
-Rounds alternate, a contender's figure is the median of its rounds; tokenizing and loading are not
-counted on either side.
+Both have the same float32 weights, pairs (as token ids), pairs per step and AdamW settings, and no
+gradient checkpointing. TRL pads; this trainer pads nothing and computes a prompt that pairs share
+once. Rounds alternate, and a contender's figure is the median over its rounds. Tokenization and
+loading are not timed on either side.
 """
 
 from __future__ import annotations
@@ -33,7 +33,13 @@ TRL_PAIRS_A_FORWARD = 8
 def bench_training(
     preset: presets.Preset | None = None, n_prompts: int = 16, rounds: int = 3, log: Log = print
 ) -> dict[str, Any]:
-    """Measure; the result is ready for JSON. preset: a shape of random weights, None is `tiny`."""
+    """Measure both trainers; the result is ready for JSON.
+
+    preset: shape of a model with random weights; None trains `tiny`.  n_prompts: prompts, with 4
+    responses each.
+
+    Raises ConfigError if TRL is not installed.
+    """
     results = []
     with tempfile.TemporaryDirectory() as folder:
         if preset is not None:
@@ -65,7 +71,7 @@ def bench_training(
 
 
 def _loads(vocab_size: int, n_prompts: int) -> dict[str, list[Pair]]:
-    """Every pair of 4 responses per prompt, as UltraFeedback's, the first pair of each alone."""
+    """All pairs of 4 responses per prompt, as in UltraFeedback, and only the first pair of each."""
     sides = workloads.grouped(vocab_size, n_prompts, 4)
     groups: dict[bytes, list[Any]] = {}
     for side in sides:
@@ -99,7 +105,7 @@ def _here(config: TrainConfig, pairs: Sequence[Pair]) -> float:
 
 
 def _trl(config: TrainConfig, pairs: Sequence[Pair]) -> float:
-    """Seconds of one epoch, as its own report says. Raises ConfigError where TRL is missing."""
+    """Seconds of one epoch, as TRL reports them. Raises ConfigError if TRL is not installed."""
     try:
         import trl
         from datasets import Dataset
@@ -107,7 +113,7 @@ def _trl(config: TrainConfig, pairs: Sequence[Pair]) -> float:
         raise ConfigError("this comparison needs: pip install 'reward-cluster[train]'") from None
     from transformers import PrinterCallback
 
-    library: Any = trl  # exports lazily, unseen by a type checker
+    library: Any = trl  # a type checker cannot see its lazy exports
 
     start = load_starting_model(config)
     module = start.model.module

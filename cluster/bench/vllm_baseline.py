@@ -1,4 +1,4 @@
-"""vLLM as a contender, in a python that has it: the same weights, its prefix cache on."""
+"""vLLM contender: the same weights in a Python interpreter that has vLLM, prefix cache on."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ STOP_S = 30.0
 
 @contextmanager
 def vllm_contender(python: str, preset: presets.Preset, max_tokens: int) -> Iterator[Baseline]:
-    """A contender that runs until the block ends.
+    """Yields the contender; its process ends with the block.
 
-    Raises ConfigError, with what it said last, where `python` or its vLLM does not start.
+    python: the interpreter.  max_tokens: of the longest chat.
+
+    Raises ConfigError, with the last line of the output, if `python` or its vLLM does not start.
     """
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as said:
         presets.save(preset, Path(folder), max_tokens)
@@ -73,7 +75,7 @@ def _answer(process: subprocess.Popen[str], said: IO[str], python: str) -> Any:
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    with process:  # closes its pipes, which ends it
+    with process:  # closes the other pipes and waits for its end
         assert process.stdin
         process.stdin.close()
         try:

@@ -1,8 +1,8 @@
-"""vLLM in a python of its own: answers lists of token ids with the seconds that they took.
+"""vLLM worker: scores lists of token ids in an interpreter of its own, and times it.
 
-Run by `bench engine --vllm PYTHON` as a script, so it imports nothing of this project. A line on
-stdin is the JSON of a list of lists of ids, or `reset` to empty the prefix cache; a line on stdout
-is the answer: {"seconds": ..., "rewards": [...]}.
+`bench engine --vllm PYTHON` runs it as a script, so it imports nothing of this project. A line on
+stdin is the JSON of a list of lists of ids, or `reset` to empty the prefix cache. The first line on
+stdout is {"version": ...}; then each list is answered with {"seconds": ..., "rewards": [...]}.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any
 
 
 def main(checkpoint: str, max_tokens: int) -> None:
-    del sys.path[0]  # this folder, whose modules vLLM must not find
+    """Answer until stdin is closed.  max_tokens: of the longest chat."""
+    del sys.path[0]  # this folder: vLLM must not find its modules
     answers = os.dup(1)
-    os.dup2(2, 1)  # what libraries print goes to stderr
+    os.dup2(2, 1)  # whatever libraries print goes to stderr
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the engine in this process
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # run the engine in this process
     import vllm  # type: ignore[import-not-found, unused-ignore]
     from vllm.pooling_params import (  # type: ignore[import-not-found, unused-ignore]
         PoolingParams,

@@ -1,4 +1,4 @@
-"""Workloads: token ids shaped like rollouts, lengths lognormal, seeds fixed."""
+"""Workloads: random token ids in the shape of rollouts, from fixed seeds."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from cluster.types import Encoding
 
 Workload = Literal["grouped", "ungrouped", "streaming", "long-8k", "long-32k"]
-"""streaming: the grouped one, each response as a call of its own, as rollouts end one after
-another. long: responses to one prompt of 8,192 or 32,768 tokens."""
+"""`streaming` is `grouped` with one call per response, since rollouts end one after another;
+`long-8k` and `long-32k` are responses to one prompt of 8,192 or 32,768 tokens."""
 DEFAULT: tuple[Workload, ...] = ("grouped", "ungrouped", "streaming")
 LONG: dict[str, int] = {"long-8k": 8192, "long-32k": 32_768}
-"""Tokens of the prompt."""
+"""Tokens of the prompt, by workload."""
 
 
 def make(workload: Workload, vocab_size: int) -> list[Encoding]:
-    """The encodings of a workload of the engine benchmark."""
+    """The encodings of a workload."""
     if workload == "ungrouped":
         return ungrouped(vocab_size)
     if workload in LONG:
@@ -27,7 +27,7 @@ def make(workload: Workload, vocab_size: int) -> list[Encoding]:
 
 
 def long(vocab_size: int, prompt_tokens: int, n_responses: int = 8) -> list[Encoding]:
-    """Several responses to one long prompt."""
+    """`n_responses` to one prompt of `prompt_tokens` tokens."""
     rng = np.random.default_rng(2)
     prompt = rng.integers(0, vocab_size - 1, prompt_tokens, dtype=np.int32)
     return [_under(prompt, rng, vocab_size) for _ in range(n_responses)]
@@ -42,7 +42,7 @@ def grouped(
 ) -> list[Encoding]:
     """`n_responses` to each of `n_prompts` prompts of 100 to 600 tokens, shuffled.
 
-    header: ids that end each prompt, such as those by which a service finds the prompt's end.
+    header: ids at the end of every prompt, such as those by which a service finds the prompt's end.
     """
     rng = np.random.default_rng(seed)
     encodings = []
@@ -56,7 +56,7 @@ def grouped(
 
 
 def ungrouped(vocab_size: int, n: int = 128) -> list[Encoding]:
-    """The same lengths, every prompt its own."""
+    """`n` sequences with the lengths of `grouped`, each with a prompt of its own."""
     rng = np.random.default_rng(1)
     return [
         _under(
@@ -67,18 +67,18 @@ def ungrouped(vocab_size: int, n: int = 128) -> list[Encoding]:
 
 
 def _under(prompt: np.ndarray, rng: np.random.Generator, vocab_size: int) -> Encoding:
-    """A lognormal response (median 150 tokens, 10 to 800) under a prompt."""
+    """The prompt with a random response of lognormal length (median 150 tokens, 10 to 800)."""
     length = int(np.clip(rng.lognormal(np.log(150), 0.6), 10, 800))
     response = rng.integers(0, vocab_size - 1, length, dtype=np.int32)
     return Encoding(np.concatenate([prompt, response]), prompt_len=len(prompt), n_bos=0)
 
 
 def uniform(vocab_size: int, n: int, length: int, seed: int) -> list[Encoding]:
-    """`n` sequences of `length` tokens that share nothing."""
+    """`n` sequences of `length` random tokens that share nothing."""
     ids = np.random.default_rng(seed).integers(0, vocab_size - 1, (n, length), dtype=np.int32)
     return [Encoding(row) for row in ids]
 
 
 def n_tokens(encodings: Sequence[Encoding]) -> int:
-    """Tokens as a caller counts them: a shared prompt once for each response."""
+    """Number of tokens as a caller counts them: a shared prompt once per response."""
     return sum(e.n_tokens for e in encodings)

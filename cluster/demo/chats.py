@@ -1,4 +1,4 @@
-"""Demo chats: prompts with responses to choose from, and what a person would choose."""
+"""Demo chats: prompts with responses to choose from, and which one a person prefers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cluster.types import Chat
 
 @dataclass(frozen=True, slots=True)
 class DemoGroup:
-    """One prompt and the responses to choose from; person: the index that a person prefers."""
+    """One prompt and its responses.  person: index of the response that a person prefers."""
 
     prompt: Chat
     responses: Sequence[str]
@@ -25,19 +25,19 @@ class DemoGroup:
 
     @property
     def conversations(self) -> list[tuple[Chat, str]]:
-        """What the client scores."""
+        """The chats to score, one per response."""
         return [(self.prompt, response) for response in self.responses]
 
 
 def packaged_chats() -> Path:
-    """The chats in the package, each marked with what a person prefers."""
+    """Path of the chats in the package, each marked with a person's choice."""
     return Path(str(files("cluster") / "assets" / "demo.jsonl"))
 
 
 def read_demo_groups(source: Path) -> Iterator[DemoGroup]:
-    """Rows of `prompt` (messages or a string), `responses` (strings) and perhaps `person`.
+    """Rows of `prompt` (messages or a string), `responses` (strings) and optionally `person`.
 
-    Raises InvalidInput naming the line.
+    Raises InvalidInput, naming the line.
     """
     for row in read_rows(source):
         value = {} if isinstance(row, BrokenRow) else row.value

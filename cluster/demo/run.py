@@ -1,6 +1,6 @@
-"""Demo run: a file of chats scored through the actor client on a local cluster, and shown.
+"""Demo run: a file of chats scored through the actor client on a local cluster, and printed.
 
-Real processes and real messages between them; only the size is small.
+The processes and the messages between them are real; only the size is small.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def run_demo(
     console: Console,
     http_port: int | None = None,
 ) -> bool:
-    """Score every group of `source` (None: the packaged file) and print what came back.
+    """Score every group of `source` (None: the packaged file) and print the results.
 
     http_port: on 127.0.0.1; the service then stays up until SIGINT or SIGTERM. Returns whether
-    every response has a reward.
+    every response has a reward. Raises InvalidInput for a bad row.
     """
     groups = list(read_demo_groups(source or packaged_chats()))
     console.print("Starting a local Ray with one replica, the batcher and a client actor ...")

@@ -1,4 +1,4 @@
-"""Demo results as a table, and in a line each: what was scored, and whether a person agrees."""
+"""Demo results: a table of rewards, and a line each on what was scored and a person's choices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Item = Score | RewardError
 
 
 def reward_table(groups: Sequence[DemoGroup], results: Sequence[Sequence[Item]]) -> Table:
-    """A row for each response; the model's choice of each prompt and the person's are marked."""
+    """One row per response; the model's and the person's choice for each prompt are marked."""
     table = Table(title="Rewards", show_lines=False)
     table.add_column("prompt", ratio=2)
     table.add_column("response", ratio=3)
@@ -45,14 +45,14 @@ def best_of(items: Sequence[Item]) -> int | None:
 
 
 def agreement(groups: Sequence[DemoGroup], results: Sequence[Sequence[Item]]) -> str:
-    """How many of the prompts with a person's choice got the same one from the model."""
+    """For how many prompts the model makes the person's choice, of those that have one."""
     both = zip(groups, results, strict=True)
     same = [best_of(items) == group.person for group, items in both if group.person is not None]
     return f"{sum(same)} of {len(same)} as a person would choose."
 
 
 def summary(results: Sequence[Sequence[Item]], seconds: float) -> str:
-    """One line on what ran and how fast."""
+    """One line on what was scored and how fast."""
     scores = [item for items in results for item in items if isinstance(item, Score)]
     n_tokens = sum(score.n_tokens for score in scores)
     model = f" by {scores[0].model} at {scores[0].revision}, {scores[0].numerics}" if scores else ""

@@ -1,4 +1,4 @@
-"""An asyncio trainer: groups are scored concurrently, single results as they complete.
+"""Asyncio trainer: groups are scored concurrently, single results arrive as they complete.
 
 Start a service first (`reward-cluster serve --local`), then run this file.
 """
@@ -13,7 +13,7 @@ PROMPTS = ["What is 7 + 5?", "Name a fruit.", "Is water wet?"]
 
 
 async def responses_to(prompt: str) -> list[str]:
-    """Stands for the policy."""
+    """Stands in for the policy."""
     return ["7 + 5 = 12", "Bananas are yellow.", f"You asked: {prompt}"]
 
 
@@ -22,7 +22,7 @@ async def main() -> None:
 
     async def rollout(prompt: str) -> list[Score | RewardError]:
         responses = await responses_to(prompt)
-        deadline = time.time() + 120  # counts the way to the actor too
+        deadline = time.time() + 120  # the way to the actor counts too
         ref = client.score_group.remote(prompt, responses, deadline=deadline)
         results: list[Score | RewardError] = await ref
         return results

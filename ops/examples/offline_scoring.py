@@ -1,4 +1,4 @@
-"""Rewards in this process, without Ray or a service: `python offline_scoring.py [MODEL]`."""
+"""Offline scoring, without Ray or a service: `python offline_scoring.py [MODEL]`."""
 
 import sys
 

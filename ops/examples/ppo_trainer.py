@@ -1,4 +1,4 @@
-"""A PPO-style trainer: rewards are futures that arrive while the policy generates.
+"""PPO-style trainer: rewards are futures that arrive while the policy generates.
 
 Start a service first (`reward-cluster serve --local`), then run this file.
 """
@@ -12,19 +12,19 @@ from cluster import Score, connect
 
 
 def generate(prompt: str) -> list[str]:
-    """Stands for the policy: one right answer, three wrong ones."""
+    """Stands in for the policy: one right answer, three wrong ones."""
     a, b = (int(word.strip("?")) for word in prompt.split() if word.strip("?").isdigit())
     return [f"{a} + {b} = {a + b + error}" for error in (0, 1, 7, 20)]
 
 
 def main() -> None:
-    client: Any = connect()  # joins the Ray that serves; the actor ends with this job
+    client: Any = connect()  # joins the service's Ray; the client actor ends with this job
     rollouts = []
     for a in range(3, 9):
         prompt = f"What is {a} + 5?"
         responses = generate(prompt)
         future = client.score_group.remote(prompt, responses)  # returns at once
-        rollouts.append((prompt, responses, future))  # the next prompt is generated meanwhile
+        rollouts.append((prompt, responses, future))  # generation goes on meanwhile
 
     for prompt, responses, future in rollouts:
         results = ray.get(future)  # a Score or a RewardError per response, in order

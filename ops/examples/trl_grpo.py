@@ -1,6 +1,6 @@
-"""GRPO by TRL, rewarded by the cluster: one call per step, the trainer's code untouched.
+"""GRPO with TRL, rewarded by the service: one call per step, TRL's trainer unchanged.
 
-Run it with a chat model's folder or hub id, beside `reward-cluster serve --local`. Extra: `train`.
+Run it with a chat model's folder or hub id, next to `reward-cluster serve --local`. Extra: `train`.
 """
 
 import sys
@@ -17,7 +17,7 @@ QUESTIONS = [f"What is {a} + {b}?" for a in range(2, 6) for b in range(2, 6)]
 
 def main(policy: str) -> None:
     data = Dataset.from_list([{"prompt": [{"role": "user", "content": q}]} for q in QUESTIONS])
-    reward = reward_func(RewardService().score)  # joins the Ray that serves
+    reward = reward_func(RewardService().score)  # joins the service's Ray
     with tempfile.TemporaryDirectory() as scratch:
         config = GRPOConfig(
             scratch,

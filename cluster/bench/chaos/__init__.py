@@ -1,1 +1,1 @@
-"""A soak of a running service: everything breaks, nothing may be lost or wrong."""
+"""Soak test of a running service: everything breaks, and no answer may be lost or wrong."""

@@ -1,6 +1,7 @@
 """Chaos callers: steady, streaming, leaving early, invalid and HTTP, each checked by the ledger.
 
-A caller of `callers()` makes one call and returns when it has ended, whatever breaks meanwhile.
+Each method of `Callers.kinds` makes one call and returns when the call has ended, whatever breaks
+meanwhile.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from cluster.serving.client.connect import RewardService
 from cluster.types import Score
 
 PATIENCE_S = 300.0
-"""A call that is not answered within it hangs. Replicas that load a model on a busy machine may
-take minutes, which is no fault of the service."""
+"""Seconds after which an unanswered call counts as hanging. Replicas that load a model on a busy
+machine may take minutes, which is no fault of the service."""
 FLOOD_CALLS = 40
 TRICKLE_S = 2.0
 
 
 class Callers:
-    """rng: of one thread."""
+    """The calls of one thread."""
 
     def __init__(self, world: World, ledger: Ledger, seed: int) -> None:
         self._world = world
@@ -36,7 +37,7 @@ class Callers:
         self._services = {app: RewardService(app) for app in (ROLLING, BESIDE)}
 
     def kinds(self) -> list[tuple[Callable[[], None], int]]:
-        """Callers and their weights."""
+        """The kinds of calls with their weights."""
         return [
             (self.steady, 8),
             (self.beside, 3),
@@ -48,12 +49,12 @@ class Callers:
         ]
 
     def any(self) -> None:
-        """One call of a kind drawn by weight."""
+        """Make a call of a kind drawn by weight."""
         calls, weights = zip(*self.kinds(), strict=True)
         self._rng.choices(calls, weights)[0]()
 
     def steady(self) -> None:
-        """A group of conversations through the client actor."""
+        """Score conversations through the client actor."""
         self._scored(self._ask("score", ROLLING, 16))
 
     def beside(self) -> None:
@@ -61,7 +62,7 @@ class Callers:
         self._scored(self._ask("score", BESIDE, 8))
 
     def stream(self) -> None:
-        """As they complete, each exactly once."""
+        """Take results as they complete, each exactly once."""
         ask = self._ask("stream", ROLLING, 24)
         got: dict[int, Any] = {}
         try:
@@ -76,7 +77,7 @@ class Callers:
             self._ledger.answered(ask, answers, self._world.serving(ask.app))
 
     def leave(self) -> None:
-        """Takes a few results and goes."""
+        """Take a few results and leave."""
         ask = self._ask("leave", ROLLING, 48)
         got: dict[int, Any] = {}
         arrivals = self._services[ROLLING].stream(self._chats(ask), 0, PATIENCE_S)
@@ -93,7 +94,7 @@ class Callers:
             arrivals.close()  # type: ignore[attr-defined]
 
     def bad_priority(self) -> None:
-        """Must be refused and harm nobody."""
+        """A bad priority must be refused and must not harm other calls."""
         ask = self._ask("bad priority", ROLLING, 1, must_fail=(0,))
         try:
             priority: Any = self._rng.choice([10**400, "high", float("nan"), 10**9])
@@ -106,14 +107,14 @@ class Callers:
             self._ledger.violate("a bad priority was taken")
 
     def bad_reference(self) -> None:
-        """One item is the result of a task that failed; the others must be scored."""
+        """One item is the result of a failed task; the others must be scored."""
         ask = self._ask("failed reference", ROLLING, 6, must_fail=(3,))
         items: list[Any] = self._chats(ask)
         items[3] = _fails.remote()
         self._scored(ask, items)
 
     def over_http(self) -> None:
-        """Asks again after what HTTP callers should: 429, 503 and a broken connection."""
+        """Retry what HTTP callers should retry: 429, 503, 504 and a broken connection."""
         ask = self._ask("HTTP", ROLLING, 8)
         chats = [{"messages": chat} for chat in self._chats(ask)]
         end = time.monotonic() + PATIENCE_S
@@ -136,7 +137,7 @@ class Callers:
         self._ledger.broke(ask, TimeoutError("no answer over HTTP"))
 
     def flood(self) -> None:
-        """A trickle, then ten times what the queue holds at once."""
+        """One steady call, a pause, then far more at once than the queue holds."""
         self.steady()
         time.sleep(TRICKLE_S)
         asks = [self._ask("flood after trickle", ROLLING, 64) for _ in range(FLOOD_CALLS)]

@@ -1,6 +1,6 @@
 """Chaos faults: processes killed and frozen, weights rolled, floods.
 
-Only the app `ROLLING` is attacked, besides what both apps share: clients, proxy and controller.
+They are aimed at the app `ROLLING` and at what both apps share: clients, proxy and controller.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from cluster.bench.chaos.processes import pids, send
 from cluster.bench.chaos.world import ROLLING, World
 
 PAUSE_S = (1.0, 4.0)
-"""Between two faults."""
+"""Shortest and longest pause between two faults, in seconds."""
 FREEZE_S = (2.0, 6.0)
+"""Shortest and longest time that a process stays frozen, in seconds."""
 ATTACKED = ("Replica", "Batcher", "Client", "Ingress", "Controller", "Proxy")
 KINDS = (
     *(f"kill {role}" for role in ATTACKED),
@@ -31,7 +32,10 @@ KINDS = (
 
 
 class Faults:
-    """One after the other, each kind once before any comes again. done: how often each was."""
+    """Injects one fault after the other, each kind once before any is repeated.
+
+    done: how often each kind was injected.
+    """
 
     def __init__(self, world: World, ledger: Ledger, seed: int) -> None:
         self.done: Counter[str] = Counter()
@@ -43,7 +47,7 @@ class Faults:
         self._floods: list[threading.Thread] = []
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop`."""
+        """Inject faults until `stop` is set, then wait for the floods to end."""
         while not stop.wait(self._rng.uniform(*PAUSE_S)):
             if not self._left:
                 self._left = self._rng.sample(KINDS, len(KINDS))

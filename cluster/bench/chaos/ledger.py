@@ -1,8 +1,8 @@
 """Chaos ledger: what was submitted, what was answered, and which invariants were violated.
 
-Invariants checked: every item that was asked is answered exactly once; every reward is, bit for
-bit, the one that the engine gives offline for the revision it names; between two rolls no other
-revision than the current one answers. Knows no Ray. One lock; many callers.
+Invariants: every submitted item is answered exactly once; every reward equals, bit for bit, the one
+that the engine computes offline with the revision that the answer names; between two rolls only the
+current revision answers. Knows nothing of Ray. Thread-safe, with one lock for all callers.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from cluster.types import Score
 Truth = Mapping[str, Sequence[float]]
 """Revision -> rewards of the conversations, by their number."""
 MAX_TOLD = 20
+"""Violations whose messages are kept; the others are only counted."""
 
 
 class Serving(NamedTuple):
-    """What all replicas of an app serve between two rolls. epoch: number of the roll before."""
+    """What all replicas of an app serve between two rolls.  epoch: number of the last roll."""
 
     epoch: int
     revision: str
@@ -30,8 +31,11 @@ class Serving(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One call. items: numbers of its conversations. serving: at its start, None during a roll.
-    must_fail: indices whose answer must be an error."""
+    """One call.
+
+    items: numbers of its conversations.  serving: when it was made, None during a roll.  must_fail:
+    indices of the items whose answer must be an error.
+    """
 
     kind: str
     app: str
@@ -42,7 +46,7 @@ class Ask:
 
 @dataclass
 class LedgerRow:
-    """One kind of call: items asked, answered, and of these the errors that were expected."""
+    """Counts of one kind of call.  asked, answered: items.  errors: answers by error code."""
 
     calls: int = 0
     asked: int = 0
@@ -51,7 +55,7 @@ class LedgerRow:
 
 
 class Ledger:
-    """truth: by application."""
+    """Records calls and checks their answers.  truth: the right rewards, by app."""
 
     def __init__(self, truth: Mapping[str, Truth]) -> None:
         self.rows: dict[str, LedgerRow] = {}
@@ -62,7 +66,7 @@ class Ledger:
         self._lock = threading.Lock()
 
     def asked(self, ask: Ask) -> None:
-        """To be called before the call is made."""
+        """Record a call. To be called before the call is made."""
         with self._lock:
             row = self.rows.setdefault(f"{ask.app}: {ask.kind}", LedgerRow())
             row.calls += 1
@@ -70,7 +74,7 @@ class Ledger:
             self._open[id(ask)] = ask
 
     def answered(self, ask: Ask, answers: Sequence[Any], serving: Serving | None) -> None:
-        """All answers of a call, in order. serving: at its end."""
+        """Check all answers of a call, in order.  serving: when the call ended."""
         with self._lock:
             self._open.pop(id(ask), None)
             if len(answers) != len(ask.items):
@@ -81,7 +85,7 @@ class Ledger:
                 self._check(ask, i, answer, only)
 
     def abandoned(self, ask: Ask, answers: Mapping[int, Any]) -> None:
-        """A call whose caller left early: what it got must be right, the rest is not owed."""
+        """Check what a caller got before it left early; it is owed nothing more."""
         with self._lock:
             self._open.pop(id(ask), None)
             self.rows[f"{ask.app}: {ask.kind}"].asked -= len(ask.items) - len(answers)
@@ -89,18 +93,18 @@ class Ledger:
                 self._check(ask, i, answer, None)
 
     def broke(self, ask: Ask, error: BaseException) -> None:
-        """A call that ended with an exception instead of answers."""
+        """Record that a call ended with an exception instead of answers."""
         with self._lock:
             self._open.pop(id(ask), None)
             self._violate(ask, f"the whole call failed: {type(error).__name__}: {error}")
 
     def violate(self, message: str) -> None:
-        """Anything else that must never be."""
+        """Record any other violation."""
         with self._lock:
             self._told(message)
 
     def close(self) -> None:
-        """Everything that is still open hangs."""
+        """Record every call that is still open as never answered."""
         with self._lock:
             for ask in self._open.values():
                 self._violate(ask, f"{len(ask.items)} items are never answered")

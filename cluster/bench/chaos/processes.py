@@ -1,6 +1,6 @@
-"""Process lookup: the service's processes, found below this one by the titles that Ray sets.
+"""Process lookup: the service's processes among this one's descendants, by the titles Ray sets.
 
-A frozen process answers no call, so they are never asked who they are.
+The processes themselves are not asked, since a frozen one does not answer.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ ROLES = {
 }
 MIB = 2**20
 GROWTH_MIB = 48.0
-"""Of a role's largest process, from the second third of a soak to the last: more is a leak."""
+"""Growth of a role's largest process that is no leak, from a soak's second third to its last."""
 JUDGED_FROM = 60
-"""Samples, one per second, below which growth is warm-up and is only shown."""
+"""With fewer samples, one per second, growth is warm-up and only shown."""
 
 
 def pids(role: str, app: str = "") -> list[int]:
-    """Of the living processes in that role."""
+    """Process ids of the running processes in a role.  app: for the roles that each app has."""
     title = ROLES[role].format(app=app)
     return [each.pid for each in _below() if _title(each).startswith(title)]
 
 
 def send(pid: int, number: signal.Signals) -> bool:
-    """Whether the process was still there."""
+    """Send a signal; returns whether the process still existed."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
         return True
@@ -43,7 +43,7 @@ def send(pid: int, number: signal.Signals) -> bool:
 
 
 class Memory:
-    """Unshared memory of the largest process in each role, look by look, in MiB; Ray's own too."""
+    """Samples of the unshared memory of the largest process per role, in MiB; Ray's own too."""
 
     def __init__(self, apps: list[str]) -> None:
         self._titles = {
@@ -54,7 +54,7 @@ class Memory:
         self.looks: dict[str, list[float]] = defaultdict(list)
 
     def look(self) -> None:
-        """Take one look at every process."""
+        """Take one sample of every process."""
         largest: dict[str, float] = {}
         for process in _below():
             role = self._role(_title(process))
@@ -64,21 +64,21 @@ class Memory:
             self.looks[role].append(size)
 
     def _role(self, title: str) -> str:
-        """One of the service's own, or the program's name for Ray's."""
+        """The process's role in the service, or the name of its program if it is one of Ray's."""
         for role, start in self._titles.items():
             if title.startswith(start):
                 return role
         return program(title)
 
     def thirds(self, role: str) -> tuple[float, float, float]:
-        """The largest in each third of the soak."""
+        """The largest sample in each third of the soak, in MiB."""
         looks = self.looks[role]
         cut = max(1, len(looks) // 3)
         parts = looks[:cut], looks[cut : 2 * cut] or looks, looks[2 * cut :] or looks
         return max(parts[0]), max(parts[1]), max(parts[2])
 
     def grown(self) -> list[str]:
-        """Roles whose memory has not stayed flat."""
+        """A message for each role whose memory kept growing."""
         judged = [role for role, looks in self.looks.items() if len(looks) >= JUDGED_FROM]
         thirds = {role: self.thirds(role) for role in judged}
         return [
@@ -89,8 +89,8 @@ class Memory:
 
 
 def program(title: str) -> str:
-    """The script of an interpreter, else the first word, without its folder. "" of nothing, and of
-    a worker that is not yet, or no longer, anything."""
+    """Name of the script that an interpreter runs, or of the program. "" for an empty title and for
+    a Ray worker that has no role yet or no longer."""
     words = title.split()
     if not words or words[0].startswith(("ray::SERVE_", "ray::IDLE")):
         return ""
@@ -111,7 +111,7 @@ def _title(process: psutil.Process) -> str:
 
 
 def _own_mib(process: psutil.Process) -> float:
-    """Without what it shares, such as the object store."""
+    """Memory in MiB without what the process shares, such as the object store; 0 if it is gone."""
     with contextlib.suppress(psutil.Error):
         memory = process.memory_info()
         return float(memory.rss - memory.shared) / MIB

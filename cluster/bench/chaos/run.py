@@ -27,7 +27,7 @@ WORDS = ("why", "how", "the", "sea", "bread", "red", "small", "runs", "light", "
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a soak saw. seconds: of the soak itself."""
+    """Result of a soak.  seconds: during which faults were injected."""
 
     seconds: float
     ledger: Ledger
@@ -36,7 +36,10 @@ class Outcome:
 
 
 def run_chaos(minutes: float, seed: int, log: Callable[[str], None]) -> Outcome:
-    """Raises where the service does not even come up; everything else is in the ledger."""
+    """Run a soak; its violations are in the outcome's ledger.
+
+    seed: of the conversations, calls and faults.  Raises if the service does not start.
+    """
     log("the engine scores every conversation offline; two apps start")
     with world(conversations(seed)) as made:
         ledger = Ledger(made.truth)
@@ -44,7 +47,7 @@ def run_chaos(minutes: float, seed: int, log: Callable[[str], None]) -> Outcome:
 
 
 def conversations(seed: int, n_prompts: int = 60, n_responses: int = 8) -> list[Conversation]:
-    """Chats of a few words; the responses to one prompt share it."""
+    """Chats of a few words, `n_responses` to each prompt."""
     rng = random.Random(seed)
 
     def words(n: int) -> str:
@@ -97,7 +100,7 @@ def _soak(
 def _guarded(
     work: Callable[[threading.Event], None], stop: threading.Event, ledger: Ledger
 ) -> None:
-    """A soak whose own threads fail would see nothing."""
+    """Run `work`. Its failure is a violation: without its threads a soak would check nothing."""
     try:
         work(stop)
     except Exception as error:
@@ -111,7 +114,7 @@ def _call(callers: Callers, stop: threading.Event) -> None:
 
 
 def _must_be_empty(ledger: Ledger) -> None:
-    """Both apps run, and nothing waits that nobody asked for."""
+    """Check that both apps run and that nothing is left in their queues."""
     for app in (ROLLING, BESIDE):
         end = time.monotonic() + DRAIN_S
         while True:

@@ -1,7 +1,8 @@
-"""Chaos test bed: two applications on a Ray of their own, and the rewards each must return.
+"""Chaos test bed: two apps on a Ray of their own, and the rewards that each must return.
 
-`chaos` rolls between two checkpoints on two replicas and has HTTP; `beside` serves the embedded
-model on one and must never notice. The engine of this process tells the truth for all three.
+`chaos` rolls two replicas between two checkpoints and has HTTP; `beside` serves the embedded model
+on one replica and must not be affected. The engine of this process computes the right rewards of
+all three models.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ SETTLE_S = 300.0
 
 
 class World:
-    """folders: checkpoints that the app `ROLLING` serves in turn."""
+    """The two apps.  folders: the checkpoints that `ROLLING` serves in turn."""
 
     def __init__(self, folders: list[Path], conversations: list[Conversation]) -> None:
         self.conversations = conversations
@@ -51,17 +52,17 @@ class World:
         self._lock = threading.Lock()
 
     def serving(self, app: str) -> Serving | None:
-        """What alone may answer now; None while weights are rolling."""
+        """The only revision that may answer now; None while weights are rolled."""
         return self._settled if app == ROLLING else Serving(0, next(iter(self.truth[BESIDE])))
 
     def start(self) -> None:
-        """Raises where an app does not come up."""
+        """Deploy both apps. Raises ConfigError or NotReady if one does not start."""
         for _ in wait_until_running(self._deploy(), START_S):
             pass
         self._settle()
 
     def roll(self) -> bool:
-        """To the other weights; whether every replica serves them in time."""
+        """Switch to the other weights; returns whether every replica serves them in time."""
         with self._lock:
             self._settled = None
             self._serves = 1 - self._serves
@@ -100,7 +101,7 @@ class World:
 
 @contextmanager
 def world(conversations: list[Conversation]) -> Iterator[World]:
-    """A running world; nothing of it is left afterwards."""
+    """A running test bed; everything in it ends with the block."""
     torch.set_num_threads(1)  # as in the replicas
     with tempfile.TemporaryDirectory() as folder:
         made = World(
@@ -113,7 +114,7 @@ def world(conversations: list[Conversation]) -> Iterator[World]:
 
 
 def _app(name: str, model: str, n: int, prefix: str | None, serves: str) -> dict[str, Any]:
-    """The block of an app whose health is looked at often, so that a soak of minutes sees much."""
+    """Serve's config of an app. Health is checked every second, so that a short soak is enough."""
     quick = {"health_check_period_s": 1, "health_check_timeout_s": 10}
     replica = {
         "name": "Replica",
@@ -138,7 +139,7 @@ def _app(name: str, model: str, n: int, prefix: str | None, serves: str) -> dict
 
 
 def _truth(model: str, conversations: list[Conversation]) -> tuple[str, list[float]]:
-    """Revision and rewards. Raises the RewardError of a conversation that cannot be scored."""
+    """Revision and rewards. Raises RewardError if a conversation cannot be scored."""
     scorer = OfflineScorer.load(EngineConfig(model=model, device="cpu", token_budget=2048))
     rewards = []
     for item in scorer.score(conversations):

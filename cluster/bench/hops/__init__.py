@@ -1,1 +1,1 @@
-"""Where the milliseconds of an idle HTTP request go, hop by hop."""
+"""Latency of an HTTP request to an idle service, hop by hop."""

@@ -1,4 +1,7 @@
-"""Hops of a request, from the time stamps of all processes. Pure: knows no Ray and no files."""
+"""Hops of a request, from the time stamps of all processes.
+
+Pure: knows nothing of Ray or files.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import NamedTuple
 
 SENT, RECEIVED = "client.start", "client.end"
 FORWARD = "engine.end"
-"""The event that ends the hop of the forward itself."""
+"""The event that ends the hop of the engine's forward."""
 HOPS: tuple[tuple[str, str, str], ...] = (
     ("proxy.start", "client -> proxy", "JSON of the body, connection, Serve's HTTP server"),
     (
@@ -31,12 +34,13 @@ HOPS: tuple[tuple[str, str, str], ...] = (
     ("ingress.end", "in the Ingress", "JSON of the answer, log line"),
     (RECEIVED, "Ingress -> proxy -> client", "stream of ASGI messages, HTTP, parsing"),
 )
-"""Event that ends a hop, between whom it is, what happens in it; in the order of a request."""
+"""Event that ends the hop, between which processes it is, what happens in it; in the order of a
+request."""
 ORDER = (SENT, *(event for event, _, _ in HOPS))
 
 
 class Stamp(NamedTuple):
-    """When something happened, in nanoseconds."""
+    """An event and when it happened, in nanoseconds."""
 
     at: int
     event: str
@@ -44,7 +48,7 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """Milliseconds over the requests."""
+    """Median and 90th percentile of a hop over the requests, in milliseconds."""
 
     between: str
     what: str
@@ -54,15 +58,15 @@ class Hop:
 
 
 def parse_stamps(text: str) -> list[Stamp]:
-    """Lines of `trace`."""
+    """The stamps in a file that `trace` has written."""
     fields = (line.split() for line in text.splitlines())
     return [Stamp(int(at), event) for at, event in fields]
 
 
 def of_request(stamps: Sequence[Stamp], sent: int, received: int) -> list[int] | None:
-    """The time of each event of `ORDER` in the request between two moments, the only one then.
+    """When each event of `ORDER` happened, in nanoseconds, in the only request between two times.
 
-    None where an event is missing or there twice, as after a retry.
+    sent, received: nanoseconds.  None if an event is missing or there twice, as after a retry.
     """
     found = {SENT: [sent], RECEIVED: [received]}
     for at, event in stamps:
@@ -73,7 +77,7 @@ def of_request(stamps: Sequence[Stamp], sent: int, received: int) -> list[int] |
 
 
 def hops(requests: Sequence[Sequence[int]]) -> list[Hop]:
-    """requests: as `of_request` tells them, at least one."""
+    """Every hop over all `requests`, at least one, each as `of_request` returns it."""
     found = []
     for i, (event, between, what) in enumerate(HOPS):
         took = sorted((times[i + 1] - times[i]) / 1e6 for times in requests)

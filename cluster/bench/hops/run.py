@@ -1,7 +1,8 @@
-"""Hop benchmark (`bench cluster --hops`): where the milliseconds of an idle HTTP request go.
+"""Hop benchmark (`bench cluster --hops`): latency of an HTTP request to an idle service, by hop.
 
-One chat at a time through a service that does nothing else, over one connection, as a trainer's
-client keeps it. What HTTP adds is the client's time without the engine's forward.
+Chats go one at a time through a service that does nothing else, over one connection that stays
+open, as a trainer's client keeps it. What HTTP adds is the client's time minus the engine's
+forward.
 """
 
 from __future__ import annotations
@@ -30,13 +31,16 @@ from cluster.types import Encoding, Score
 WARM_UP = 5
 """Requests that are not counted: the first ones fill caches and open connections."""
 PAUSE_S = 0.02
-"""Between two requests: whatever the one before left to be done is done then."""
+"""Seconds between two requests, in which work left over from the first one can end."""
 
 
 def bench_hops(
     preset: presets.Preset, n_requests: int, log: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """Medians of the hops over `n_requests` chats of 100 to 600 tokens and a response."""
+    """Measure each hop over `n_requests` chats of a prompt (100 to 600 tokens) and a response.
+
+    The result is ready for JSON.
+    """
     with preset_checkpoint(preset) as (config, threads):
         stamps = Path(config.model, "stamps")
         chats = _chats(Workload.of(config, 8), WARM_UP + n_requests)
@@ -59,13 +63,13 @@ def bench_hops(
 
 
 def _chats(work: Workload, n: int) -> list[Encoding]:
-    """`n` chats, no two alike."""
+    """`n` different chats."""
     versions = map(work.version, range(1, VOCAB))
     return [call[0] for _ in range(-(-n // len(work.calls))) for call in next(versions)][:n]
 
 
 async def _requests(url: str, chats: Sequence[Encoding]) -> list[tuple[int, int, float]]:
-    """Of each, when it was sent and answered, in nanoseconds, and the seconds of its forward."""
+    """Per chat: when it was sent and answered, in nanoseconds, and the seconds of its forward."""
     times = []
     async with AsyncHttpClient(url) as client:
         for chat in chats:

@@ -1,8 +1,8 @@
-"""Trace of the request path: time stamps at the borders of its hops, from every process.
+"""Trace of the request path: time stamps at the start and end of its hops, from every process.
 
-`install` runs in each Ray worker before anything else and wraps the methods of `POINTS`; each call
-of one appends two lines to the file that `FILE` names. `time.monotonic_ns` is one clock for all
-processes of a machine. The service itself knows nothing of this.
+`install` runs in each Ray worker before anything else and wraps the functions of `POINTS`; each
+call of one appends two lines to the file that `FILE` names. `time.monotonic_ns` is the same clock
+in all processes of a machine. The service itself knows nothing of this.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ POINTS: dict[str, tuple[str, str]] = {
     "replica": ("cluster.serving.replica.replica", "Replica.score"),
     "engine": ("cluster.serving.replica.replica", "_score"),
 }
-"""Name of a point -> module, and the function in it."""
+"""Point -> module, and the function in it."""
 
 
 def install() -> None:
@@ -65,7 +65,7 @@ def _marked(call: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _mark(event: str) -> None:
-    """One line, written at once: lines of several processes do not mix."""
+    """Append one line in one write, so that lines of several processes do not mix."""
     os.write(_file(), f"{time.monotonic_ns()} {event}\n".encode())
 
 

@@ -12,7 +12,7 @@ from cluster.cli.bench.training import training
 
 @click.group()
 def bench() -> None:
-    """Measure speed, as ratios within one run: machines differ and are noisy."""
+    """Measure speed as ratios within one run, since machines differ and are noisy."""
 
 
 bench.add_command(engine)

@@ -1,4 +1,4 @@
-"""`reward-cluster bench cluster`: the service against the engine alone, and three closer looks."""
+"""`reward-cluster bench cluster`: the service against the engine alone, or one part of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cluster.cli.console import table_console
 from cluster.data.jsonl import write_json
 
 HOP_REQUESTS = 40
-"""Requests of --hops."""
+"""Requests that --hops sends."""
 
 
 @click.command()
@@ -36,12 +36,12 @@ def cluster(
     rounds: int,
     json_file: Path | None,
 ) -> None:
-    """The service against the engine alone, or one of three closer looks.
+    """Measure the service against the engine alone, or one part of it.
 
-    --fake-gpu: the control plane; a fake GPU sleeps as long as an 8B model would take on an H200
-    (ReplicaConfig.fake_gpu). --hops: one chat at a time over HTTP, with time stamps in every
-    process. --posts: one sample a post, as OpenRLHF sends them, against posts of whole groups and
-    against OpenRLHF's own server.
+    --fake-gpu: the control plane alone; a fake GPU sleeps as long as an 8B model would take on an
+    H200 (ReplicaConfig.fake_gpu). --hops: one chat at a time over HTTP, with time stamps in every
+    process. --posts: one sample per post, as OpenRLHF sends them, against posts of whole groups and
+    against a server that works like OpenRLHF's.
     """
     from cluster.bench.cluster import bench_cluster
     from cluster.bench.control_plane import bench_control_plane

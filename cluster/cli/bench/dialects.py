@@ -1,4 +1,4 @@
-"""`reward-cluster bench dialects`: parse and render of the wire dialects."""
+"""`reward-cluster bench dialects`: parsing and rendering of the wire dialects."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from cluster.data.jsonl import write_json
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 def dialects(rounds: int, json_file: Path | None) -> None:
-    """Parse and render of each wire dialect, as a share of a whole request.
+    """Measure parsing and rendering of each wire dialect, as a share of a whole request.
 
-    64 items of 500 tokens (one, where a client posts samples alone) over HTTP, one request at a
-    time, through a fake GPU that sleeps as long as an 8B model would take on an H200.
+    Requests of 64 items of 500 tokens (of one item if the client posts samples one by one) go over
+    HTTP, one at a time, through a fake GPU that sleeps as long as an 8B model would take on an
+    H200.
     """
     from cluster.bench.dialects import bench_dialects
     from cluster.bench.tables import print_dialects

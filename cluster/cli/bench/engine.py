@@ -53,10 +53,10 @@ def engine(
     vllm: str | None,
     json_file: Path | None,
 ) -> None:
-    """The engine against plain transformers, on rollouts of several shapes.
+    """Measure the engine against plain transformers, on rollouts of several shapes.
 
-    With --count nothing is measured: kernels, FLOPs and bytes of batches of several shapes are
-    counted, and the time is what the data sheet of the GPU allows.
+    With --count nothing is measured: the kernels, FLOPs and bytes of several batch shapes are
+    counted, and the time is the shortest that the GPU's data sheet allows.
     """
     from cluster.bench.count import count_forward
     from cluster.bench.count_table import print_count

@@ -20,10 +20,10 @@ from cluster.data.jsonl import write_json
 def training(
     preset: Literal["cpu"] | None, prompts: int, rounds: int, json_file: Path | None
 ) -> None:
-    """Training on preference pairs, against TRL's RewardTrainer (extra: train).
+    """Measure training on preference pairs against TRL's RewardTrainer (extra: train).
 
-    Without --preset the built-in model is trained. Prompts of 100 to 600 tokens, with 4 responses
-    each: all 6 pairs of a prompt, and one pair of each alone.
+    Without --preset the built-in model is trained. Prompts have 100 to 600 tokens and 4 responses
+    each; one workload takes all 6 pairs of each prompt, the other one pair of each.
     """
     from cluster.bench.tables import print_training
     from cluster.bench.training import bench_training
