@@ -11,6 +11,7 @@ from typing import Any
 from cluster.data.formats import prompt_messages
 from cluster.data.jsonl import BrokenRow
 from cluster.data.reader import read_rows
+from cluster.data.validation import check_messages
 from cluster.errors import InvalidInput
 from cluster.types import Chat
 
@@ -40,19 +41,28 @@ def read_demo_groups(source: Path) -> Iterator[DemoGroup]:
     Raises InvalidInput, naming the line.
     """
     for row in read_rows(source):
-        value = {} if isinstance(row, BrokenRow) else row.value
-        prompt, responses = value.get("prompt"), value.get("responses")
-        if not prompt or not responses:
-            raise InvalidInput(f"{source}, line {row.number}: give `prompt` and `responses`")
-        person = _person(value, len(responses), f"{source}, line {row.number}")
-        yield DemoGroup(prompt_messages(prompt), responses, person)
+        try:
+            group = _group({} if isinstance(row, BrokenRow) else row.value)
+        except InvalidInput as error:
+            raise InvalidInput(f"{source}, line {row.number}: {error}") from None
+        yield group
 
 
-def _person(row: Mapping[str, Any], n_responses: int, place: str) -> int | None:
+def _group(row: Mapping[str, Any]) -> DemoGroup:
+    prompt, responses = row.get("prompt"), row.get("responses")
+    if not prompt or not responses:
+        raise InvalidInput("give `prompt` and `responses`")
+    if not isinstance(responses, list) or not all(isinstance(each, str) for each in responses):
+        raise InvalidInput("`responses` must be a list of strings")
+    chat = check_messages(prompt_messages(prompt))
+    return DemoGroup(chat, responses, _person(row, len(responses)))
+
+
+def _person(row: Mapping[str, Any], n_responses: int) -> int | None:
     found = row.get("person")
     if found is None:
         return None
     if type(found) is not int or not 0 <= found < n_responses:
         last = n_responses - 1
-        raise InvalidInput(f"{place}: `person` is {found!r}; give a whole number from 0 to {last}")
+        raise InvalidInput(f"`person` is {found!r}; give a whole number from 0 to {last}")
     return found

@@ -55,6 +55,23 @@ def test_a_row_without_a_group_is_refused_by_line(tmp_path: Path, line: str) -> 
         list(read_demo_groups(file))
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('{"prompt": "Hi", "responses": "Yo"}', "`responses` must be a list of strings"),
+        ('{"prompt": "Hi", "responses": 5}', "`responses` must be a list of strings"),
+        ('{"prompt": "Hi", "responses": ["Yo", 5]}', "`responses` must be a list of strings"),
+        ('{"prompt": 5, "responses": ["Yo"]}', "`prompt` must be a string or a list of messages"),
+        ('{"prompt": [{"role": "user"}], "responses": ["Yo"]}', "message 0"),
+    ],
+)
+def test_fields_of_another_kind_are_refused_by_line(tmp_path: Path, row: str, message: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(row + "\n")
+    with pytest.raises(InvalidInput, match=f"line 1: {message}"):
+        list(read_demo_groups(file))
+
+
 @pytest.mark.parametrize("person", ["1", "true", "-1", '"0"'])
 def test_a_choice_that_is_no_response_is_refused_by_line(tmp_path: Path, person: str) -> None:
     file = tmp_path / "rows.jsonl"
