@@ -23,7 +23,8 @@ Call = Callable[[Sequence[Encoding]], Awaitable[list[Any]]]
 class LoadReport:
     """Measurements of a load, times in seconds.
 
-    call_s: per call.  queue_s, forward_s: per scored sequence.
+    sequences, tokens: scored, without errors.  call_s: per call.  queue_s, forward_s: per scored
+    sequence.
     """
 
     wall_s: float = 0.0
@@ -36,10 +37,12 @@ class LoadReport:
 
     def add(self, calls: Sequence[Encoding], answers: Sequence[Any], call_s: float) -> None:
         """Record one call's answers; whatever is not a Score counts as an error."""
-        scores = [a for a in answers if isinstance(a, Score)]
+        pairs = zip(calls, answers, strict=True)
+        scored = [(encoding, a) for encoding, a in pairs if isinstance(a, Score)]
+        scores = [score for _, score in scored]
         self.errors += len(answers) - len(scores)
         self.sequences += len(scores)
-        self.tokens += sum(e.n_tokens for e in calls)
+        self.tokens += sum(encoding.n_tokens for encoding, _ in scored)
         self.call_s.append(call_s)
         self.queue_s += [s.queue_s for s in scores]
         self.forward_s += [s.forward_s for s in scores]
