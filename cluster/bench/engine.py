@@ -24,6 +24,7 @@ from cluster.bench.vllm_baseline import vllm_contender
 from cluster.config import EngineConfig
 from cluster.engine.device_limits import forward_tokens
 from cluster.engine.packing import pack, plan
+from cluster.errors import ConfigError
 from cluster.types import Encoding
 
 WARM_UP_TOKENS = 2048
@@ -68,20 +69,16 @@ def bench_engine(
     a part of the workload.  only: parts of contenders' names; empty means all.  vllm: a Python
     interpreter that has vLLM, as one more contender.  names: of workloads.
 
-    Raises ConfigError if `vllm` cannot run vLLM.
+    Raises ConfigError if `vllm` cannot run vLLM, or if `only` leaves no contender.
     """
     module = presets.build(preset, device)
     budget = forward_tokens(EngineConfig(token_budget=token_budget), device)
     loads = {name: workloads.make(name, module.config.vocab_size) for name in names}
     longest = max(e.n_tokens for load in loads.values() for e in load)
     found = contenders(module, budget, longest if device.type == "cpu" else 0)
-    field_ = [c for c in found if not only or any(part in c.name for part in only)]
     with ExitStack() as stack:
-        if vllm:
-            field_.append(stack.enter_context(vllm_contender(vllm, preset, longest)))
-        pairs = [
-            (BenchRow(c.name, name), c) for name in loads for c in field_ if _takes_part(c, name)
-        ]
+        extra = [stack.enter_context(vllm_contender(vllm, preset, longest))] if vllm else []
+        pairs = _pairs(found, extra, list(loads), only)
         stack.enter_context(torch.inference_mode())
         for turn in range(rounds):
             for row, contender in pairs:
@@ -90,6 +87,32 @@ def bench_engine(
                     _measure(row, contender, loads[row.workload], device, box_s)
     rows = [row for row, _ in pairs]
     return _result(preset, module, device, budget, loads, rows)
+
+
+def _pairs(
+    found: Sequence[Baseline],
+    extra: Sequence[Baseline],
+    names: Sequence[workloads.Workload],
+    only: Sequence[str],
+) -> list[tuple[BenchRow, Baseline]]:
+    """A row for each contender on each workload that it takes part in.
+
+    extra: contenders to which `only` does not apply.  Raises ConfigError if there is no row.
+    """
+    chosen = [c for c in found if not only or any(part in c.name for part in only)]
+    pairs = [
+        (BenchRow(c.name, name), c)
+        for name in names
+        for c in (*chosen, *extra)
+        if _takes_part(c, name)
+    ]
+    if not pairs:
+        fitting = [c.name for c in found if any(_takes_part(c, name) for name in names)]
+        raise ConfigError(
+            f"no contender of {', '.join(names)} has {' or '.join(map(repr, only))} in its name; "
+            f"there are: {'; '.join(fitting)}"
+        )
+    return pairs
 
 
 def _takes_part(contender: Baseline, workload: workloads.Workload) -> bool:

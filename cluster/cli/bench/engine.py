@@ -11,7 +11,6 @@ from rich.console import Console
 from cluster.bench.workloads import DEFAULT, Workload
 from cluster.cli.console import table_console
 from cluster.data.jsonl import write_json
-from cluster.errors import ConfigError
 
 
 @click.command()
@@ -70,12 +69,9 @@ def engine(
     else:
         log = Console(stderr=True)
         where = resolve_device(device)
-        try:
-            result = bench_engine(
-                preset, where, token_budget, rounds, box, only, log.print, vllm, names or DEFAULT
-            )
-        except ConfigError as error:
-            raise click.ClickException(str(error)) from None
+        result = bench_engine(
+            preset, where, token_budget, rounds, box, only, log.print, vllm, names or DEFAULT
+        )
         print_engine(result, table_console())
     if json_file:
         write_json(json_file, result)
