@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from cluster.data.hub import unreachable
 from cluster.errors import ConfigError, InvalidInput
 
 STDIN = "-"
@@ -39,14 +40,30 @@ class HubDataset:
 
     def stream(self) -> Any:
         """Its rows as dictionaries, fetched as they are read. Raises InvalidInput, ConfigError."""
-        return _ask_hub(
+        return self._ask_hub(
             f"{self.name}:{self.split}",
             lambda hub: hub.load_dataset(self.name, split=self.split, streaming=True),
         )
 
     def splits(self) -> list[str]:
         """The names of all its data set's splits. Raises InvalidInput, ConfigError."""
-        return list(_ask_hub(self.name, lambda hub: hub.get_dataset_split_names(self.name)))
+        return list(self._ask_hub(self.name, lambda hub: hub.get_dataset_split_names(self.name)))
+
+    def _ask_hub(self, place: str, ask: Callable[[Any], Any]) -> Any:
+        """The answer of `ask`, which gets the library `datasets`."""
+        try:
+            import datasets
+        except ImportError:
+            raise ConfigError("hub data sets need: pip install 'reward-cluster[data]'") from None
+        offline = datasets.config.HF_HUB_OFFLINE  # then `datasets` asks nobody, and says so
+        if problem := "" if offline else unreachable(self.name, kind="dataset"):
+            raise InvalidInput(f"{place} is not a file here, and {problem}")
+        try:
+            return ask(datasets)
+        except Exception as error:  # of the hub, the network or the data set's files: many kinds
+            raise InvalidInput(
+                f"{place} is neither a file here nor a hub data set that can be read: {error}"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +99,6 @@ def find_input(source: str | Path) -> InputFiles:
     if named := _HUB.fullmatch(text):
         return InputFiles(hub=HubDataset(named[1], named[2] or "train"))
     raise InvalidInput(f"there is no file {text!r}; give a file, folder, glob, URL or hub data set")
-
-
-def _ask_hub(name: str, ask: Callable[[Any], Any]) -> Any:
-    """The answer of `ask`, which gets the library `datasets`."""
-    try:
-        import datasets
-    except ImportError:
-        raise ConfigError("hub data sets need: pip install 'reward-cluster[data]'") from None
-    try:
-        return ask(datasets)
-    except Exception as error:  # of the hub, the network or the data set's files: many kinds
-        raise InvalidInput(
-            f"{name} is neither a file here nor a hub data set that can be read: {error}"
-        ) from error
 
 
 def _local(source: str) -> list[InputFile] | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cluster.config import EngineConfig
+from cluster.data.hub import hub_problem
 from cluster.doctor.check import Check, size, tried
 from cluster.engine.checkpoint import load_config, locate, refuse_unreachable
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.encoding.tokenizer import refuse_closing_pad
-from cluster.engine.hub import hub_problem
 from cluster.engine.loading import refuse_unread_code
 from cluster.engine.memory import free_bytes, tensor_names, weight_bytes
 from cluster.engine.model import resolve_device

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.config import EngineConfig
-from cluster.engine.hub import hub_problem, is_cached
+from cluster.data.hub import hub_problem, is_cached
 from cluster.engine.safetensors_file import fingerprint
 from cluster.errors import ModelRefused
 

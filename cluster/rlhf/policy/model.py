@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cluster.engine.checkpoint import locate, longest
+from cluster.config import EngineConfig
+from cluster.engine.checkpoint import loading_options, locate, longest, refuse_unreachable
 from cluster.engine.encoding.chat_template import render
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.loading import refuse_missing
@@ -52,9 +53,11 @@ class Policy:
         """A local folder or a hub id, its weights as `dtype`. Raises ModelRefused."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        where = locate(model)
+        where, checkpoint = locate(model), EngineConfig(model=model)
+        refuse_unreachable(checkpoint)
+        options = loading_options(checkpoint)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(where)
+            tokenizer = AutoTokenizer.from_pretrained(where, **options)
             auto: Any = AutoModelForCausalLM
             module, told = auto.from_pretrained(
                 where,
@@ -62,6 +65,7 @@ class Policy:
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # refused below, by name
+                **options,
             )
         except (OSError, ValueError) as error:
             raise ModelRefused(f"{model!r} is no language model to sample from: {error}") from error

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from cluster.config import EngineConfig
-from cluster.engine.checkpoint import locate, longest, pretrained_options
+from cluster.engine.checkpoint import loading_options, locate, longest, refuse_unreachable
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.loading import refuse_missing
 from cluster.engine.model import PackedRewardModel
@@ -47,6 +47,7 @@ def load_starting_model(config: TrainConfig) -> StartingModel:
 
 
 def _load(config: TrainConfig) -> StartingModel:
+    refuse_unreachable(_checkpoint(config))
     tokenizer = _tokenizer(config)
     module = _module(config)
     closing = _encoder(module, tokenizer, config).closing_ids
@@ -59,6 +60,10 @@ def _load(config: TrainConfig) -> StartingModel:
     settle(model, encoder.max_tokens)
     _prepare(module, config)
     return StartingModel(model, tokenizer, encoder)
+
+
+def _checkpoint(config: TrainConfig) -> EngineConfig:
+    return EngineConfig(model=config.model, revision=config.revision)
 
 
 def _encoder(module: Any, tokenizer: Any, config: TrainConfig) -> ChatEncoder:
@@ -85,7 +90,7 @@ def _tokenizer(config: TrainConfig) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            locate(config.model), revision=config.revision or "main", truncation_side="left"
+            locate(config.model), truncation_side="left", **loading_options(_checkpoint(config))
         )
     except (OSError, ValueError) as error:
         raise ModelRefused(f"the tokenizer of {config.model!r} cannot be loaded: {error}") from None
@@ -97,7 +102,6 @@ def _tokenizer(config: TrainConfig) -> Any:
 def _module(config: TrainConfig) -> Any:
     from transformers import AutoModelForSequenceClassification
 
-    options = pretrained_options(EngineConfig(model=config.model, revision=config.revision))
     try:
         auto: Any = AutoModelForSequenceClassification
         module, told = auto.from_pretrained(
@@ -107,7 +111,7 @@ def _module(config: TrainConfig) -> Any:
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
-            **options,
+            **loading_options(_checkpoint(config)),
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelRefused(f"model {config.model!r} cannot be loaded: {error}") from error

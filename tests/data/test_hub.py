@@ -1,0 +1,122 @@
+"""A hub that does not answer is told of at once, and is never asked for what is here."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from cluster.config import EngineConfig
+from cluster.data import hub
+from cluster.data.input_files import find_input
+from cluster.engine import checkpoint
+from cluster.errors import InvalidInput, ModelRefused
+from cluster.rlhf.policy.model import Policy
+from cluster.rlhf.training.config import TrainConfig
+from cluster.rlhf.training.model_setup import load_starting_model
+
+LOADS = {
+    "a scorer": """
+from cluster.config import EngineConfig
+from cluster.engine.offline import OfflineScorer
+OfflineScorer.load(EngineConfig(model="nobody/nothing"))
+""",
+    "a policy": """
+from cluster.rlhf.policy.model import Policy
+Policy.load("nobody/nothing")
+""",
+    "a model to train": """
+from cluster.rlhf.training.config import TrainConfig
+from cluster.rlhf.training.model_setup import load_starting_model
+load_starting_model(TrainConfig(model="nobody/nothing"))
+""",
+    "a data set": """
+from cluster.data.input_files import find_input
+find_input("nobody/nothing").hub.stream()
+""",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", LOADS.values(), ids=LOADS)
+def test_a_hub_that_hangs_up_is_not_asked_again_and_again(code: str, tmp_path: Path) -> None:
+    calls = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                calls.append(connection)
+                connection.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        place = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        env = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": place, "HF_HOME": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
+        )
+        listening.shutdown(socket.SHUT_RDWR)
+    assert f"{place} cannot be reached" in done.stderr
+    assert len(calls) < 6  # its own client would try that often for each file
+
+
+def test_what_is_cached_is_loaded_from_here_and_what_is_not_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = EngineConfig(model="nobody/nothing")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "_asked", lambda *_: "the hub cannot be reached")
+    with pytest.raises(ModelRefused, match="not on this machine, and the hub cannot be reached"):
+        checkpoint.refuse_unreachable(config)
+    monkeypatch.setattr(checkpoint, "is_cached", lambda *_: True)
+    checkpoint.refuse_unreachable(config)
+    assert checkpoint.loading_options(config)["local_files_only"]
+
+
+def test_a_folder_needs_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: object) -> str:
+        raise AssertionError("asked the hub")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "_asked", asked)
+    assert "local_files_only" not in checkpoint.loading_options(EngineConfig(model="tiny"))
+
+
+@pytest.mark.parametrize(
+    "load",
+    [Policy.load, lambda model: load_starting_model(TrainConfig(model=model))],
+    ids=["policy", "starting model"],
+)
+def test_what_is_trained_is_refused_at_once_and_loaded_from_here_if_it_is_cached(
+    monkeypatch: pytest.MonkeyPatch, load: Callable[[str], object]
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "_asked", lambda *_: "the hub cannot be reached")
+    with pytest.raises(ModelRefused, match="not on this machine, and the hub cannot be reached"):
+        load("nobody/nothing")
+    monkeypatch.setattr(checkpoint, "is_cached", lambda *_: True)
+    with pytest.raises(ModelRefused, match=r"no language model|tokenizer .* cannot be loaded"):
+        load("nobody/nothing")
+
+
+def test_a_data_set_of_a_hub_that_does_not_answer_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "_asked", lambda *_: "the hub cannot be reached")
+    named = find_input("nobody/nothing:test").hub
+    assert named is not None
+    for ask in (named.stream, named.splits):
+        with pytest.raises(InvalidInput, match="is not a file here, and the hub cannot"):
+            ask()
