@@ -1,6 +1,7 @@
 """Health probes: what each replica of a deployment answers, each with its own time limit.
 
-One that hangs costs only its own answer. Probes bypass the queues and the router.
+One that hangs costs only its own answer, and a process that is held up itself takes no other for
+silent. Probes bypass the queues and the router.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from cluster.types import ModelInfo
 
 PROBE_S = 2.0
 """Seconds within which a process's event loop answers, whether or not a forward is running."""
+BEATS = 20
+"""Parts of a time limit. An answer takes several turns of the event loop that asks, and each turn
+takes seconds where a thousand requests have come at once."""
 FRESH_S = 1.0
 """Seconds for which one probe serves every caller, so that readiness checks do not multiply."""
 
@@ -31,9 +35,9 @@ async def each_answer(
     with contextlib.suppress(RayError, RayServeException, TimeoutError):
         asked = await _ask(handle, method, timeout_s)
         try:
-            for answer in asyncio.as_completed(asked, timeout=timeout_s):
+            async for each in _finished(asked, timeout_s):
                 with contextlib.suppress(RayError, RayServeException):
-                    yield await answer
+                    yield each.result()
         finally:
             for each in asked:
                 each.cancel()
@@ -46,10 +50,8 @@ async def every_answer(handle: Any, method: str, timeout_s: float = PROBE_S) -> 
         asked = await _ask(handle, method, timeout_s)
     except (RayError, RayServeException, TimeoutError):
         return [None]
-    if not asked:
-        return []
-    done, pending = await asyncio.wait(asked, timeout=timeout_s)
-    for each in pending:
+    done = [each async for each in _finished(asked, timeout_s)]
+    for each in asked:
         each.cancel()
     return [each.result() if _has_answered(each, done) else None for each in asked]
 
@@ -58,8 +60,28 @@ async def _ask(handle: Any, method: str, timeout_s: float) -> list[asyncio.Futur
     """The pending answers of `handle`'s running processes. Serve's public API has one time limit
     for all of them, which a single hanging one always uses up."""
     response = handle.broadcast(method)
-    results = await asyncio.wait_for(response._fetch_replica_results_async(), timeout_s)
-    return [asyncio.ensure_future(result.get_async()) for result in results]
+    finding = asyncio.ensure_future(response._fetch_replica_results_async())
+    try:
+        async for found in _finished([finding], timeout_s):
+            return [asyncio.ensure_future(result.get_async()) for result in found.result()]
+    finally:
+        finding.cancel()
+    raise TimeoutError
+
+
+async def _finished(
+    futures: Collection[asyncio.Future[Any]], timeout_s: float
+) -> AsyncGenerator[asyncio.Future[Any], None]:
+    """Each of `futures` as it ends, within a limit of which each part is at least a turn of the
+    event loop: an answer that has come is not missed where this process is late to see it."""
+    pending, beats = set(futures), 0
+    while pending and beats < BEATS:
+        done, pending = await asyncio.wait(
+            pending, timeout=timeout_s / BEATS, return_when=asyncio.FIRST_COMPLETED
+        )
+        beats += not done
+        for each in done:
+            yield each
 
 
 def _has_answered(asked: asyncio.Future[Any], done: Collection[asyncio.Future[Any]]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from ray.exceptions import ActorDiedError
+from support.virtual_time import hold_up
 
 from cluster.config import EngineConfig, FakeGpuConfig
 from cluster.errors import NotReady
@@ -23,15 +24,19 @@ SERVED = ServedModel(SleepBackend(CONFIG, FakeGpuConfig()).info, CONFIG)
 class Result:
     """One replica's answer. delay_s: None is never."""
 
-    def __init__(self, answer: Any, delay_s: float | None = 0.0) -> None:
+    def __init__(self, answer: Any, delay_s: float | None = 0.0, turns: int = 0) -> None:
+        """turns: of the asker's event loop, before it sees the answer."""
         self._answer = answer
         self._delay_s = delay_s
+        self._turns = turns
 
     async def get_async(self) -> Any:
         if self._delay_s is None:
             await asyncio.Event().wait()
             raise AssertionError("unreachable")
         await asyncio.sleep(self._delay_s)
+        for _ in range(self._turns):
+            await asyncio.sleep(0)
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer
@@ -115,3 +120,21 @@ def test_many_askers_cost_one_probe_and_none_of_them_can_cancel_it() -> None:
         return handle.n_broadcasts
 
     assert asyncio.run(run()) == 1
+
+
+def test_the_time_in_which_the_asker_itself_is_held_up_is_no_silence() -> None:
+    async def be_held_up() -> None:
+        while True:
+            hold_up(3600)
+            await asyncio.sleep(0)
+
+    async def run() -> None:
+        handle = Handle(Result(SERVED, turns=10))
+        burst = asyncio.create_task(be_held_up())
+        assert await ModelProbe(handle).info() == SERVED.info
+        assert await every_answer(handle, "served") == [SERVED]
+        with pytest.raises(NotReady):
+            await ModelProbe(Handle(Result(SERVED, None))).info()
+        burst.cancel()
+
+    asyncio.run(run())

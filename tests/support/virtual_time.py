@@ -73,6 +73,12 @@ class _Loop(asyncio.SelectorEventLoop):
         self._counting.n_threads_at_work -= 1
 
 
+def hold_up(seconds: float) -> None:
+    """As if this thread's event loop had been kept from its turn for so long."""
+    clock: Any = time.monotonic
+    clock.now += seconds
+
+
 @contextmanager
 def virtual_time() -> Iterator[None]:
     """For the loops that `asyncio.run` starts in this thread."""
