@@ -31,6 +31,14 @@ def loading_options(config: EngineConfig) -> dict[str, Any]:
     return pretrained_options(config) | ({"local_files_only": True} if unreachable else {})
 
 
+def weight_options(config: EngineConfig) -> dict[str, Any]:
+    """As `loading_options`, for a class that loads weights: it looks for an adapter beside them on
+    its own, and would ask the hub for that."""
+    options = loading_options(config)
+    only_here = options.get("local_files_only", False)
+    return options | ({"adapter_kwargs": {"local_files_only": True}} if only_here else {})
+
+
 def refuse_unreachable(config: EngineConfig) -> None:
     """Raises ModelRefused for a model of a hub that does not answer, unless it is on this machine
     from an earlier load."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from cluster.config import EngineConfig
-from cluster.engine.checkpoint import load_config, loading_options, locate
+from cluster.engine.checkpoint import load_config, locate, weight_options
 from cluster.errors import ModelRefused
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def load_module(config: EngineConfig, dtype: torch.dtype, device: torch.device) 
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
-            **loading_options(config),
+            **weight_options(config),
         )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ModelRefused(f"model {config.model!r} cannot be loaded: {error}") from error

@@ -37,6 +37,24 @@ from cluster.rlhf.training.config import TrainConfig
 from cluster.rlhf.training.model_setup import load_starting_model
 load_starting_model(TrainConfig(model="nobody/nothing"))
 """,
+    "what is cached": """
+from pathlib import Path
+from shutil import copytree
+from cluster.data.hub import hub_problem
+from huggingface_hub.constants import HF_HUB_CACHE
+from cluster.config import EngineConfig
+from cluster.engine.checkpoint import locate
+from cluster.engine.offline import OfflineScorer
+from cluster.rlhf.training.config import TrainConfig
+from cluster.rlhf.training.model_setup import load_starting_model
+cache = Path(HF_HUB_CACHE, "models--some--model")
+copytree(locate("tiny"), cache / "snapshots" / "abc")
+(cache / "refs").mkdir()
+(cache / "refs" / "main").write_text("abc")
+OfflineScorer.load(EngineConfig(model="some/model"))
+load_starting_model(TrainConfig(model="some/model"))
+raise SystemExit(f"loaded; {hub_problem('some/model', None)}")
+""",
     "a data set": """
 from cluster.data.input_files import find_input
 find_input("nobody/nothing").hub.stream()

@@ -16,7 +16,13 @@ import torch
 from torch import Tensor
 
 from cluster.config import EngineConfig
-from cluster.engine.checkpoint import loading_options, locate, longest, refuse_unreachable
+from cluster.engine.checkpoint import (
+    loading_options,
+    locate,
+    longest,
+    refuse_unreachable,
+    weight_options,
+)
 from cluster.engine.encoding.chat_template import render
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.loading import refuse_missing
@@ -55,9 +61,8 @@ class Policy:
 
         where, checkpoint = locate(model), EngineConfig(model=model)
         refuse_unreachable(checkpoint)
-        options = loading_options(checkpoint)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(where, **options)
+            tokenizer = AutoTokenizer.from_pretrained(where, **loading_options(checkpoint))
             auto: Any = AutoModelForCausalLM
             module, told = auto.from_pretrained(
                 where,
@@ -65,7 +70,7 @@ class Policy:
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # refused below, by name
-                **options,
+                **weight_options(checkpoint),
             )
         except (OSError, ValueError) as error:
             raise ModelRefused(f"{model!r} is no language model to sample from: {error}") from error

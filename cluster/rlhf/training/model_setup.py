@@ -15,7 +15,13 @@ import torch
 from torch import nn
 
 from cluster.config import EngineConfig
-from cluster.engine.checkpoint import loading_options, locate, longest, refuse_unreachable
+from cluster.engine.checkpoint import (
+    loading_options,
+    locate,
+    longest,
+    refuse_unreachable,
+    weight_options,
+)
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.loading import refuse_missing
 from cluster.engine.model import PackedRewardModel
@@ -111,7 +117,7 @@ def _module(config: TrainConfig) -> Any:
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
-            **loading_options(_checkpoint(config)),
+            **weight_options(_checkpoint(config)),
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelRefused(f"model {config.model!r} cannot be loaded: {error}") from error
