@@ -77,7 +77,8 @@ async def within(call: Awaitable[T], deadline: float | None) -> T:
     """
     timeout = None if deadline is None else max(0.0, deadline - time.monotonic()) + GRACE_S
     try:
-        return await asyncio.wait_for(_awaited(call), timeout)
+        async with asyncio.timeout(timeout):
+            return await call
     except (TimeoutError, asyncio.CancelledError) as error:
         cancel = getattr(call, "cancel", None)
         if cancel is not None:
@@ -85,10 +86,6 @@ async def within(call: Awaitable[T], deadline: float | None) -> T:
         if isinstance(error, TimeoutError):
             raise DeadlineExceeded("the service did not answer in time") from None
         raise
-
-
-async def _awaited(call: Awaitable[T]) -> T:
-    return await call
 
 
 async def pause(seconds: float, deadline: float | None) -> bool:

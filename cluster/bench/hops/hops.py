@@ -21,7 +21,7 @@ HOPS: tuple[tuple[str, str, str], ...] = (
         "routing, choice of an Ingress, actor call with the body",
     ),
     ("scorer.start", "in the Ingress", "key, body, parsing"),
-    ("submit.start", "in the Ingress", "chat template and tokens, in a thread"),
+    ("submit.start", "in the Ingress", "chat template and tokens, or a check of ids"),
     ("batcher.start", "Ingress -> batcher", "actor call with the ids"),
     ("dispatch.start", "in the batcher", "admission, choice of a replica, cut of the batch"),
     ("replica.start", "batcher -> replica", "actor call with the batch"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from cluster.serving.call_options import CallOptions
 from cluster.serving.deadline import pause
 from cluster.serving.scoring.served_encoder import ServedEncoder
 from cluster.serving.scoring.token_limit import CallTokens
+from cluster.serving.scoring.windows import size
 from cluster.types import Encoding, Score
 
 Item = Score | RewardError
@@ -29,6 +31,8 @@ Emit = Callable[[int, Item], None]
 WINDOWS_PER_PRIORITY = 1000
 """Windows of all calls of one priority in this process, so that less urgent ones do not delay
 others."""
+AT_ONCE_CHARS = 4000
+"""Text that is encoded in less time than it takes to hand it to a thread and back, about 1 ms."""
 
 
 class WindowScorer:
@@ -126,11 +130,18 @@ async def _pause(attempt: int, deadline: float | None) -> None:
 async def _encoded(
     encoder: ChatEncoder, conversations: Mapping[int, Any], deadline: float | None
 ) -> dict[int, Encoding | RewardError]:
-    """In a thread. Raises DeadlineExceeded, and then starts nothing or leaves it to itself."""
-    try:
-        async with asyncio.timeout_at(deadline):
-            await asyncio.sleep(0)  # a deadline that is past comes through here
-            made = await asyncio.to_thread(encoder.encode_all, list(conversations.values()))
-    except TimeoutError:
-        raise DeadlineExceeded("the deadline passed before the item was encoded") from None
+    """In a thread, unless that takes longer than encoding. Raises DeadlineExceeded, and then starts
+    nothing or leaves it to itself."""
+    late = DeadlineExceeded("the deadline passed before the item was encoded")
+    if deadline is not None and deadline <= time.monotonic():
+        raise late
+    wanted = list(conversations.values())
+    if sum(map(size, wanted)) <= AT_ONCE_CHARS:
+        made = encoder.encode_all(wanted)
+    else:
+        try:
+            async with asyncio.timeout_at(deadline):
+                made = await asyncio.to_thread(encoder.encode_all, wanted)
+        except TimeoutError:
+            raise late from None
     return dict(zip(conversations, made, strict=True))

@@ -18,20 +18,20 @@ def windows(piece: Mapping[int, Any]) -> Iterator[dict[int, Any]]:
     window: dict[int, Any] = {}
     room = WINDOW_CHARS
     for i, conversation in piece.items():
-        size = _size(conversation)
-        if window and (size > room or len(window) == WINDOW_ITEMS):
+        n_chars = size(conversation)
+        if window and (n_chars > room or len(window) == WINDOW_ITEMS):
             yield window
             window, room = {}, WINDOW_CHARS
         window[i] = conversation
-        room -= size
+        room -= n_chars
     if window:
         yield window
 
 
-def _size(value: Any) -> int:
+def size(value: Any) -> int:
     """Characters of text and ids of arrays in a conversation, whatever its form."""
     if isinstance(value, Mapping):
         return sum(len(text) for text in value.values() if isinstance(text, str))
     if isinstance(value, list | tuple) and value and not isinstance(value[0], int | float):
-        return sum(_size(part) for part in value)
+        return sum(size(part) for part in value)
     return len(value) if hasattr(value, "__len__") else 1
