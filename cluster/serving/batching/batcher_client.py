@@ -20,6 +20,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from cluster.errors import DeadlineExceeded, RewardError, ScoringFailed
+from cluster.serving.batching.chunks import CHUNK_TOKENS, chunks
 from cluster.serving.batching.retry import (
     AnswerIncomplete,
     being_cancelled,
@@ -39,10 +40,6 @@ Indexed = tuple[int, Score | RewardError]
 
 COMPLAIN_S = 10.0
 ENDED: RewardError = ScoringFailed("the call was ended before it was answered")
-CHUNK_TOKENS = 500_000
-"""A call that waits for room is sent in pieces of at most this many tokens, so that one piece may
-wait while others run. A call that does not wait goes in one piece: it is admitted or refused as a
-whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,20 +223,6 @@ class BatcherClient:
         if self._handle is None:
             self._handle = serve.get_deployment_handle(BATCHER, self._app, _check_exists=False)
         return self._handle
-
-
-def chunks(encodings: Mapping[int, Encoding], max_tokens: int) -> Iterator[dict[int, Encoding]]:
-    """Consecutive pieces of at most `max_tokens` tokens, or one longer item alone."""
-    chunk: dict[int, Encoding] = {}
-    n_tokens = 0
-    for i, encoding in encodings.items():
-        if chunk and n_tokens + encoding.n_tokens > max_tokens:
-            yield chunk
-            chunk, n_tokens = {}, 0
-        chunk[i] = encoding
-        n_tokens += encoding.n_tokens
-    if chunk:
-        yield chunk
 
 
 def _failed(why: BaseException) -> RewardError:

@@ -31,7 +31,7 @@ from cluster.serving.batching.failure_attribution import NotBegun, given_up, is_
 from cluster.serving.batching.in_flight import InFlight
 from cluster.serving.batching.load_tracker import LoadTracker
 from cluster.serving.batching.pending_requests import QueuedSequence, Result
-from cluster.serving.batching.retry import unwrap_ray_error
+from cluster.serving.batching.retry import being_cancelled, unwrap_ray_error
 from cluster.serving.protocol import BatchResult, ItemResult
 from cluster.types import EncodedBatch
 
@@ -154,7 +154,7 @@ class Dispatcher:
             result: BatchResult = await send(slot, batch, unit)
             assert len(result) == len(sequences), "a replica answers every item of its batch"
         except (Exception, asyncio.CancelledError) as error:
-            if _is_cancelled(error):
+            if isinstance(error, asyncio.CancelledError) and being_cancelled():
                 raise
             lost = error
         finally:
@@ -243,9 +243,3 @@ class Dispatcher:
             sequences += more
         for sequence in sequences:
             self._settle(sequence, NotReady(message))
-
-
-def _is_cancelled(error: BaseException) -> bool:
-    """Whether this task itself is being cancelled; Serve raises the same for a cancelled call."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

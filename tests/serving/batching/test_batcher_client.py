@@ -15,7 +15,8 @@ from ray.exceptions import ActorDiedError
 from cluster.errors import DeadlineExceeded, NotFinite, Overloaded, RewardError, ScoringFailed
 from cluster.serving import deadline
 from cluster.serving.batching import batcher_client as module
-from cluster.serving.batching.batcher_client import BatcherClient, chunks
+from cluster.serving.batching.batcher_client import BatcherClient
+from cluster.serving.batching.chunks import chunks
 from cluster.serving.protocol import BatchResult, ItemResult, Source
 from cluster.types import EncodedBatch, Encoding, Score
 
