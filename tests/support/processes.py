@@ -19,7 +19,12 @@ def actors(part: str, app: str) -> dict[str, Any]:
     """Live Serve actors of an app's deployment, or the controller, by name."""
     names = [entry["name"] for entry in ray.util.list_named_actors(all_namespaces=True)]
     wanted = f"SERVE_REPLICA::{app}#{part}#" if part != "controller" else "SERVE_CONTROLLER_ACTOR"
-    return {name: ray.get_actor(name, namespace="serve") for name in names if wanted in name}
+    found: dict[str, Any] = {}
+    for name in names:
+        if wanted in name:
+            with suppress(ValueError):  # it has ended since
+                found[name] = ray.get_actor(name, namespace="serve")
+    return found
 
 
 def pid(actor: Any) -> int:
