@@ -9,23 +9,20 @@ Held-out pairs come from values and dialogues that training never saw (see `pref
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
-from torch import nn
 
 from cluster.config import EngineConfig
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.rlhf.synthetic.preferences import GradedGroup
 from cluster.rlhf.training.config import TrainConfig
-from cluster.rlhf.training.loop import new_trainer, train
 from cluster.rlhf.training.metrics import ScoredPairs
 from cluster.rlhf.training.model_setup import load_starting_model
 from cluster.rlhf.training.pairs import Pair
@@ -36,7 +33,8 @@ from cluster.tiny.dialogues.sentences import foreign_text
 from cluster.tiny.judging import encode_pairs, held_out_groups, judge_folder, summary
 from cluster.tiny.model import MAX_TOKENS, untrained
 from cluster.tiny.pretraining.loop import PretrainingConfig, pretrain
-from cluster.tiny.schedule import cosine_share, schedule
+from cluster.tiny.schedule import cosine_share
+from cluster.tiny.stage_run import run_stage
 from cluster.tiny.stages import STAGES, Stage, stage_groups
 from cluster.tiny.tokenizer import train_tokenizer
 
@@ -44,6 +42,8 @@ TEXTS = "Anthropic/hh-rlhf:test"
 """Its first rows are those of harmless-base/test.jsonl.gz."""
 TOKENIZER_GROUPS = 8000
 FOREIGN_TEXTS = 200
+RUN_SEEDS = 1000
+"""Distance of the seeds of a stage's runs."""
 CHECK_GROUPS, CHECK_DIALOGUES = 20, 60
 """Held-out groups of a kind and dialogues that are judged while training, only to be looked at."""
 
@@ -93,6 +93,13 @@ class Recipe:
             pretraining=replace(whole.pretraining, max_steps=max_steps),
         )
 
+    def groups(self, stage: int, dialogues: Sequence[Dialogue]) -> list[list[GradedGroup]]:
+        """What each run of a stage learns from."""
+        first = self.seed * len(self.stages) + stage
+        wanted = self.stages[stage]
+        seeds = (first + RUN_SEEDS * run for run in range(wanted.runs))
+        return [stage_groups(wanted, dialogues, seed) for seed in seeds]
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -109,11 +116,8 @@ def make(recipe: Recipe, folder: Path, on_step: OnStep, say: Callable[[str], Non
     """
     dialogues = read_dialogues(recipe.texts)
     say(f"{len(dialogues.training)} replies to train on, {len(dialogues.judging)} to judge by")
-    stages = [
-        stage_groups(stage, dialogues.training, recipe.seed * len(recipe.stages) + index)
-        for index, stage in enumerate(recipe.stages)
-    ]
-    texts = _texts(stages[0], dialogues.training, Random(recipe.seed))
+    stages = [recipe.groups(index, dialogues.training) for index in range(len(recipe.stages))]
+    texts = _texts(stages[0][0], dialogues.training, Random(recipe.seed))
     tokenizer = train_tokenizer(texts, recipe.vocab_size, MAX_TOKENS)
     with _threads(recipe.threads), tempfile.TemporaryDirectory() as scratch:
         start = Path(scratch)
@@ -126,13 +130,11 @@ def make(recipe: Recipe, folder: Path, on_step: OnStep, say: Callable[[str], Non
             return encode_pairs(encoder, wanted)
 
         check = held_out(CHECK_GROUPS, CHECK_DIALOGUES)
-        for stage, data in zip(recipe.stages, stages, strict=True):
-            pairs = encode_pairs(encoder, data)
-            say(f"{len(data)} groups, {len(pairs)} pairs")
+        for stage, runs in zip(recipe.stages, stages, strict=True):
             config = replace(recipe.training, pairs_per_step=stage.pairs_per_step, lr=stage.lr)
-            trainer = new_trainer(model, pairs, config, partial(schedule, config))
-            train(trainer, pairs, _watched(trainer, check, on_step, say))
-            _round_weights(model)
+            trainer = run_stage(
+                model, encoder, runs, config, lambda t: _watched(t, check, on_step, say), say
+            )
         write_model(folder, lambda path: save_trained(trainer, tokenizer, path, torch.bfloat16))
         say(f"wrote {folder}")
         judged = held_out(recipe.held_out_groups, recipe.held_out_dialogues)
@@ -152,13 +154,6 @@ def _save_pretrained(
     pretrain(module, tokenizer, dialogues, config, share, recipe.seed, say)
     module.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-@torch.no_grad()
-def _round_weights(model: nn.Module) -> None:
-    """To what the file holds, so that a stage can begin from the file of the one before."""
-    for weight in model.parameters():
-        weight.copy_(weight.bfloat16())
 
 
 def _watched(

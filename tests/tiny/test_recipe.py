@@ -32,7 +32,10 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     few = dict.fromkeys(KINDS, 12)
     return replace(
         whole,
-        stages=tuple(replace(stage, n_groups=few, dialogue_passes=0) for stage in whole.stages),
+        stages=tuple(
+            replace(stage, n_groups=few, dialogue_passes=0, everyday_passes=0)
+            for stage in whole.stages
+        ),
         held_out_groups=1,
         held_out_dialogues=3,
         vocab_size=400,
@@ -100,7 +103,7 @@ def test_the_shipped_model_sees_plain_damage_to_real_replies(
     right = right_by_kind(engine, held_out_groups(dialogues, 0, 200, seed=7))
     shares = {kind: sum(told) / len(told) for kind, told in right.items()}
     assert set(shares) == set(DAMAGE)
-    assert min(shares.values()) >= 0.7
+    assert min(shares.values()) >= 0.75
     told = list(chain.from_iterable(right.values()))
     assert sum(told) / len(told) >= 0.85
 

@@ -18,6 +18,7 @@ KINDS: dict[str, Callable[[Random, Split], GradedGroup]] = {
     "addition": arithmetic.addition,
     "subtraction": arithmetic.subtraction,
     "multiplication": arithmetic.multiplication,
+    "long_multiplication": arithmetic.long_multiplication,
     "letter_case": instructions.letter_case,
     "list_length": instructions.list_length,
     "one_word": instructions.one_word,

@@ -27,6 +27,7 @@ _THINGS = ("apples", "books", "coins", "pens", "eggs", "stamps", "cards", "stone
 _ANSWERS = ("{r}", "The answer is {r}.", "That makes {r}.", "{a} {sign} {b} = {r}",
             "{a} {sign} {b} = {r}.", "It is {a} {sign} {b} = {r}.")  # fmt: skip
 _NAMES = {"+": "addition", "-": "subtraction", "*": "multiplication"}
+_LONG = (10, 11, 12, 20)
 
 
 def addition(rng: Random, split: Split) -> GradedGroup:
@@ -41,27 +42,37 @@ def multiplication(rng: Random, split: Split) -> GradedGroup:
     return _group(rng, split, "*")
 
 
-def operands(rng: Random, split: Split, sign: str) -> tuple[int, int]:
-    """Two digits that are a pair of the split in this order; a - b is never negative."""
+def long_multiplication(rng: Random, split: Split) -> GradedGroup:
+    """A digit times 10, 11, 12 or 20; their sum is a near miss too."""
+    return _group(rng, split, "*", long=True)
+
+
+def operands(rng: Random, split: Split, sign: str, long: bool = False) -> tuple[int, int]:
+    """Two digits that are a pair of the split in this order; a - b is never negative. long: one of
+    them has two digits."""
     while True:
-        a, b = rng.randint(0, 9), rng.randint(0, 9)
+        a, b = rng.choice(_LONG) if long else rng.randint(0, 9), rng.randint(0, 9)
+        if long and rng.random() < 0.5:
+            a, b = b, a
         if sign == "-" and a < b:
             a, b = b, a
         if split_of(f"{a} {sign} {b}") == split:
             return a, b
 
 
-def _group(rng: Random, split: Split, sign: str) -> GradedGroup:
-    a, b = operands(rng, split, sign)
+def _group(rng: Random, split: Split, sign: str, long: bool = False) -> GradedGroup:
+    a, b = operands(rng, split, sign, long)
     question = rng.choice((*_QUESTIONS[sign], _STORIES[sign]))
     prompt = question.format(a=a, b=b, things=rng.choice(_THINGS))
     answer = rng.choice(_ANSWERS)
     right = _result(a, b, sign)
-    near = rng.sample(sorted(_near_misses(rng, a, b, sign)), 2)
+    misses = _near_misses(rng, a, b, sign) | ({a + b} - {right} if long else set())
+    near = rng.sample(sorted(misses), 2)
     far = right + rng.choice([d for d in range(-60, 61) if abs(d) > 20 and right + d >= 0])
     tiers = ([right], near, [far])
     texts = ([answer.format(a=a, b=b, sign=sign, r=r) for r in tier] for tier in tiers)
-    return graded(rng, _NAMES[sign], [user(prompt)], *texts)
+    name = "long_multiplication" if long else _NAMES[sign]
+    return graded(rng, name, [user(prompt)], *texts)
 
 
 def _result(a: int, b: int, sign: str) -> int:
