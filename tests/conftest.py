@@ -33,11 +33,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     session.config.stash[EXIT_STATUS] = int(exitstatus)
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End without tearing the interpreter down: a thread of Ray's driver can crash in that, after
-    all has passed (seen once: SIGSEGV in 2,110 tests' process, at its exit). One of several
-    processes reports to the first one and ends as usual."""
+    all has passed (seen once: SIGSEGV in 2,110 tests' process, at its exit), or never end. First of
+    all, since pytest's own last look at unclosed sockets, Ray's among them, may raise. One of
+    several processes reports to the first one and ends as usual."""
     if EXIT_STATUS in config.stash and not hasattr(config, "workerinput"):
         config.get_terminal_writer().flush()
         sys.stdout.flush()

@@ -45,8 +45,8 @@ ONE_LOOP = {
         }
     }
 }
-"""Serve's own code on the event loop of ours, which never blocks it: each way between two processes
-takes two changes of thread less."""
+"""Serve's own code on the event loop of ours, which blocks it for tens of milliseconds at most:
+each way between two processes takes two changes of thread less."""
 
 REPLICA_OPTIONS: dict[str, Any] = {
     # A batcher keeps two batches on a replica; the rest is room for probes and for the batches of
@@ -121,10 +121,11 @@ def assemble(
     options = {
         **REPLICA_OPTIONS,
         "user_config": {"model": engine.model, "revision": engine.revision},
-        "ray_actor_options": {"num_gpus": gpus_a_replica(config), **ONE_LOOP},
+        "ray_actor_options": {"num_gpus": gpus_a_replica(config)},
         **quiet,
         **(replica_options or {}),
     }
+    options["ray_actor_options"] = {**ONE_LOOP, **options["ray_actor_options"]}
     replicas = _deployment(Replica, REPLICA, options).bind(
         engine, factory, config.replica.stuck_after_s
     )

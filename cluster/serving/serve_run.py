@@ -33,6 +33,8 @@ TOLD_S = 2.0
 def end_waiting_command(reason: str) -> None:
     """Called in the task that builds the application: show `reason` and end `serve run`, if it is
     the only one on this node and nothing is served."""
+    if not ray.is_initialized():  # the context would start a Ray, or look for one that is gone
+        return
     context: Any = ray.get_runtime_context()
     if context.worker.mode != ray.WORKER_MODE or _anything_serves():
         return

@@ -25,7 +25,6 @@ from cluster.bench.hops.hops import hops, of_request, parse_stamps
 from cluster.bench.http_client import free_port
 from cluster.bench.service import preset_checkpoint, service
 from cluster.config import ClusterConfig
-from cluster.serving.app import ONE_LOOP
 from cluster.serving.client.http_client import AsyncHttpClient
 from cluster.types import Encoding, Score
 
@@ -46,7 +45,7 @@ def bench_hops(
         stamps = Path(config.model, "stamps")
         chats = _chats(Workload.of(config, 8), WARM_UP + n_requests)
         port = free_port()
-        options = {"ray_actor_options": {"num_cpus": threads, **ONE_LOOP}}
+        options = {"ray_actor_options": {"num_cpus": threads}}
         traced = {
             "worker_process_setup_hook": f"{trace.__name__}.{trace.install.__name__}",
             "env_vars": {trace.FILE: str(stamps)},

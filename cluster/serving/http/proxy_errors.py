@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.errors import NotReady
-from cluster.serving.http.dialects.table import error_forms
+from cluster.serving.http.dialects.table import by_path, error_forms
 from cluster.serving.http.early_body import EarlyBody
 from cluster.serving.http.errors import ErrorForm, told, use_form
 from cluster.serving.http.request_id import sound_id, with_id
@@ -36,8 +36,9 @@ NATIVE = (
     *("/healthz", "/readyz"),
 )
 FORMS = error_forms(get_args(Dialect))
-PATHS = (*NATIVE, *FORMS)
-"""Endings of the paths of this project's apps, for which the proxy's own 404 means "not yet"."""
+SCORING = (*NATIVE, *(path for path in by_path(get_args(Dialect)) if path not in NATIVE))
+"""Endings of paths for which the proxy's own 404 means "not yet". What is only asked about a
+server, as `/info`, may as well be another application's."""
 
 
 class ProxyErrors:
@@ -80,13 +81,13 @@ def set_proxy_errors() -> None:
 def _is_proxys_own(start: Message, path: str) -> bool:
     kind = Headers(raw=list(start.get("headers", ()))).get("content-type", "")
     status = start["status"]
-    meant = status in OF_THE_PROXY or (status == 404 and path.endswith(PATHS))
+    meant = status in OF_THE_PROXY or (status == 404 and path.endswith(SCORING))
     return meant and not kind.startswith("application/json")
 
 
 def _form(path: str) -> ErrorForm | None:
     """Of the longest ending that is known; an app may stand under any prefix."""
-    ending = max((each for each in PATHS if path.endswith(each)), key=len, default="")
+    ending = max((each for each in (*NATIVE, *FORMS) if path.endswith(each)), key=len, default="")
     return FORMS.get(ending)
 
 

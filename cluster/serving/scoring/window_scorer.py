@@ -31,8 +31,8 @@ Emit = Callable[[int, Item], None]
 WINDOWS_PER_PRIORITY = 1000
 """Windows of all calls of one priority in this process, so that less urgent ones do not delay
 others."""
-AT_ONCE_CHARS = 4000
-"""Text that is encoded in less time than it takes to hand it to a thread and back, about 1 ms."""
+AT_ONCE_ITEMS, AT_ONCE_CHARS = 16, 4000
+"""What is encoded in about the time that it takes to hand it to a thread and back, 1 to 2 ms."""
 
 
 class WindowScorer:
@@ -136,7 +136,7 @@ async def _encoded(
     if deadline is not None and deadline <= time.monotonic():
         raise late
     wanted = list(conversations.values())
-    if sum(map(size, wanted)) <= AT_ONCE_CHARS:
+    if len(wanted) <= AT_ONCE_ITEMS and sum(map(size, wanted)) <= AT_ONCE_CHARS:
         made = encoder.encode_all(wanted)
     else:
         try:

@@ -31,7 +31,7 @@ def windows(piece: Mapping[int, Any]) -> Iterator[dict[int, Any]]:
 def size(value: Any) -> int:
     """Characters of text and ids of arrays in a conversation, whatever its form."""
     if isinstance(value, Mapping):
-        return sum(len(text) for text in value.values() if isinstance(text, str))
+        return sum(map(size, value.values()))
     if isinstance(value, list | tuple) and value and not isinstance(value[0], int | float):
         return sum(size(part) for part in value)
     return len(value) if hasattr(value, "__len__") else 1
