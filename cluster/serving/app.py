@@ -71,7 +71,7 @@ BATCHER_OPTIONS: dict[str, Any] = {
     "graceful_shutdown_timeout_s": 60,
     "graceful_shutdown_wait_loop_s": 0.5,
     # It computes nothing; on a small machine it must not take a replica's core.
-    "ray_actor_options": {"num_cpus": 0, **ONE_LOOP},
+    "ray_actor_options": {"num_cpus": 0},
 }
 INGRESS_OPTIONS: dict[str, Any] = {
     # The app itself limits what is scored (http.max_requests) and never refuses a probe.
@@ -80,7 +80,7 @@ INGRESS_OPTIONS: dict[str, Any] = {
     "health_check_timeout_s": 10,
     "graceful_shutdown_timeout_s": 60,
     "graceful_shutdown_wait_loop_s": 0.5,
-    "ray_actor_options": {"num_cpus": 0, **ONE_LOOP},
+    "ray_actor_options": {"num_cpus": 0},
 }
 DRAIN_S = 10.0
 """Seconds beyond the longest request for its answer to be sent."""
@@ -125,7 +125,6 @@ def assemble(
         **quiet,
         **(replica_options or {}),
     }
-    options["ray_actor_options"] = {**ONE_LOOP, **options["ray_actor_options"]}
     replicas = _deployment(Replica, REPLICA, options).bind(
         engine, factory, config.replica.stuck_after_s
     )
@@ -159,7 +158,10 @@ def _keys_read_here(config: ClusterConfig) -> dict[str, Any]:
 
 
 def _deployment(cls: type, name: str, options: Mapping[str, Any]) -> serve.Deployment:
-    made: serve.Deployment = serve.deployment(name=name, **options)(cls)
+    actor = {**ONE_LOOP, **options["ray_actor_options"]}
+    made: serve.Deployment = serve.deployment(name=name, **{**options, "ray_actor_options": actor})(
+        cls
+    )
     return made
 
 

@@ -22,8 +22,8 @@ from cluster.types import ModelInfo
 PROBE_S = 2.0
 """Seconds within which a process's event loop answers, whether or not a forward is running."""
 BEATS = 20
-"""Parts of a time limit. An answer takes several turns of the event loop that asks, and each turn
-takes seconds where a thousand requests have come at once."""
+"""Parts of a time limit, each of which lasts a turn of the event loop at least. An answer takes
+several turns, and a turn takes seconds where a thousand requests have come at once."""
 FRESH_S = 1.0
 """Seconds for which one probe serves every caller, so that readiness checks do not multiply."""
 
@@ -72,8 +72,8 @@ async def _ask(handle: Any, method: str, timeout_s: float) -> list[asyncio.Futur
 async def _finished(
     futures: Collection[asyncio.Future[Any]], timeout_s: float
 ) -> AsyncGenerator[asyncio.Future[Any], None]:
-    """Each of `futures` as it ends, within a limit of which each part is at least a turn of the
-    event loop: an answer that has come is not missed where this process is late to see it."""
+    """Each of `futures` as it ends, within a limit of `timeout_s` or `BEATS` turns of the event
+    loop, whichever is longer: a process that is late itself sees an answer that has come."""
     pending, beats = set(futures), 0
     while pending and beats < BEATS:
         done, pending = await asyncio.wait(

@@ -29,8 +29,7 @@ class Stage:
     everyday_passes: the same of the everyday questions, see `dialogues.everyday`.
     recent_words: the longest prompt of a dialogue; one of these each time.
     more_strangers: further replies of other dialogues that a real one is compared with.
-    runs: how often the stage is run from the same start, in another order each time; the mean of
-    the weights is kept (model soups, arXiv 2203.05482).
+    runs: how often the stage is run, with other damage each time; see `stage_run`.
     """
 
     n_groups: Mapping[str, int]
@@ -43,6 +42,24 @@ class Stage:
     runs: int = 1
 
 
+SOME_OF_EACH = {
+    "addition": 500,
+    "subtraction": 500,
+    "multiplication": 900,
+    "long_multiplication": 0,
+    "letter_case": 200,
+    "list_length": 250,
+    "one_word": 80,
+    "sentence_count": 150,
+    "repeat": 80,
+    "mention": 150,
+    "address": 80,
+    "politeness": 80,
+    "on_topic": 350,
+    "memory": 300,
+    "fluency": 120,
+}
+"""Enough of each generated kind not to lose it."""
 STAGES = (
     Stage(
         n_groups={
@@ -68,22 +85,7 @@ STAGES = (
     # Which reply belongs to which dialogue is the faintest of all signs: among the others it is
     # drowned, so it gets a stage of its own, with enough of the rest not to lose it.
     Stage(
-        n_groups={
-            "addition": 500,
-            "subtraction": 500,
-            "multiplication": 900,
-            "letter_case": 200,
-            "list_length": 250,
-            "one_word": 80,
-            "sentence_count": 150,
-            "repeat": 80,
-            "mention": 150,
-            "address": 80,
-            "politeness": 80,
-            "on_topic": 350,
-            "memory": 300,
-            "fluency": 120,
-        },
+        n_groups=SOME_OF_EACH,
         dialogue_passes=1,
         pairs_per_step=96,
         lr=8e-4,
@@ -91,23 +93,7 @@ STAGES = (
     ),
     # Whole prompts, as they are judged, and what the dialogues lack.
     Stage(
-        n_groups={
-            "addition": 500,
-            "subtraction": 500,
-            "multiplication": 1200,
-            "long_multiplication": 1500,
-            "letter_case": 200,
-            "list_length": 250,
-            "one_word": 80,
-            "sentence_count": 150,
-            "repeat": 80,
-            "mention": 150,
-            "address": 80,
-            "politeness": 80,
-            "on_topic": 350,
-            "memory": 300,
-            "fluency": 120,
-        },
+        n_groups={**SOME_OF_EACH, "multiplication": 1200, "long_multiplication": 1500},
         dialogue_passes=2,
         everyday_passes=12,
         pairs_per_step=96,

@@ -22,6 +22,7 @@ from cluster.rlhf.policy.model import Policy
 from cluster.rlhf.training.config import TrainConfig
 from cluster.rlhf.training.model_setup import load_starting_model
 
+CACHED = "what is cached"
 LOADS = {
     "a scorer": """
 from cluster.config import EngineConfig
@@ -37,7 +38,7 @@ from cluster.rlhf.training.config import TrainConfig
 from cluster.rlhf.training.model_setup import load_starting_model
 load_starting_model(TrainConfig(model="nobody/nothing"))
 """,
-    "what is cached": """
+    CACHED: """
 from pathlib import Path
 from shutil import copytree
 from cluster.data.hub import hub_problem
@@ -63,8 +64,8 @@ find_input("nobody/nothing").hub.stream()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", LOADS.values(), ids=LOADS)
-def test_a_hub_that_hangs_up_is_not_asked_again_and_again(code: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", LOADS)
+def test_a_hub_that_hangs_up_is_not_asked_again_and_again(what: str, tmp_path: Path) -> None:
     calls = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -81,10 +82,15 @@ def test_a_hub_that_hangs_up_is_not_asked_again_and_again(code: str, tmp_path: P
         place = f"http://127.0.0.1:{listening.getsockname()[1]}"
         env = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": place, "HF_HOME": str(tmp_path)}
         done = subprocess.run(
-            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
+            [sys.executable, "-c", LOADS[what]],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         listening.shutdown(socket.SHUT_RDWR)
     assert f"{place} cannot be reached" in done.stderr
+    assert ("loaded; " in done.stderr) == (what == CACHED)
     assert len(calls) < 6  # its own client would try that often for each file
 
 

@@ -11,12 +11,15 @@ import ray
 from ray import serve
 from ray.cluster_utils import Cluster
 from support.gate import Gate, gated
+from support.http import FakeScorer
 from support.ports import free_port
 from support.serving import client_of, deployed
 from support.virtual_time import virtual_time
 
-from cluster.config import ClusterConfig
+from cluster.config import ClusterConfig, EngineConfig
+from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.serving.http.proxy_errors import set_proxy_errors
+from cluster.serving.metrics import ServingMetrics
 from cluster.settings.parsing import parse_config
 
 TEMPLATE = (
@@ -48,6 +51,22 @@ def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
     config.num_labels = 1
     config.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def encoder(byte_tokenizer: str) -> ChatEncoder:
+    return ChatEncoder.load(EngineConfig(model=byte_tokenizer))
+
+
+@pytest.fixture
+def scorer(encoder: ChatEncoder) -> FakeScorer:
+    """For the HTTP app in this process."""
+    return FakeScorer(encoder)
+
+
+@pytest.fixture
+def metrics() -> ServingMetrics:
+    return ServingMetrics()
 
 
 @pytest.fixture(name="virtual_time")

@@ -13,7 +13,6 @@ from ray.exceptions import TaskCancelledError
 from support.gate import Gate
 from support.serving import PATIENCE_S, sequences, until
 
-from cluster.config import EngineConfig
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.errors import DeadlineExceeded, InvalidInput, RewardError
 from cluster.serving.client.async_service import AsyncRewardService
@@ -26,11 +25,6 @@ pytestmark = pytest.mark.ray
 
 APP = "plain"
 PROMPT = [{"role": "user", "content": "What is 2 + 2?"}]
-
-
-@pytest.fixture(scope="module")
-def encoder(byte_tokenizer: str) -> ChatEncoder:
-    return ChatEncoder.load(EngineConfig(model=byte_tokenizer))
 
 
 def get(ref: Any) -> Any:

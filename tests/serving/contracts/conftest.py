@@ -8,29 +8,13 @@ import pytest
 from starlette.testclient import TestClient
 from support.http import FakeScorer
 
-from cluster.config import EngineConfig, HttpConfig
-from cluster.engine.encoding.encoder import ChatEncoder
+from cluster.config import HttpConfig
 from cluster.serving.http.api_keys import KeyRing
 from cluster.serving.http.app import build_http_app
 from cluster.serving.http.request_limit import RequestLimit
 from cluster.serving.metrics import ServingMetrics
 
 Connect = Callable[..., TestClient]
-
-
-@pytest.fixture(scope="session")
-def encoder(byte_tokenizer: str) -> ChatEncoder:
-    return ChatEncoder.load(EngineConfig(model=byte_tokenizer))
-
-
-@pytest.fixture
-def scorer(encoder: ChatEncoder) -> FakeScorer:
-    return FakeScorer(encoder)
-
-
-@pytest.fixture
-def metrics() -> ServingMetrics:
-    return ServingMetrics()
 
 
 @pytest.fixture

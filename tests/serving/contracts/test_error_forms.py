@@ -6,10 +6,20 @@ One class of error has one status in a dialect, and one metric label in all.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import pytest
 from starlette.testclient import TestClient
+from support.error_forms import (
+    Form,
+    of_infinity,
+    of_openai,
+    of_openai_flat,
+    of_ours,
+    of_sglang,
+    of_tei,
+    of_triton,
+)
 from support.http import FakeScorer
 
 from cluster.config import HttpConfig
@@ -26,71 +36,40 @@ from cluster.errors import (
     Unauthorized,
     all_error_classes,
 )
-from cluster.serving.http.dialects.table import TABLE, by_path
+from cluster.serving.http.dialects.table import TABLE
 from cluster.serving.http.proxy_errors import ProxyErrors
 from cluster.serving.http.request_limit import RequestLimit
 from cluster.serving.metrics import ServingMetrics
 from cluster.types import Dialect
 
 Connect = Callable[..., TestClient]
-Form = Callable[[Any, int], bool]
-"""Whether a body has the form of an error of that status."""
-
-
-def of_ours(body: Any, status: int) -> bool:
-    return set(body["error"]) == {"code", "message", "item"}
-
-
-def of_openai(body: Any, status: int) -> bool:
-    error = body["error"]
-    known = {"message": str, "type": str, "param": type(None), "code": int}
-    return {k: type(v) for k, v in error.items()} == known and bool(error["code"] == status)
-
-
-def of_openai_flat(body: Any, status: int) -> bool:
-    return body["object"] == "error" and of_openai(
-        {"error": {key: body[key] for key in body if key != "object"}}, status
-    )
-
-
-def of_infinity(body: Any, status: int) -> bool:
-    return bool(body == {"detail": "Unauthorized"}) if status == 401 else of_openai(body, status)
-
-
-def of_sglang(body: Any, status: int) -> bool:
-    return set(body) == {"error"} and set(body["error"]) == {"message"}
-
-
-def of_tei(body: Any, status: int) -> bool:
-    kinds = {
-        400: "Empty",
-        413: "Validation",
-        422: "Validation",
-        429: "Overloaded",
-        503: "Unhealthy",
-    }
-    return isinstance(body["error"], str) and body["error_type"] == kinds.get(status, "Backend")
-
-
-def of_triton(body: Any, status: int) -> bool:
-    return body.keys() == {"error"} and isinstance(body["error"], str)
-
 
 SENTENCE = {"name": "sentences", "shape": [1], "datatype": "BYTES", "data": ["a"]}
-ASKED: list[tuple[Dialect, str, dict[str, Any], Form]] = [
-    ("openrlhf", "/get_reward", {"query": ["a"]}, of_ours),
-    ("slime", "/get_reward", {"prompt": "a", "response": "b"}, of_ours),
-    ("llamafactory", "/v1/score/evaluation", {"messages": ["a"]}, of_ours),
-    ("infinity", "/classify", {"input": ["a"], "raw_scores": True}, of_infinity),
-    ("infinity", "/infinity/classify", {"input": ["a"]}, of_infinity),
-    ("vllm", "/classify", {"input": "a"}, of_openai),
-    ("vllm", "/pooling", {"input": "a"}, of_openai),
-    ("vllm", "/score", {"text_1": "a", "text_2": "b"}, of_openai),
-    ("vllm", "/v2/rerank", {"query": "a", "documents": ["b"]}, of_openai),
-    ("sglang", "/classify", {"text": "a"}, of_sglang),
-    ("sglang", "/v1/embeddings", {"input": "a"}, of_openai_flat),
-    ("tei", "/predict", {"inputs": "a"}, of_tei),
-    ("triton", "/v2/models/reward_model/infer", {"inputs": [SENTENCE]}, of_triton),
+
+
+class Asked(NamedTuple):
+    """A request of a dialect's clients, and the form of its errors."""
+
+    dialect: Dialect
+    path: str
+    body: dict[str, Any]
+    form: Form
+
+
+ASKED = [
+    Asked("openrlhf", "/get_reward", {"query": ["a"]}, of_ours),
+    Asked("slime", "/get_reward", {"prompt": "a", "response": "b"}, of_ours),
+    Asked("llamafactory", "/v1/score/evaluation", {"messages": ["a"]}, of_ours),
+    Asked("infinity", "/classify", {"input": ["a"], "raw_scores": True}, of_infinity),
+    Asked("infinity", "/infinity/classify", {"input": ["a"]}, of_infinity),
+    Asked("vllm", "/classify", {"input": "a"}, of_openai),
+    Asked("vllm", "/pooling", {"input": "a"}, of_openai),
+    Asked("vllm", "/score", {"text_1": "a", "text_2": "b"}, of_openai),
+    Asked("vllm", "/v2/rerank", {"query": "a", "documents": ["b"]}, of_openai),
+    Asked("sglang", "/classify", {"text": "a"}, of_sglang),
+    Asked("sglang", "/v1/embeddings", {"input": "a"}, of_openai_flat),
+    Asked("tei", "/predict", {"inputs": "a"}, of_tei),
+    Asked("triton", "/v2/models/reward_model/infer", {"inputs": [SENTENCE]}, of_triton),
 ]
 STATUSES: Mapping[Dialect, Mapping[int, int]] = {
     "vllm": {413: 400},
@@ -98,12 +77,11 @@ STATUSES: Mapping[Dialect, Mapping[int, int]] = {
     "tei": {400: 422, 500: 424},
 }
 """Where a dialect's status is not the error class's own; EmptyInput keeps 400 in all."""
-asked = pytest.mark.parametrize(
-    ("dialect", "path", "body", "form"), ASKED, ids=[f"{d}{p}" for d, p, *_ in ASKED]
-)
+asked = pytest.mark.parametrize("ask", ASKED, ids=[f"{a.dialect}{a.path}" for a in ASKED])
 
 
 def check(answer: Any, dialect: Dialect, error: type[RewardError], form: Form) -> None:
+    """Whether `answer` tells that class of error as the dialect does."""
     own = {} if issubclass(error, EmptyInput) else STATUSES.get(dialect, {})
     status = own.get(error.http_status, error.http_status)
     assert answer.status_code == status, answer.text
@@ -129,8 +107,9 @@ def test_every_dialect_is_asked() -> None:
 
 @asked
 def test_what_is_wrong_before_the_body_is_read(
-    connect: Connect, metrics: ServingMetrics, dialect: Dialect, path: str, body: Any, form: Form
+    connect: Connect, metrics: ServingMetrics, ask: Asked
 ) -> None:
+    dialect, path, body, form = ask
     check(connect(key="k", dialects=(dialect,)).post(path, json=body), dialect, Unauthorized, form)
     small = connect(dialects=(dialect,), max_body_bytes=2)
     too_long = small.post(path, json=body)
@@ -143,8 +122,9 @@ def test_what_is_wrong_before_the_body_is_read(
 
 @asked
 def test_a_service_that_takes_nothing_now(
-    connect: Connect, metrics: ServingMetrics, dialect: Dialect, path: str, body: Any, form: Form
+    connect: Connect, metrics: ServingMetrics, ask: Asked
 ) -> None:
+    dialect, path, body, form = ask
     refused = connect(dialects=(dialect,), door=full()).post(path, json=body)
     check(refused, dialect, Overloaded, form)
     assert refused.headers["Retry-After"] == "1"
@@ -156,14 +136,9 @@ def test_a_service_that_takes_nothing_now(
 
 @asked
 def test_an_unexpected_error_is_opaque_and_named_by_its_request(
-    connect: Connect,
-    metrics: ServingMetrics,
-    scorer: FakeScorer,
-    dialect: Dialect,
-    path: str,
-    body: Any,
-    form: Form,
+    connect: Connect, metrics: ServingMetrics, scorer: FakeScorer, ask: Asked
 ) -> None:
+    dialect, path, body, form = ask
     scorer.fail = ZeroDivisionError("a secret")
     answer = connect(dialects=(dialect,)).post(path, json=body, headers={"X-Request-Id": "abc"})
     check(answer, dialect, RewardError, form)
@@ -178,12 +153,10 @@ def test_what_scoring_raises(
     connect: Connect,
     metrics: ServingMetrics,
     scorer: FakeScorer,
-    dialect: Dialect,
-    path: str,
-    body: Any,
-    form: Form,
+    ask: Asked,
     error: type[RewardError],
 ) -> None:
+    dialect, path, body, form = ask
     scorer.fail = error("why")
     check(connect(dialects=(dialect,)).post(path, json=body), dialect, error, form)
     assert metrics.totals.errors == {error.code: 1}
@@ -191,10 +164,10 @@ def test_what_scoring_raises(
 
 @asked
 def test_a_request_that_two_dialects_could_send_is_answered_in_the_form_of_its_own(
-    connect: Connect, scorer: FakeScorer, dialect: Dialect, path: str, body: Any, form: Form
+    connect: Connect, scorer: FakeScorer, ask: Asked
 ) -> None:
     scorer.fail = ZeroDivisionError()
-    check(connect().post(path, json=body), dialect, RewardError, form)
+    check(connect().post(ask.path, json=ask.body), ask.dialect, RewardError, ask.form)
 
 
 def test_an_unread_request_at_a_shared_path_is_answered_as_vllm_does(connect: Connect) -> None:
@@ -246,14 +219,10 @@ async def gone(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asked
-def test_the_proxys_own_503_has_the_form_of_the_path(
-    dialect: Dialect, path: str, body: Any, form: Form
-) -> None:
-    answer = TestClient(ProxyErrors(gone)).post(f"/reward{path}", json=body)
-    unread = (
-        of_openai if len(by_path(get_args(Dialect))[path]) > 1 and path == "/classify" else form
-    )
-    check(answer, dialect, NotReady, unread)
+def test_the_proxys_own_503_has_the_form_of_the_path(ask: Asked) -> None:
+    answer = TestClient(ProxyErrors(gone)).post(f"/reward{ask.path}", json=ask.body)
+    unread = of_openai if ask.path == "/classify" else ask.form
+    check(answer, ask.dialect, NotReady, unread)
     assert answer.headers["Retry-After"] == "1"
 
 

@@ -8,26 +8,9 @@ import pytest
 from starlette.testclient import TestClient
 from support.http import FakeInspector, FakeScorer
 
-from cluster.config import EngineConfig, HttpConfig
-from cluster.engine.encoding.encoder import ChatEncoder
+from cluster.config import HttpConfig
 from cluster.serving.http.app import build_http_app
 from cluster.serving.metrics import ServingMetrics
-
-
-@pytest.fixture(scope="session")
-def encoder(byte_tokenizer: str) -> ChatEncoder:
-    return ChatEncoder.load(EngineConfig(model=byte_tokenizer))
-
-
-@pytest.fixture
-def scorer(encoder: ChatEncoder) -> FakeScorer:
-    return FakeScorer(encoder)
-
-
-@pytest.fixture
-def metrics() -> ServingMetrics:
-    return ServingMetrics()
-
 
 Connect = Callable[..., TestClient]
 

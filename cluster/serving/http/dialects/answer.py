@@ -74,7 +74,8 @@ def probe_routes(service: Service) -> APIRouter:
 
 
 def _prober(service: Service, probe: Probe) -> Any:
-    async def handle() -> Response:
+    async def handle(request: Request) -> Response:
+        use_form(request.scope, probe.error)  # the path may be a pattern
         if probe.when_ready and not await service.ready():
             # Answered, not counted: an orchestrator's probes are no errors.
             status, body = probe.error(NotReady("no replica serves yet"))
