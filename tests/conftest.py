@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,25 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     session.config.stash[EXIT_STATUS] = int(exitstatus)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_unconfigure(config: pytest.Config) -> Generator[None, None, None]:
     """End without tearing the interpreter down: a thread of Ray's driver can crash in that, after
-    all has passed (seen once: SIGSEGV in 2,110 tests' process, at its exit), or never end. First of
-    all, since pytest's own last look at unclosed sockets, Ray's among them, may raise. One of
-    several processes reports to the first one and ends as usual."""
-    if EXIT_STATUS in config.stash and not hasattr(config, "workerinput"):
-        config.get_terminal_writer().flush()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(config.stash[EXIT_STATUS])
+    all has passed (seen once: SIGSEGV in 2,110 tests' process, at its exit), or never end, as after
+    pytest's own last look at unclosed sockets has failed. One of several processes reports to the
+    first one and ends as usual."""
+    if EXIT_STATUS not in config.stash or hasattr(config, "workerinput"):
+        yield
+        return
+    status = config.stash[EXIT_STATUS]
+    try:
+        yield
+    except Exception:
+        traceback.print_exc()
+        status = status or pytest.ExitCode.INTERNAL_ERROR
+    config.get_terminal_writer().flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
