@@ -84,9 +84,18 @@ def test_the_command_is_ended_where_nothing_serves(
 ) -> None:
     command = Command()
     context = SimpleNamespace(worker=SimpleNamespace(mode=mode))
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
     monkeypatch.setattr(serve_run, "_anything_serves", lambda: serves)
     monkeypatch.setattr(serve_run, "_waiting_commands", lambda: [command])
     monkeypatch.setattr(serve_run, "TOLD_S", 0.0)
     serve_run.end_waiting_command("no GPU")
     assert command.got == got
+
+
+def test_a_plain_process_that_builds_the_application_asks_no_ray(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: pytest.fail("it would start a Ray"))
+    serve_run.end_waiting_command("no GPU")
