@@ -16,15 +16,24 @@ import numpy as np
 import torch
 
 from cluster.bench import presets
-from cluster.bench.op_counter import FusedAttention, Kernel, Kind, OpCounter
+from cluster.bench.op_counter import (
+    CountingRecorder,
+    FusedAttention,
+    Kernel,
+    Kind,
+    OpCounter,
+)
 from cluster.engine.batch import PromptKey
 from cluster.engine.batch_invariance import candidate_sizes, pad_rows
+from cluster.engine.forward_graph import ForwardGraph
 from cluster.engine.model import PackedRewardModel
 from cluster.engine.packing import Batch, pack, prompt_key
 from cluster.engine.prefix_cache import CachedForward, CachedPrompt
 from cluster.types import Encoding, Numerics
 
 META = torch.device("meta")
+GRAPH_ROWS = 512
+"""Batches of up to this many rows are counted as CUDA graphs too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,7 @@ SHAPES = (
     BatchShape("one chat", 1, 900, 1, 300),
     BatchShape("a group of 8", 1, 300, 8, 300),
     BatchShape("one of them, prompt kept", 1, 300, 1, 300, kept=True),
+    BatchShape("a short one, prompt kept", 1, 900, 1, 100, kept=True),
     BatchShape("a group of 16", 1, 600, 16, 400),
     BatchShape("half full", 4, 448, 8, 200),
     BatchShape("full", 8, 448, 8, 200),
@@ -99,11 +109,13 @@ def count_forward(
     """
     peaks = DEVICES[device]
     module = presets.build(preset, META)
-    rows = [
-        count(module, numerics, shape, token_budget, peaks)
-        for shape in shapes
-        for numerics in get_args(Numerics)
-    ]
+    rows = []
+    for shape in shapes:
+        for numerics in get_args(Numerics):
+            row = count(module, numerics, shape, token_budget, peaks)
+            rows.append(row)
+            if numerics != "reference" and row["rows"] <= GRAPH_ROWS:
+                rows.append(count(module, numerics, shape, token_budget, peaks, graphs=True))
     return {
         "bench": "count",
         "preset": preset,
@@ -114,9 +126,14 @@ def count_forward(
 
 
 def count(
-    module: Any, numerics: Numerics, shape: BatchShape, token_budget: int, peaks: Peaks
+    module: Any,
+    numerics: Numerics,
+    shape: BatchShape,
+    token_budget: int,
+    peaks: Peaks,
+    graphs: bool = False,
 ) -> dict[str, Any]:
-    """One row: a batch of `shape` as `numerics` runs it on a GPU."""
+    """One row: a batch of `shape` as `numerics` runs it on a GPU.  graphs: as CUDA graphs."""
     model = PackedRewardModel(module, numerics, attention="varlen")
     if numerics == "invariant":
         model.row_sizes = candidate_sizes("cuda", token_budget)
@@ -127,43 +144,52 @@ def count(
     times = len(batch.segments) if numerics == "reference" else 1
     run_as = pack(encodings[:1], numerics) if numerics == "reference" else batch
     # Not in inference mode, which shows composite operators as a whole instead of their parts.
+    padded = pad_rows(run_as, candidate_sizes("cuda", GRAPH_ROWS) if graphs else model.row_sizes)
     with torch.no_grad(), OpCounter() as counter, FusedAttention(counter):
+        if graphs:
+            graph = ForwardGraph(padded.n_unique_tokens, META)
+            graph.record(model.hidden, CountingRecorder(counter))
+            model.graphs = {padded.n_unique_tokens: graph}
+            counter.forget()
         model(run_as, CachedForward([kept[key] for key in batch.cached], {}, 0).wrap)
-    padded = pad_rows(run_as, model.row_sizes)
     attention = _attention_flops(padded, module.config)
     # Useful work is that of the distinct tokens that are not cached, without padding.
     unique = pack(encodings, "fast") if numerics == "reference" else batch
     useful = presets.flops_per_token(module) * unique.n_unique_tokens
     useful += _attention_flops(unique, module.config)
     kernels = counter.kernels
-    seconds = times * forward_s(kernels, attention, peaks)
+    seconds = times * forward_s(kernels, attention, peaks, counter.launches)
     matmul = times * sum(k.flops for k in kernels)
     return {
         "shape": shape.name,
         "numerics": numerics,
+        "graphs": graphs,
         "sequences": len(batch),
         "tokens": batch.n_tokens,
         "unique_tokens": unique.n_unique_tokens,
         "rows": times * padded.n_unique_tokens,
         "kernels": times * len(kernels),
+        "launches": times * counter.launches,
         "host_copies": times * counter.host_copies,
         "host_syncs": times * counter.host_syncs,
         "matmul_flops": matmul,
         "attention_flops": times * attention,
         "bytes": {kind: times * _bytes(kernels, kind) for kind in get_args(Kind)},
         "seconds": seconds,
-        "host_bound": len(kernels) * peaks.launch_s > device_s(kernels, attention, peaks),
+        "host_bound": counter.launches * peaks.launch_s > device_s(kernels, attention, peaks),
         "tokens_per_s": batch.n_tokens / seconds,
         "fraction_of_peak": useful / seconds / peaks.matmul_flops,
     }
 
 
-def forward_s(kernels: Sequence[Kernel], attention_flops: float, peaks: Peaks) -> float:
+def forward_s(
+    kernels: Sequence[Kernel], attention_flops: float, peaks: Peaks, launches: int
+) -> float:
     """Predicted seconds of a forward: the device's, or the host's if launching takes longer.
 
     attention_flops: of all layers.
     """
-    return max(device_s(kernels, attention_flops, peaks), len(kernels) * peaks.launch_s)
+    return max(device_s(kernels, attention_flops, peaks), launches * peaks.launch_s)
 
 
 def device_s(kernels: Sequence[Kernel], attention_flops: float, peaks: Peaks) -> float:

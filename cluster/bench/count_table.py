@@ -31,7 +31,7 @@ def _table(shape: str, rows: list[dict[str, Any]]) -> Table:
         f"{first['unique_tokens']:,} unique"
     )
     table.add_column("numerics", no_wrap=True)
-    titles = "rows", "kernels", "host", "TFLOP", "attention", "GB", "gather", "ms", "of peak"
+    titles = "rows", "launches", "host", "TFLOP", "attention", "GB", "gather", "ms", "of peak"
     for title in titles:
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
@@ -42,8 +42,8 @@ def _table(shape: str, rows: list[dict[str, Any]]) -> Table:
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     moved = row["bytes"]
     return (
-        row["numerics"],
-        *(f"{row[name]:,}" for name in ("rows", "kernels")),
+        "  as graphs" if row["graphs"] else row["numerics"],
+        *(f"{row[name]:,}" for name in ("rows", "launches")),
         f"{row['host_copies'] + row['host_syncs']:,}",
         *(f"{row[name] / 1e12:,.1f}" for name in ("matmul_flops", "attention_flops")),
         *(f"{size / 1e9:,.0f}" for size in (sum(moved.values()), moved["gather"])),

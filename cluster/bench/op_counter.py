@@ -10,8 +10,9 @@ batches: attention's FLOPs depend on the segments, which a meta tensor does not 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -44,11 +45,13 @@ class OpCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operators that run inside its `with` block.
 
     host_copies: copies from the host to the device.  host_syncs: values read by the host.
+    launches: of kernels or, with a `CountingRecorder`, of graphs of them.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.kernels: list[Kernel] = []
+        self.launches = 0
         self.host_copies = 0
         self.host_syncs = 0
 
@@ -70,8 +73,36 @@ class OpCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return out
         if any(not t.is_meta and t.dim() for t in inputs):
             self.host_copies += 1
-        self.kernels.append(_kernel(name, [t for t in inputs if t.is_meta], outputs))
+        self.launch([_kernel(name, [t for t in inputs if t.is_meta], outputs)])
         return out
+
+    def launch(self, kernels: Sequence[Kernel]) -> None:
+        """Count kernels that the host launches at once."""
+        self.kernels += kernels
+        self.launches += 1
+
+    def forget(self) -> None:
+        """Count from nothing again."""
+        self.kernels = []
+        self.launches = self.host_copies = self.host_syncs = 0
+
+
+class CountingRecorder:
+    """Graphs without a device: a launch counts again what was counted while recording."""
+
+    def __init__(self, counter: OpCounter) -> None:
+        self._counter = counter
+        self._before = 0, 0
+
+    def begin(self) -> None:
+        self._before = len(self._counter.kernels), self._counter.launches
+
+    def end(self) -> Callable[[], None]:
+        first, launches = self._before
+        recorded = self._counter.kernels[first:]
+        del self._counter.kernels[first:]
+        self._counter.launches = launches
+        return partial(self._counter.launch, recorded)
 
 
 class FusedAttention(TorchFunctionMode):
@@ -93,7 +124,7 @@ class FusedAttention(TorchFunctionMode):
         query, _, value = args[:3]
         out = query.new_empty(*query.shape[:-1], value.shape[-1])
         moved = sum(map(_bytes, (*args[:3], out)))
-        self._counter.kernels.append(Kernel("sdpa", "attention", 0.0, moved))
+        self._counter.launch([Kernel("sdpa", "attention", 0.0, moved)])
         return out
 
 

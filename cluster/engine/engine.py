@@ -22,6 +22,7 @@ from cluster.engine.device_limits import forward_tokens, largest_forward, prompt
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.engine.encoding.tokenizer import refuse_closing_pad
 from cluster.engine.fused import fuse, has_compiler, unfuse
+from cluster.engine.graph_proof import use_graphs
 from cluster.engine.model import PackedRewardModel, compute_dtype
 from cluster.engine.packing import Batch, pack, plan
 from cluster.engine.packing_proof import settle
@@ -67,6 +68,7 @@ class Engine:
         engine = cls(model, encoder, config)
         if config.layers == "compiled" and model.numerics != "reference":
             engine._fuse()
+        use_graphs(model, config.cuda_graph_rows, encoder.max_tokens)
         engine.warm_up()
         engine._prove_prompts()
         return engine

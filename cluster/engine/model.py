@@ -8,7 +8,7 @@ Shape legend: T unique tokens of the batch, N sequences, D hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +25,7 @@ from cluster.engine.attention import (
 )
 from cluster.engine.batch_invariance import pad_rows
 from cluster.engine.cpu_matmul import multiplies_bfloat16
+from cluster.engine.forward_graph import ForwardGraph
 from cluster.engine.llama_layers import LlamaLayers
 from cluster.engine.loading import load_module
 from cluster.engine.packing import Batch
@@ -43,6 +44,7 @@ class PackedRewardModel(nn.Module):
     module: the transformers model itself; train it, save it, read its config.
     numerics: `reference` runs the model's own forward, a sequence at a time; the others run all
     sequences of a batch in one, without padding, each shared prefix once.
+    graphs: its forwards as they are recorded, by their rows.
     not_packed: why it runs its own forward though it was not asked to; "" if it does not.
     """
 
@@ -69,6 +71,7 @@ class PackedRewardModel(nn.Module):
         load_backend(attention, self.device, self.dtype)  # a name that is unknown is told here
         self.row_sizes: tuple[int, ...] = ()
         self.native_layers: LlamaLayers | None = None
+        self.graphs: Mapping[int, ForwardGraph] = {}
         self.own_attention = _own_attention(module)
         self.not_packed = ""
         own = numerics == "reference"
@@ -98,6 +101,7 @@ class PackedRewardModel(nn.Module):
         self.numerics = "reference"
         self.row_sizes = ()
         self.native_layers = None
+        self.graphs = {}
         self.module.set_attn_implementation(self.own_attention)
 
     @property
@@ -131,7 +135,7 @@ class PackedRewardModel(nn.Module):
         self, batch: Batch, wrap: Callable[[AttentionFn], AttentionFn] | None = None
     ) -> Tensor:
         """hidden_ND at each sequence's last token, from one packed forward."""
-        batch = pad_rows(batch, self.row_sizes)
+        batch = pad_rows(batch, self._rows_for(batch.n_unique_tokens))
         # By the device of now: training moves the model after it is made.
         choose = training_backend if torch.is_grad_enabled() else load_backend
         backend = choose(self.attention, self.device, self._states_dtype)
@@ -142,6 +146,12 @@ class PackedRewardModel(nn.Module):
         attend = wrap(attend) if wrap else attend
         if self.native_layers is not None and not torch.is_grad_enabled():
             return self.native_layers.pooled(ids_T, positions_T, attend, last_N, self.row_sizes)
+        graph = None if torch.is_grad_enabled() else self.graphs.get(len(ids_T))
+        hidden = graph or self.hidden
+        return hidden(ids_T, positions_T, attend).index_select(0, last_N)
+
+    def hidden(self, ids_T: Tensor, positions_T: Tensor, attend: AttentionFn) -> Tensor:
+        """hidden_TD of the model's own layers, behind its last norm."""
         output = self.module.base_model(
             input_ids=ids_T[None],
             position_ids=positions_T[None],
@@ -149,7 +159,12 @@ class PackedRewardModel(nn.Module):
             segments=attend,
         )
         hidden_TD: Tensor = output.last_hidden_state[0]
-        return hidden_TD.index_select(0, last_N)
+        return hidden_TD
+
+    def _rows_for(self, n: int) -> tuple[int, ...]:
+        """What `n` rows are filled up to the next of, those of a graph included."""
+        recorded = () if torch.is_grad_enabled() else tuple(sorted(self.graphs))
+        return recorded if recorded and n <= recorded[-1] else self.row_sizes
 
     def head(self, pooled_ND: Tensor) -> Tensor:
         """The scalar head on the grid of `head_dtype`.

@@ -28,6 +28,15 @@ def module() -> Any:
     return presets.build("cpu", META)
 
 
+@pytest.fixture(scope="module")
+def shallow(module: Any) -> Any:
+    """`module` with its first layer alone."""
+    found = copy.deepcopy(module)
+    found.model.layers = found.model.layers[:1]
+    found.config.num_hidden_layers = 1
+    return found
+
+
 def row(
     module: Any, numerics: Numerics, shape: BatchShape = GROUP, budget: int = 256
 ) -> dict[str, Any]:
@@ -113,10 +122,7 @@ def test_a_packed_forward_is_uploaded_once_and_the_host_never_waits(
     assert (found["host_syncs"], found["host_copies"]) == (0, UPLOADS[shape])
 
 
-def test_uploads_follow_neither_layers_nor_chats(module: Any) -> None:
-    shallow = copy.deepcopy(module)
-    shallow.model.layers = shallow.model.layers[:1]
-    shallow.config.num_hidden_layers = 1
+def test_uploads_follow_neither_layers_nor_chats(module: Any, shallow: Any) -> None:
     many = row(shallow, "invariant", replace(GROUP, n=64))
     assert many["kernels"] < row(module, "invariant")["kernels"]
     assert many["host_copies"] == UPLOADS[GROUP]
@@ -133,8 +139,23 @@ def test_a_kept_prompt_costs_no_rows(module: Any) -> None:
 def test_the_time_is_the_longer_of_work_and_launches() -> None:
     peaks = Peaks("a device", 100.0, 50.0, 10.0, launch_s=1.0)
     kernels = [Kernel("mm", "matmul", 400.0, 1.0), Kernel("add", "elementwise", 0.0, 20.0)]
-    assert forward_s(kernels, 100.0, peaks) == 4.0 + 2.0 + 2.0
-    assert forward_s(kernels, 0.0, Peaks("slow host", 1e9, 1.0, 1e9, launch_s=3.0)) == 6.0
+    assert forward_s(kernels, 100.0, peaks, 2) == 4.0 + 2.0 + 2.0
+    assert forward_s(kernels, 0.0, Peaks("slow host", 1e9, 1.0, 1e9, launch_s=3.0), 2) == 6.0
+
+
+@pytest.mark.parametrize("numerics", ["invariant", "fast"])
+def test_a_graph_runs_the_kernels_of_the_forward_in_three_launches_a_layer(
+    module: Any, shallow: Any, numerics: Numerics
+) -> None:
+    """The graph, attention, and the copy of what attention answers."""
+    alone = BatchShape("alone", 1, 0, 1, 256)
+    args = numerics, alone, 256, DEVICES["h200"]
+    plain, graphed = count(module, *args), count(module, *args, graphs=True)
+    layers = module.config.num_hidden_layers
+    assert graphed["launches"] - count(shallow, *args, graphs=True)["launches"] == 3 * (layers - 1)
+    assert graphed["kernels"] == plain["kernels"] + layers + 2  # copies: answers, ids, positions
+    assert graphed["matmul_flops"] == plain["matmul_flops"]
+    assert (graphed["host_syncs"], graphed["host_copies"]) == (0, plain["host_copies"])
 
 
 @pytest.mark.slow
@@ -145,7 +166,7 @@ def test_the_command_prints_a_row_per_batch_and_numerics() -> None:
     assert result.exit_code == 0, result.output
     assert "H100 SXM" in result.output
     assert "one chat: 1 sequences, 1,200 tokens" in result.output
-    assert result.output.count("invariant") == result.output.count("half full") * 7
+    assert result.output.count("invariant") == result.output.count("half full") * 8
 
 
 def test_responses_to_a_long_prompt_do_not_gather_it_each(module: Any) -> None:

@@ -63,6 +63,23 @@ def test_invariant_gives_the_same_bits_alone_and_in_any_batch(random_checkpoint:
     assert rewards(device, batch) == [rewards(device, [e])[0] for e in batch]
 
 
+@pytest.mark.parametrize("numerics", ["invariant", "fast"])
+def test_cuda_graphs_give_the_bits_of_the_rows_they_were_recorded_for(
+    random_checkpoint: Path, numerics: Numerics
+) -> None:
+    plain, graphed = (
+        engine(
+            random_checkpoint, "cuda", numerics=numerics, head_dtype="float32", cuda_graph_rows=n
+        )
+        for n in (0, 512)
+    )
+    assert tuple(sorted(graphed.model.graphs)) == (256, 512)
+    if numerics == "fast":
+        plain.model.row_sizes = (256, 512)
+    for chats in ([e] for e in groups()):
+        assert rewards(graphed, chats) == rewards(plain, chats)
+
+
 def test_memory_running_out_splits_the_batch(
     random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

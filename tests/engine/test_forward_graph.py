@@ -1,0 +1,183 @@
+"""CUDA graphs, emulated: recorded forwards give the bits of plain ones, or are not used."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from support.mixes import encoding_mixes
+from support.recording import EmulatedRecorder
+from support.scoring import rewards
+from support.varlen import install
+from torch import Tensor
+
+from cluster.config import EngineConfig
+from cluster.engine.batch_invariance import candidate_sizes
+from cluster.engine.engine import Engine
+from cluster.engine.graph_proof import graph_sizes, record, use_graphs
+from cluster.engine.model import PackedRewardModel
+from cluster.engine.packing import pack
+from cluster.types import Encoding, Numerics
+
+MAX_ROWS = 2048
+"""Of a forward on a CPU: every forward has a graph."""
+SIZES = candidate_sizes("cuda", MAX_ROWS)
+few = settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def engine_of(checkpoint: Path, numerics: Numerics = "invariant") -> Engine:
+    """As on a GPU: varlen attention, the model's own layers and a GPU's row counts."""
+    config = EngineConfig(
+        model=str(checkpoint),
+        numerics=numerics,
+        attention="varlen",
+        compute="model",
+        layers="model",
+        head_dtype="float32",
+    )
+    engine = Engine.load(config)
+    engine.model.row_sizes = SIZES if numerics == "invariant" else ()
+    return engine
+
+
+@pytest.fixture(scope="module")
+def recorded(random_checkpoint: Path) -> Any:
+    """For each numerics a plain engine, one with graphs, and the recorder of these."""
+    with pytest.MonkeyPatch.context() as patch:
+        install(patch)
+        found = {}
+        for numerics in ("invariant", "fast"):
+            plain, graphed = (engine_of(random_checkpoint, numerics) for _ in range(2))
+            recorder = EmulatedRecorder()
+            record(graphed.model, graph_sizes(graphed.model, MAX_ROWS), MAX_ROWS, recorder)
+            assert tuple(sorted(graphed.model.graphs)) == SIZES
+            found[numerics] = plain, graphed, recorder
+        yield found
+
+
+@few
+@given(mix=encoding_mixes())
+def test_random_trees_have_the_bits_of_a_forward_without_graphs(
+    recorded: Any, mix: list[Encoding]
+) -> None:
+    plain, graphed, recorder = recorded["invariant"]
+    before = recorder.launched
+    assert rewards(graphed, mix) == rewards(plain, mix)
+    layers = plain.model.module.config.num_hidden_layers
+    assert (recorder.launched - before) % (layers + 1) == 0
+    assert recorder.launched > before
+
+
+@few
+@given(mix=encoding_mixes())
+def test_fast_gives_the_bits_of_the_rows_it_is_filled_up_to(
+    recorded: Any, mix: list[Encoding]
+) -> None:
+    plain, graphed, recorder = recorded["fast"]
+    before = recorder.launched
+    plain.model.row_sizes = SIZES
+    assert rewards(graphed, mix) == rewards(plain, mix)
+    assert recorder.launched > before
+
+
+def test_a_kept_prompt_is_read_between_the_graphs(recorded: Any) -> None:
+    plain, graphed, _ = recorded["invariant"]
+    mix = responses_to_one_prompt()
+    expected = [rewards(plain, [e])[0] for e in mix]
+    hits = graphed.prompt_stats.hits
+    assert [rewards(graphed, [e])[0] for e in mix] == expected
+    assert graphed.prompt_stats.hits > hits
+
+
+def responses_to_one_prompt() -> list[Encoding]:
+    prompt = range(10, 60)
+    return [Encoding(np.array([*prompt, i, 7], np.int32), len(prompt)) for i in range(4)]
+
+
+@pytest.mark.parametrize("numerics", ["invariant", "fast"])
+def test_more_rows_than_were_recorded_run_without_a_graph(
+    random_checkpoint: Path, numerics: Numerics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch)
+    engine, recorder = engine_of(random_checkpoint, numerics), EmulatedRecorder()
+    record(engine.model, (256,), MAX_ROWS, recorder)
+    before = recorder.launched
+    long, short = (Encoding(np.arange(n, dtype=np.int32) % 250) for n in (257, 256))
+    rewards(engine, [long])
+    assert recorder.launched == before
+    rewards(engine, [short])
+    assert recorder.launched > before
+
+
+def test_training_runs_no_graph(recorded: Any) -> None:
+    _, graphed, recorder = recorded["fast"]
+    before = recorder.launched
+    weight = graphed.model.module.score.weight.requires_grad_(True)
+    graphed.model(pack(responses_to_one_prompt(), "fast")).sum().backward()
+    weight.requires_grad_(False)
+    assert weight.grad is not None
+    assert recorder.launched == before
+
+
+def test_a_forward_whose_host_reads_a_value_runs_without_graphs(
+    random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(monkeypatch)
+    model = engine_of(random_checkpoint).model
+
+    def reading(module: Any, args: Any, output: Tensor) -> Tensor:
+        return output if float(output.sum()) < 1e30 else output * 2
+
+    model.module.base_model.layers[1].mlp.register_forward_hook(reading)
+    assert warned(model, caplog) == ["it cannot be recorded: RuntimeError: operation not permitted"]
+
+
+def test_a_forward_that_a_graph_freezes_runs_without_graphs(
+    random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the host decides is decided once, when it is recorded."""
+    install(monkeypatch)
+    model = engine_of(random_checkpoint).model
+    runs: list[int] = []
+
+    def counting(module: Any, args: Any, output: Tensor) -> Tensor:
+        runs.append(1)
+        return output * (1 + len(runs) % 2)
+
+    model.module.base_model.layers[1].mlp.register_forward_hook(counting)
+    assert warned(model, caplog) == [f"{MAX_ROWS} rows have other bits in a graph"]
+
+
+def warned(model: PackedRewardModel, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The reasons of the warnings, shortened, of recording `model`, which has no graphs then."""
+    with caplog.at_level(logging.WARNING):
+        record(model, SIZES, MAX_ROWS, EmulatedRecorder())
+    assert model.graphs == {}
+    texts = (r.message for r in caplog.records if "without CUDA graphs: " in r.message)
+    return [text.partition("graphs: ")[2].partition(" when ")[0] for text in texts]
+
+
+def test_only_row_counts_in_use_are_recorded_and_none_on_a_cpu(recorded: Any) -> None:
+    invariant, fast = (recorded[numerics][0].model for numerics in ("invariant", "fast"))
+    assert graph_sizes(invariant, 1000) == (256, 512, 768)
+    assert graph_sizes(fast, 255) == ()
+    assert graph_sizes(fast, 300) == (256,)
+    use_graphs(fast, 512, MAX_ROWS)
+    assert fast.graphs == {}
+
+
+def test_a_model_that_takes_to_its_own_forward_drops_its_graphs(random_checkpoint: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        install(patch)
+        model = engine_of(random_checkpoint, "fast").model
+        record(model, (256,), MAX_ROWS, EmulatedRecorder())
+    assert model.graphs
+    model.use_own_forward("tried")
+    assert model.graphs == {}
+    assert graph_sizes(model, 512) == ()
