@@ -22,9 +22,11 @@ def print_hops(result: dict[str, Any], console: Console) -> None:
         cells = f"{hop['median_ms']:.2f}", f"{hop['p90_ms']:.2f}"
         table.add_row(hop["between"], hop["what"], *cells, style=style)
     console.print(table)
+    spent = (f"{role} {ms:.1f} ms" for role, ms in result["cpu_ms"].items())
     console.print(
         f"HTTP adds {result['added_ms']:.1f} ms to the forward's {result['forward_ms']:.0f} ms "
         f"(medians; a tenth of the requests more than {result['added_p90_ms']:.1f} ms). "
+        f"CPU time of a request: {', '.join(spent)}. "
         f"{result['traced_whole']} of {result['requests']} requests have every time stamp."
     )
 

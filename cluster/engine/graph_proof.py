@@ -1,7 +1,7 @@
-"""CUDA graphs of a loaded model, recorded and tried at load.
+"""Proof at load that CUDA graphs give the bits of the forward that they record.
 
-A trial batch must have the same bits through each graph as without it. Where they differ, or the
-model cannot be recorded, it runs without graphs, with one warning.
+Graphs are recorded one row count after another, and a trial batch runs through each. Where its bits
+differ, or the model cannot be recorded, it runs without graphs, with one warning.
 """
 
 from __future__ import annotations

@@ -1,15 +1,18 @@
 """Message formats between processes: results as flat arrays.
 
 A call's answer is one `BatchResult` whatever its size: three float arrays, an index into the few
-distinct models that answered, and the errors by item. Knows nothing of Ray.
+distinct models that answered, and the errors by item. Calls and answers travel as `bytes`: what is
+anything else Ray puts through a pickler of its own, array by array, which took 0.3 ms more for each
+of the four ways of a request. Knows nothing of Ray.
 Shape legend: N items of the call.
 """
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +22,16 @@ from cluster.errors import RewardError
 from cluster.types import Encoding, ModelInfo, Numerics, Score
 
 Floats = npt.NDArray[np.float64]
+
+
+def to_bytes(value: Any) -> bytes:
+    """For another process of the service."""
+    return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+
+def from_bytes(data: bytes) -> Any:
+    """The inverse of `to_bytes`; only for what a process of the service has sent."""
+    return pickle.loads(data)
 
 
 class Source(NamedTuple):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cluster.bench.hops.cpu_time import TITLES, cpu_seconds
 from cluster.bench.hops.hops import HOPS, ORDER, Stamp, hops, of_request, parse_stamps
 from cluster.bench.hops.trace import FILE, POINTS
 
@@ -54,6 +55,24 @@ def test_wrapped_calls_leave_a_line_at_both_ends(tmp_path: Path) -> None:
         "dispatch.start",
         "dispatch.end",
     ]
+
+
+def test_cpu_time_is_that_of_the_processes_with_a_roles_title() -> None:
+    program = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+    title = f"{TITLES['batcher']}.score_bytes"
+    titled = subprocess.Popen(
+        [title, "-c", program],
+        executable=sys.executable,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with titled:
+        assert titled.stdout is not None
+        titled.stdout.readline()
+        spent = cpu_seconds()
+        titled.communicate(b"\n")
+    assert list(spent) == ["batcher"]
+    assert spent["batcher"] > 0.2
 
 
 def test_every_point_is_a_function_of_the_service() -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ray.serve.exceptions import DeploymentUnavailableError
 
-from cluster.serving.protocol import BatchResult, ItemResult, Source
+from cluster.serving.protocol import BatchResult, ItemResult, Source, from_bytes, to_bytes
 from cluster.serving.replica.exclusive_access import ExclusiveAccess
 from cluster.types import EncodedBatch
 
@@ -70,9 +70,8 @@ class Replicas:
         else:
             yield Slot(only if only is not None and only in self.ids else self.ids[0])
 
-    async def dispatch(
-        self, slot: Slot, batch: EncodedBatch, hold: str | None = None
-    ) -> BatchResult:
+    async def dispatch(self, slot: Slot, asked: bytes, hold: str | None = None) -> bytes:
+        batch: EncodedBatch = from_bytes(asked)
         ids, use = [int(e.input_ids[0]) for e in batch.encodings()], self.uses[slot.replica_id]
         self.batches.append(ids)
         self.where.append(slot.replica_id)
@@ -80,7 +79,7 @@ class Replicas:
         async with use.shared() if hold is None else use.alone(hold):
             await self._behave(ids)
         items = [ItemResult(float(i), 0.0, 0.0, SOURCE) for i in ids]
-        return replace(BatchResult.from_items(items), wall_s=0.01)
+        return to_bytes(replace(BatchResult.from_items(items), wall_s=0.01))
 
     async def thawed(self, name: str) -> None:
         while name in self.frozen:

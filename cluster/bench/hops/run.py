@@ -21,6 +21,7 @@ import torch
 from cluster.bench import hardware, presets
 from cluster.bench.cluster import VOCAB, Workload
 from cluster.bench.hops import trace
+from cluster.bench.hops.cpu_time import TITLES, cpu_seconds
 from cluster.bench.hops.hops import hops, of_request, parse_stamps
 from cluster.bench.http_client import free_port
 from cluster.bench.service import preset_checkpoint, service
@@ -52,12 +53,13 @@ def bench_hops(
         }
         with service(ClusterConfig(engine=config), options, http_port=port, runtime_env=traced):
             log(f"{n_requests} requests, one at a time")
-            sent = asyncio.run(_requests(f"http://127.0.0.1:{port}", chats))[WARM_UP:]
+            sent, cpu_s = asyncio.run(_requests(f"http://127.0.0.1:{port}", chats))
         return {
             "bench": "hops",
             "preset": preset,
             "machine": hardware.describe(torch.device("cpu")),
             "load_average": os.getloadavg()[0],
+            "cpu_ms": {role: 1e3 * spent / n_requests for role, spent in cpu_s.items()},
             **_summary(stamps.read_text(), sent),
         }
 
@@ -68,18 +70,25 @@ def _chats(work: Workload, n: int) -> list[Encoding]:
     return [call[0] for _ in range(-(-n // len(work.calls))) for call in next(versions)][:n]
 
 
-async def _requests(url: str, chats: Sequence[Encoding]) -> list[tuple[int, int, float]]:
-    """Per chat: when it was sent and answered, in nanoseconds, and the seconds of its forward."""
+async def _requests(
+    url: str, chats: Sequence[Encoding]
+) -> tuple[list[tuple[int, int, float]], dict[str, float]]:
+    """Per chat after the warm-up: when it was sent and answered, in nanoseconds, and the seconds of
+    its forward. Then the seconds of CPU time that these took each process of the service."""
     times = []
+    before = cpu_seconds()
     async with AsyncHttpClient(url) as client:
-        for chat in chats:
+        for i, chat in enumerate(chats):
+            if i == WARM_UP:
+                before = cpu_seconds()
             sent = time.monotonic_ns()
             (score,) = await client.score([chat.input_ids], strict=True)
             received = time.monotonic_ns()
             assert isinstance(score, Score), "strict raises an error"
             times.append((sent, received, score.forward_s))
             await asyncio.sleep(PAUSE_S)
-    return times
+    after = cpu_seconds()
+    return times[WARM_UP:], {role: after[role] - before[role] for role in TITLES}
 
 
 def _summary(text: str, sent: Sequence[tuple[int, int, float]]) -> dict[str, Any]:

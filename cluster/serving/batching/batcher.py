@@ -35,7 +35,7 @@ from cluster.serving.call_options import check_call_options
 from cluster.serving.deadline import Deadline, receive
 from cluster.serving.health_probe import ModelProbe
 from cluster.serving.metrics import ServingMetrics, Totals
-from cluster.serving.protocol import BatchResult, ServedModel, Source
+from cluster.serving.protocol import BatchResult, ServedModel, Source, from_bytes, to_bytes
 from cluster.serving.ray_metrics import RaySink
 from cluster.types import EncodedBatch, ModelInfo
 
@@ -97,6 +97,10 @@ class Batcher:
         finally:
             self._leave(call)
         return BatchResult.from_items(call.finished())
+
+    async def score_bytes(self, ask: bytes) -> bytes:
+        """`score_batch` for another process: its arguments and its result as `bytes`."""
+        return to_bytes(await self.score_batch(*from_bytes(ask)))
 
     async def score_stream(
         self,

@@ -30,7 +30,7 @@ from cluster.serving.batching.retry import (
 )
 from cluster.serving.deadline import Deadline, pause, within
 from cluster.serving.names import BATCHER
-from cluster.serving.protocol import BatchResult, ServedModel
+from cluster.serving.protocol import BatchResult, ServedModel, from_bytes, to_bytes
 from cluster.types import EncodedBatch, Encoding, ModelInfo, Score
 
 logger = logging.getLogger(__name__)
@@ -149,7 +149,8 @@ class BatcherClient:
         deadline, until = options.deadline, Deadline.of(options.deadline)
         ask = (batch, options.priority, until, self._patient, options.job)
         if not options.stream:
-            result: BatchResult = await within(self._score_batch(*ask), deadline)
+            answer = await within(self._score_batch(to_bytes(ask)), deadline)
+            result: BatchResult = from_bytes(answer)
             for i, item in zip(keys, result.scores(encodings), strict=True):
                 yield i, item
             return
@@ -165,12 +166,12 @@ class BatcherClient:
         finally:
             parts.cancel()
 
-    async def _score_batch(self, *ask: Any) -> Any:
+    async def _score_batch(self, ask: bytes) -> Any:
         """Sent without Serve's question whether the process accepts one more request: a batcher
         always does, and refuses by tokens."""
-        method = self._batcher().score_batch
+        method = self._batcher().score_bytes
         async with method.choose_replica() as slot:
-            response: Any = method.dispatch(slot, *ask)
+            response: Any = method.dispatch(slot, ask)
             try:
                 return await response
             except asyncio.CancelledError:

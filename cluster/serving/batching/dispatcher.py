@@ -32,7 +32,7 @@ from cluster.serving.batching.in_flight import InFlight
 from cluster.serving.batching.load_tracker import LoadTracker
 from cluster.serving.batching.pending_requests import QueuedSequence, Result
 from cluster.serving.batching.retry import being_cancelled, unwrap_ray_error
-from cluster.serving.protocol import BatchResult, ItemResult
+from cluster.serving.protocol import BatchResult, ItemResult, from_bytes, to_bytes
 from cluster.types import EncodedBatch
 
 logger = logging.getLogger("ray.serve.reward_cluster")
@@ -63,7 +63,7 @@ class Dispatcher:
         wish: the replicas to prefer for the next batch among equally loaded ones.
         """
         self.sent_at = self.moved_at = time.monotonic()
-        self._score = replicas.options(method_name="score")
+        self._score = replicas.options(method_name="score_bytes")
         self._hold = replicas.options(method_name="hold")
         self._take = take
         self._wish = wish
@@ -151,7 +151,7 @@ class Dispatcher:
         try:
             batch = EncodedBatch.from_encodings([sequence.encoding for sequence in sequences])
             send = self._send_alone if suspect else self._send
-            result: BatchResult = await send(slot, batch, unit)
+            result: BatchResult = from_bytes(await send(slot, to_bytes(batch), unit))
             assert len(result) == len(sequences), "a replica answers every item of its batch"
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and being_cancelled():
@@ -169,13 +169,13 @@ class Dispatcher:
             self._answer(sequences, result)
             self._load_tracker.answered(sequences, result, unique)
 
-    async def _send(self, slot: Any, batch: EncodedBatch, unit: DispatchUnit) -> Any:
+    async def _send(self, slot: Any, batch: bytes, unit: DispatchUnit) -> Any:
         """Send to the replica of `slot`, whatever else it holds."""
         return await self._in_flight.answer(
             self._score.dispatch(slot, batch), slot.replica_id, unit
         )
 
-    async def _send_alone(self, slot: Any, batch: EncodedBatch, unit: DispatchUnit) -> Any:
+    async def _send_alone(self, slot: Any, batch: bytes, unit: DispatchUnit) -> Any:
         """Send to the replica of `slot` once it holds nothing else from any batcher."""
         try:
             token = await self._call(self._hold, slot.replica_id)

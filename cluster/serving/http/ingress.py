@@ -28,6 +28,7 @@ from cluster.serving.http.api_keys import KeyDigest, KeyRing
 from cluster.serving.http.app import build_http_app
 from cluster.serving.http.early_body import EarlyBodyReceiver
 from cluster.serving.http.inspector import TokenizedChat, tokenized
+from cluster.serving.http.late_receive import receive_late
 from cluster.serving.http.request_limit import RequestLimit
 from cluster.serving.http.row_scorer import RowScorer
 from cluster.serving.logs import event
@@ -111,6 +112,7 @@ class Ingress:
 
     def __init__(self, batcher: DeploymentHandle[Any], config: ClusterConfig) -> None:
         """Loads no tokenizer: the first request loads that of the served model."""
+        receive_late()
         self._metrics = metrics = ServingMetrics(RaySink())
         scorer = ServiceScorer(batcher.app_name, config.http.max_tokens_per_request, metrics)
         self._config = config

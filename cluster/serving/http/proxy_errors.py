@@ -4,16 +4,16 @@ When an Ingress process dies, its proxy has nothing to pass on and the caller wo
 `500`; a request id that is not text would be a `500` as well, and any other malformed one would be
 echoed unchanged. A proxy that has just been replaced knows no routes yet and would answer `404` for
 paths that are there. This middleware runs inside the proxy, in front of its own code, beside the
-one that lets a small body travel with its request (`early_body`). Serve reads both from an
-environment variable of the proxy's node, so it must be set before Ray starts there:
-`set_proxy_errors` does so for a Ray that this process starts, `ray start` needs `export
-{VARIABLE}={MIDDLEWARES}`.
+one that lets a small body travel with its request (`early_body`); a proxy that loads them also
+routes on its own event loop. Serve reads their place from an environment variable of the proxy's
+node, so it must be set before Ray starts there: `set_proxy_errors` does so for a Ray that this
+process starts, `ray start` needs `export {VARIABLE}={MIDDLEWARES}`.
 """
 
 from __future__ import annotations
 
 import os
-from typing import get_args
+from typing import Any, get_args
 
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -70,7 +70,21 @@ class ProxyErrors:
 
 def middlewares() -> list[Middleware]:
     """Called by Serve in each proxy."""
+    route_on_own_loop()
     return [Middleware(ProxyErrors), Middleware(EarlyBody)]
+
+
+def route_on_own_loop() -> None:
+    """Have this proxy route its requests on the event loop that receives them, which saves each
+    request and each part of its answer a change of thread.
+
+    Serve has a switch for it, an environment variable, but of all its processes on a node: in other
+    applications' replicas it would break calls from plain functions. So it is thrown here.
+    """
+    from ray.serve._private import default_impl
+
+    switches: Any = default_impl
+    switches.RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP = False
 
 
 def set_proxy_errors() -> None:

@@ -28,7 +28,7 @@ from ray.serve.exceptions import RayServeException
 from cluster.config import EngineConfig, WeightsConfig
 from cluster.errors import NotReady, RewardError
 from cluster.serving.metrics import WEIGHTS_REFUSED
-from cluster.serving.protocol import BatchResult, ServedModel
+from cluster.serving.protocol import BatchResult, ServedModel, from_bytes, to_bytes
 from cluster.serving.ray_metrics import RaySink
 from cluster.serving.replica.backends import BackendFactory
 from cluster.serving.replica.exclusive_access import ExclusiveAccess
@@ -116,6 +116,10 @@ class Replica:
         async with self._use.shared() if hold is None else self._use.alone(hold):
             result: BatchResult = await self._on_device(self._forward, batch)
         return result
+
+    async def score_bytes(self, batch: bytes, hold: str | None = None) -> bytes:
+        """`score` for another process: its batch and its result as `bytes`."""
+        return to_bytes(await self.score(from_bytes(batch), hold))
 
     async def hold(self) -> str:
         """Wait until every earlier batch has ended; later ones wait for the holder's."""

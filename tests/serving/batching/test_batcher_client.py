@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from cluster.serving import deadline
 from cluster.serving.batching import batcher_client as module
 from cluster.serving.batching.batcher_client import BatcherClient
 from cluster.serving.batching.chunks import chunks
-from cluster.serving.protocol import BatchResult, ItemResult, Source
+from cluster.serving.protocol import BatchResult, ItemResult, Source, from_bytes, to_bytes
 from cluster.types import EncodedBatch, Encoding, Score
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
@@ -39,20 +38,24 @@ def answered(batch: EncodedBatch, errors: dict[int, RewardError] | None = None) 
 
 
 class Batcher:
-    """A handle whose `score_batch` runs `behave(call number, batch)`."""
+    """A handle whose `score_bytes` runs `behave(call number, batch)`."""
 
     def __init__(self, behave: Callable[[int, EncodedBatch], Awaitable[BatchResult]]) -> None:
         self.n_calls = 0
-        self.score_batch = self
+        self.score_bytes = self
         self._behave = behave
 
     @asynccontextmanager
     async def choose_replica(self) -> AsyncIterator[None]:
         yield
 
-    def dispatch(self, slot: None, batch: EncodedBatch, *terms: Any) -> asyncio.Future[BatchResult]:
+    def dispatch(self, slot: None, ask: bytes) -> asyncio.Future[bytes]:
         self.n_calls += 1
-        return asyncio.ensure_future(self._behave(self.n_calls, batch))
+        batch, *_ = from_bytes(ask)
+        return asyncio.ensure_future(self._answer(batch))
+
+    async def _answer(self, batch: EncodedBatch) -> bytes:
+        return to_bytes(await self._behave(self.n_calls, batch))
 
 
 def results(

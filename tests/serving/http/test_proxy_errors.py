@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import httpx
 import numpy as np
 import pytest
 from ray.cluster_utils import Cluster
+from ray.serve._private import default_impl
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 from support.gate import Gate, gated
@@ -17,7 +20,7 @@ from support.processes import actors, kill
 from support.serving import PATIENCE_S, sequences, service, until
 
 from cluster.config import ClusterConfig
-from cluster.serving.http.proxy_errors import ProxyErrors
+from cluster.serving.http.proxy_errors import ProxyErrors, middlewares
 from cluster.serving.replica.backends import fake_reward
 
 APP = "dying-ingress"
@@ -31,6 +34,19 @@ async def text_503(scope: Scope, receive: Receive, send: Send) -> None:
     headers = [(b"content-type", b"text/plain")]
     await send({"type": "http.response.start", "status": 503, "headers": headers})
     await send({"type": "http.response.body", "body": b"no replica"})
+
+
+def test_a_proxy_with_the_middlewares_routes_on_its_own_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the switch that Serve reads when it makes the proxy's handle of an application."""
+    monkeypatch.setattr(default_impl, "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP", True)
+    handles = SimpleNamespace(is_initialized=False, _init=Mock(), options=Mock())
+    client = SimpleNamespace(get_handle=lambda *args, **options: handles)
+    monkeypatch.setattr("ray.serve.context._get_global_client", lambda: client)
+    middlewares()
+    default_impl.get_proxy_handle(Mock(), Mock())
+    assert handles._init.call_args.kwargs["_run_router_in_separate_loop"] is False
 
 
 @pytest.mark.parametrize("app", [silent, text_503])
