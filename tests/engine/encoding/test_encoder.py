@@ -5,23 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.conversations import CARD_CHAT, TEXT_PART
 
-from cluster.config import EngineConfig
-from cluster.engine.checkpoint import locate
 from cluster.engine.encoding.encoder import ChatEncoder
-from cluster.engine.encoding.tokenizer import refuse_foreign_ids
-from cluster.errors import InvalidInput, ModelRefused, RewardError, TooLong
+from cluster.errors import InvalidInput
 from cluster.types import Encoding, Message
 
-CARD_CHAT: list[Message] = [
-    {"role": "user", "content": "Hello, how are you?"},
-    {"role": "assistant", "content": "I'm doing great. How can I help you today?"},
-    {"role": "user", "content": "I'd like to show off how chat templating works!"},
-]
 GOLDEN: list[tuple[list[Message], str]] = [
     (
         CARD_CHAT,
@@ -51,25 +43,12 @@ def user(text: str) -> list[Message]:
     return [{"role": "user", "content": text}]
 
 
-TEXT_PART = {"type": "text", "text": "x"}
 SPECIAL = ["<|eot_id|>", "<|begin_of_text|>", "<|start_header_id|>", "[PAD]", "<|end_header_id|>"]
 
 
 @pytest.fixture(scope="module")
 def llama3(llama3_tokenizer: Any) -> ChatEncoder:
     return ChatEncoder(llama3_tokenizer, len(llama3_tokenizer), 8192)
-
-
-@pytest.fixture(scope="module")
-def tiny() -> ChatEncoder:
-    return ChatEncoder.load(EngineConfig())
-
-
-@pytest.fixture(scope="module")
-def tiny_tokenizer() -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(locate("tiny"))
 
 
 def pipeline_ids(tokenizer: Any, chat: list[Message]) -> list[int]:
@@ -167,12 +146,6 @@ def test_the_bos_policy_decides_and_is_counted(
         assert encoding.input_ids.tolist().count(tiny_tokenizer.bos_token_id) == expected
 
 
-def test_a_tokenizer_with_more_ids_than_the_model_is_refused_at_load(tiny_tokenizer: Any) -> None:
-    refuse_foreign_ids(tiny_tokenizer, len(tiny_tokenizer))
-    with pytest.raises(ModelRefused, match="resize_token_embeddings"):
-        refuse_foreign_ids(tiny_tokenizer, len(tiny_tokenizer) - 1)
-
-
 def test_a_tokenizer_that_adds_no_bos_yields_none(tiny_tokenizer: Any) -> None:
     import copy
 
@@ -185,91 +158,6 @@ def test_a_tokenizer_that_adds_no_bos_yields_none(tiny_tokenizer: Any) -> None:
     assert encoder.encode(CARD_CHAT).input_ids.tolist() == pipeline_ids(bare, CARD_CHAT)
 
 
-@pytest.mark.parametrize("is_chat", [True, False])
-def test_a_text_without_end_is_refused_before_it_is_tokenized(
-    tiny_tokenizer: Any, is_chat: bool
-) -> None:
-    encoder = ChatEncoder(tiny_tokenizer, len(tiny_tokenizer), 50)
-    text = "a " * (16 * 50)
-    longest: Any = [{"role": "user", "content": text}] if is_chat else text
-    with pytest.raises(TooLong, match="tokens are more than 50"):
-        encoder.encode(longest)
-    longer: Any = [*longest, {"role": "assistant", "content": "a"}] if is_chat else f"{text}a"
-    with pytest.raises(TooLong, match="1601 characters are more than 1600"):
-        encoder.encode(longer)
-    cut = ChatEncoder(tiny_tokenizer, len(tiny_tokenizer), 50, truncate="left").encode(longer)
-    assert (cut.n_tokens, cut.truncated) == (50, True)
-
-
-def test_too_long_is_an_error_unless_the_left_may_go(tiny_tokenizer: Any) -> None:
-    long: list[Message] = [{"role": "user", "content": "word " * 200}]
-    strict = ChatEncoder(tiny_tokenizer, len(tiny_tokenizer), 50)
-    with pytest.raises(TooLong, match=r"more than 50.*truncate"):
-        strict.encode(long)
-    full = ChatEncoder(tiny_tokenizer, len(tiny_tokenizer), 8192).encode(long)
-    cut = ChatEncoder(tiny_tokenizer, len(tiny_tokenizer), 50, truncate="left").encode(long)
-    assert cut.truncated
-    assert not full.truncated
-    assert cut.input_ids.tolist() == [*full.input_ids[:1], *full.input_ids[-49:]]
-    assert (cut.n_bos, cut.n_tokens) == (1, 50)
-
-
-@pytest.mark.parametrize(
-    ("conversation", "complaint"),
-    [
-        ([], "empty"),
-        ("", "empty"),
-        ("<|begin_of_text|>", "empty"),
-        (np.zeros(0, np.int32), "empty"),
-        ([{"role": "user"}], "message 0 must be an object with role and content"),
-        ([{"role": None, "content": "x"}], "message 0: role must be a string, not null"),
-        ([{"role": " ", "content": "x"}], "role is empty"),
-        ([{"role": "user", "content": None}], "message 0: content must be a string, not null"),
-        ([{"role": "user", "content": []}], "message 0: content is an empty list"),
-        ([{"role": "user", "content": [{"text": "x"}]}], "message 0: part 0 of content must be"),
-        ([{"role": "user", "content": ["x"]}], 'must be {"type": "text", "text": ...}, not str'),
-        (
-            [{"role": "user", "content": [TEXT_PART, {"type": "image_url", "image_url": {}}]}],
-            'part 1 of content must be {"type": "text", "text": ...}, not of type \'image_url\'',
-        ),
-        (
-            [{"role": "user", "content": [{"type": "text", "text": 5}]}],
-            "message 0: part 0 of content: text must be a string, not int",
-        ),
-        ([{"role": "user", "content": [{"type": "text"}]}], "text must be a string, not null"),
-        ([{"role": "user", "content": [{"type": ["text"], "text": "x"}]}], "part 0 of content"),
-        ([{"role": "user", "content": "a\ud800"}], "lone surrogate at character 1"),
-        ("a\udfff", "lone surrogate"),
-        (["hello"], "message 0 must be an object"),
-        ({"messages": []}, "a conversation is a list of messages"),
-        (([{"role": "user", "content": "x"}], 5), "the response must be a string"),
-        ([0, 10**6], "token id 1000000 at position 1 is outside the vocabulary"),
-        ([-1], "token id -1 at position 0"),
-        ([0.5], "flat list of integers"),
-        ([[1], [2]], "must be an object"),
-        (np.zeros((2, 2), np.int32), "2-d"),
-        ([2**80], "flat list of integers"),
-        (None, "not null"),
-        (17, "not int"),
-    ],
-    ids=repr,
-)
-def test_a_bad_conversation_is_named_and_harms_no_other(
-    tiny: ChatEncoder, conversation: Any, complaint: str
-) -> None:
-    good = CARD_CHAT
-    results = tiny.encode_all([good, conversation, good])
-    assert isinstance(results[0], Encoding)
-    assert isinstance(results[2], Encoding)
-    error = results[1]
-    assert isinstance(error, InvalidInput)
-    assert error.item == 1
-    assert complaint in error.message
-    with pytest.raises(RewardError) as raised:
-        tiny.encode(conversation)
-    assert raised.value.message == error.message
-
-
 def test_text_parts_of_a_content_are_joined_by_a_newline(tiny: ChatEncoder) -> None:
     parts: Any = [TEXT_PART, {"type": "text", "text": "and more", "cache_control": None}]
     for split, joined in (
@@ -279,11 +167,6 @@ def test_text_parts_of_a_content_are_joined_by_a_newline(tiny: ChatEncoder) -> N
     ):
         found, wanted = tiny.encode(split), tiny.encode(joined)  # type: ignore[arg-type]
         assert found.input_ids.tolist() == wanted.input_ids.tolist()
-
-
-def test_an_empty_turn_is_no_error(tiny: ChatEncoder) -> None:
-    chat: list[Message] = [{"role": "user", "content": ""}, {"role": "assistant", "content": "x"}]
-    assert tiny.encode(chat).n_tokens > 0
 
 
 @pytest.fixture(scope="module")
