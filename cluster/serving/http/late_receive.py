@@ -2,8 +2,8 @@
 
 For each request Serve looks the proxy's actor up, a call to the GCS that blocks the event loop, and
 then asks it for the client's messages. A request that came with its body (`early_body`) needs none
-of them unless it waits long enough for its client to leave; the proxy itself ends it then, so that
-being told `LATE_S` later costs nothing.
+of them unless its client leaves; then the proxy itself ends it. Under load a request waits for
+seconds, so `LATE_S` is longer than that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ray.serve._private.constants import SERVE_NAMESPACE
 
 from cluster.serving.http.early_body import KEY
 
-LATE_S = 1.0
+LATE_S = 60.0
 Messages = Callable[[Any], Awaitable[bytes]]
 
 
