@@ -70,10 +70,10 @@ class EngineConfig:
     first time on a machine; the model's own layers elsewhere. `model`: always the model's own.
     `compiled`: torch.compile fuses norms, rotary, SiLU and residuals into few kernels; the start is
     slow."""
-    cuda_graph_rows: Annotated[int, Ge(0)] = 0
+    cuda_graph_rows: Annotated[int, Interval(ge=0, le=2048)] = 0
     """Forwards of up to this many rows run as CUDA graphs, so that a small batch does not wait for
-    the host: 512 suits an 8B model. They are recorded at load, in steps of 256 rows; a row holds 12
-    KiB per layer of Llama-3-8B. 0, the default, records none: no device has run it yet."""
+    the host. They are recorded at load, one for every 256 rows; 512 suits an 8B model, whose two
+    graphs hold 288 MiB. 0, the default, records none: no device has run it yet."""
     trust_remote_code: bool = False
     """Run Python code from the checkpoint. Leave it off unless you have read that code."""
     verify_at_start: bool = False

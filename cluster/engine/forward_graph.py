@@ -52,7 +52,8 @@ class ForwardGraph:
     """A forward of one row count: `launches[i]` ends at `attentions[i]`, the last at the hidden
     states.
 
-    Holds the queries, keys and values of all layers: 12 KiB a row and layer for Llama-3-8B.
+    Holds the queries, keys and values of all layers, which no other graph can use: 12 KiB a row and
+    layer for Llama-3-8B.
     """
 
     def __init__(self, n_rows: int, device: torch.device) -> None:
@@ -102,6 +103,18 @@ class ForwardGraph:
             if at.out_THD.shape == shape and at.out_THD.dtype is value_KTD.dtype:
                 return at.out_THD
         return value_KTD.new_empty(shape)
+
+
+class Unrecorded:
+    """Records nothing: what runs, runs at once. Whatever a forward does once, such as compiling its
+    layers, it then does not do while it is recorded."""
+
+    def begin(self) -> None:
+        """Nothing begins."""
+
+    def end(self) -> Launch:
+        """Launches nothing."""
+        return lambda: None
 
 
 class CudaRecorder:

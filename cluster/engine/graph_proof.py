@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 
+from cluster.engine.batch import Batch
 from cluster.engine.batch_invariance import candidate_sizes, pad_rows
-from cluster.engine.forward_graph import CudaRecorder, ForwardGraph, Recorder
+from cluster.engine.forward_graph import CudaRecorder, ForwardGraph, Recorder, Unrecorded
 from cluster.engine.model import PackedRewardModel
 from cluster.engine.packing import pack
 from cluster.engine.packing_proof import MIN_SHARED_TOKENS, trial_chats
+from cluster.errors import ModelRefused
 
 log = logging.getLogger(__name__)
 
@@ -51,25 +53,32 @@ def record(
     chats = trial_chats(model.module.config, max_tokens)
     trial = pack(chats, model.numerics, MIN_SHARED_TOKENS)
     graphs: dict[int, ForwardGraph] = {}
-    for size in sorted(sizes, reverse=True):  # the largest first: the others fit into its memory
-        batch = pad_rows(trial, (size,))
+    try:
+        for size in sorted(sizes, reverse=True):  # the others compute in the largest one's memory
+            graphs[size] = _proven(model, pad_rows(trial, (size,)), recorder)
+    except Exception as error:
         model.graphs = {}
-        expected_ND = model.pooled(batch)  # whatever is done once, is done before recording
-        graph = ForwardGraph(size, model.device)
-        try:
-            graph.record(model.hidden, recorder)
-        except Exception as error:
-            _warn(model, f"it cannot be recorded: {type(error).__name__}: {error}")
-            return
-        model.graphs = {size: graph}
-        if not torch.equal(model.pooled(batch), expected_ND):
-            model.graphs = {}
-            _warn(model, f"{size} rows have other bits in a graph")
-            return
-        graphs[size] = graph
+        log.warning(
+            "%s runs without CUDA graphs: %s: %s",
+            type(model.module).__name__,
+            type(error).__name__,
+            error,
+        )
+        return
     model.graphs = graphs
     log.info("%s: recorded for %s rows", type(model.module).__name__, sorted(graphs))
 
 
-def _warn(model: PackedRewardModel, reason: str) -> None:
-    log.warning("%s runs without CUDA graphs: %s", type(model.module).__name__, reason)
+def _proven(model: PackedRewardModel, batch: Batch, recorder: Recorder) -> ForwardGraph:
+    """A graph for the rows of `batch`. Raises whatever recording raises, and ModelRefused if
+    `batch` has other bits in it."""
+    n_rows = batch.n_unique_tokens
+    model.graphs = {}
+    expected_ND = model.pooled(batch)
+    ForwardGraph(n_rows, model.device).record(model.hidden, Unrecorded())
+    graph = ForwardGraph(n_rows, model.device)
+    graph.record(model.hidden, recorder)
+    model.graphs = {n_rows: graph}
+    if not torch.equal(model.pooled(batch), expected_ND):
+        raise ModelRefused(f"{n_rows} rows have other bits in a graph")
+    return graph

@@ -1,9 +1,9 @@
 """Message formats between processes: results as flat arrays.
 
 A call's answer is one `BatchResult` whatever its size: three float arrays, an index into the few
-distinct models that answered, and the errors by item. Calls and answers travel as `bytes`: what is
-anything else Ray puts through a pickler of its own, array by array, which took 0.3 ms more for each
-of the four ways of a request. Knows nothing of Ray.
+distinct models that answered, and the errors by item. A call that is not streamed, and its answer,
+travel as `bytes`: Ray puts anything else through a pickler of its own, array by array, which took
+0.3 ms more each way. Knows nothing of Ray.
 Shape legend: N items of the call.
 """
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from support.mixes import encoding_mixes
 from support.recording import EmulatedRecorder
@@ -18,6 +20,7 @@ from torch import Tensor
 from cluster.config import EngineConfig
 from cluster.engine.batch_invariance import candidate_sizes
 from cluster.engine.engine import Engine
+from cluster.engine.fused import fuse, unfuse
 from cluster.engine.graph_proof import graph_sizes, record, use_graphs
 from cluster.engine.model import PackedRewardModel
 from cluster.engine.packing import pack
@@ -135,7 +138,7 @@ def test_a_forward_whose_host_reads_a_value_runs_without_graphs(
         return output if float(output.sum()) < 1e30 else output * 2
 
     model.module.base_model.layers[1].mlp.register_forward_hook(reading)
-    assert warned(model, caplog) == ["it cannot be recorded: RuntimeError: operation not permitted"]
+    assert warned(model, caplog) == ["RuntimeError: operation not permitted"]
 
 
 def test_a_forward_that_a_graph_freezes_runs_without_graphs(
@@ -148,10 +151,58 @@ def test_a_forward_that_a_graph_freezes_runs_without_graphs(
 
     def counting(module: Any, args: Any, output: Tensor) -> Tensor:
         runs.append(1)
-        return output * (1 + len(runs) % 2)
+        return output * len(runs)
 
     model.module.base_model.layers[1].mlp.register_forward_hook(counting)
-    assert warned(model, caplog) == [f"{MAX_ROWS} rows have other bits in a graph"]
+    assert warned(model, caplog) == [f"ModelRefused: {MAX_ROWS} rows have other bits in a graph"]
+
+
+class Watched:
+    """A recorder that only counts. compiled: what `log` grew by in each part of a recording."""
+
+    def __init__(self, log: list[Any]) -> None:
+        self.compiled: list[int] = []
+        self._log = log
+        self._before = 0
+
+    def begin(self) -> None:
+        self._before = len(self._log)
+
+    def end(self) -> Callable[[], None]:
+        self.compiled.append(len(self._log) - self._before)
+        return lambda: None
+
+
+@pytest.mark.slow
+def test_layers_are_compiled_before_they_are_recorded(
+    random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch)
+    model = engine_of(random_checkpoint, "fast").model
+    compiled: list[Any] = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()  # what earlier tests compiled would not be compiled again
+    fuse(model.module, backend)
+    watched = Watched(compiled)
+    record(model, (256,), MAX_ROWS, watched)
+    unfuse(model.module)
+    assert compiled
+    assert watched.compiled == [0] * (model.module.config.num_hidden_layers + 1)
+
+
+def test_an_engine_records_as_many_rows_as_its_config_says(
+    random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(
+        "cluster.engine.engine.use_graphs", lambda model, rows, max_tokens: asked.append(rows)
+    )
+    Engine.load(EngineConfig(model=str(random_checkpoint), cuda_graph_rows=512))
+    assert asked == [512]
 
 
 def warned(model: PackedRewardModel, caplog: pytest.LogCaptureFixture) -> list[str]:
