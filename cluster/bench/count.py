@@ -143,8 +143,8 @@ def count(
     # `reference` runs one sequence after another. Here all have one length, so one is counted.
     times = len(batch.segments) if numerics == "reference" else 1
     run_as = pack(encodings[:1], numerics) if numerics == "reference" else batch
-    # Not in inference mode, which shows composite operators as a whole instead of their parts.
     padded = pad_rows(run_as, candidate_sizes("cuda", GRAPH_ROWS) if graphs else model.row_sizes)
+    # Not in inference mode, which shows composite operators as a whole instead of their parts.
     with torch.no_grad(), OpCounter() as counter, FusedAttention(counter):
         if graphs:
             graph = ForwardGraph(padded.n_unique_tokens, META)

@@ -10,7 +10,7 @@ batches: attention's FLOPs depend on the segments, which a meta tensor does not 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -62,12 +62,12 @@ class OpCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        name = func.name().split("::")[1].split(".")[0]
+        name = op_name(func)
         if name == "_local_scalar_dense" and args[0].is_meta:
             self.host_syncs += 1
             return torch.zeros((), dtype=args[0].dtype).item()
         out = func(*args, **(kwargs or {}))
-        inputs, outputs = list(_tensors((args, kwargs))), list(_tensors(out))
+        inputs, outputs = tensors_in((args, kwargs)), tensors_in(out)
         on_device = any(t.is_meta for t in outputs)
         if not on_device or func.is_view or name in _FREE:
             return out
@@ -144,8 +144,15 @@ def _kernel(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> Kernel:
     return Kernel(name, "gather" if name in _MOVES else "elementwise", 0.0, read + written)
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
-    return (leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor))
+def op_name(func: Any) -> str:
+    """Of an operator that a `TorchDispatchMode` is given: `add` for `aten::add.Tensor`."""
+    name: str = func.name().split("::")[1].split(".")[0]
+    return name
+
+
+def tensors_in(values: Any) -> list[Tensor]:
+    """All tensors of an operator's arguments or results."""
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def _bytes(tensor: Tensor) -> float:

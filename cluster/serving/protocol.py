@@ -2,8 +2,8 @@
 
 A call's answer is one `BatchResult` whatever its size: three float arrays, an index into the few
 distinct models that answered, and the errors by item. A call that is not streamed, and its answer,
-travel as `bytes`: Ray puts anything else through a pickler of its own, array by array, which took
-0.3 ms more each way. Knows nothing of Ray.
+travel as `bytes`: Ray puts anything else through a pickler of its own, array by array. Knows
+nothing of Ray.
 Shape legend: N items of the call.
 """
 

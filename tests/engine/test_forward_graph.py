@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from support.mixes import encoding_mixes
 from support.recording import EmulatedRecorder
 from support.scoring import rewards
-from support.varlen import install
+from support.varlen import MAX_ROWS, engine_as_on_gpu, install
 from torch import Tensor
 
 from cluster.config import EngineConfig
@@ -26,37 +26,22 @@ from cluster.engine.model import PackedRewardModel
 from cluster.engine.packing import pack
 from cluster.types import Encoding, Numerics
 
-MAX_ROWS = 2048
-"""Of a forward on a CPU: every forward has a graph."""
 SIZES = candidate_sizes("cuda", MAX_ROWS)
 few = settings(
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
-def engine_of(checkpoint: Path, numerics: Numerics = "invariant") -> Engine:
-    """As on a GPU: varlen attention, the model's own layers and a GPU's row counts."""
-    config = EngineConfig(
-        model=str(checkpoint),
-        numerics=numerics,
-        attention="varlen",
-        compute="model",
-        layers="model",
-        head_dtype="float32",
-    )
-    engine = Engine.load(config)
-    engine.model.row_sizes = SIZES if numerics == "invariant" else ()
-    return engine
-
-
 @pytest.fixture(scope="module")
 def recorded(random_checkpoint: Path) -> Any:
-    """For each numerics a plain engine, one with graphs, and the recorder of these."""
+    """For each numerics a plain engine, one with a graph for every forward, and the recorder of
+    these. Both are filled up to the same rows."""
     with pytest.MonkeyPatch.context() as patch:
         install(patch)
         found = {}
         for numerics in ("invariant", "fast"):
-            plain, graphed = (engine_of(random_checkpoint, numerics) for _ in range(2))
+            plain, graphed = (engine_as_on_gpu(random_checkpoint, numerics) for _ in range(2))
+            plain.model.row_sizes = SIZES
             recorder = EmulatedRecorder()
             record(graphed.model, graph_sizes(graphed.model, MAX_ROWS), MAX_ROWS, recorder)
             assert tuple(sorted(graphed.model.graphs)) == SIZES
@@ -66,26 +51,15 @@ def recorded(random_checkpoint: Path) -> Any:
 
 @few
 @given(mix=encoding_mixes())
+@pytest.mark.parametrize("numerics", ["invariant", "fast"])
 def test_random_trees_have_the_bits_of_a_forward_without_graphs(
-    recorded: Any, mix: list[Encoding]
+    recorded: Any, numerics: str, mix: list[Encoding]
 ) -> None:
-    plain, graphed, recorder = recorded["invariant"]
+    plain, graphed, recorder = recorded[numerics]
     before = recorder.launched
     assert rewards(graphed, mix) == rewards(plain, mix)
     layers = plain.model.module.config.num_hidden_layers
     assert (recorder.launched - before) % (layers + 1) == 0
-    assert recorder.launched > before
-
-
-@few
-@given(mix=encoding_mixes())
-def test_fast_gives_the_bits_of_the_rows_it_is_filled_up_to(
-    recorded: Any, mix: list[Encoding]
-) -> None:
-    plain, graphed, recorder = recorded["fast"]
-    before = recorder.launched
-    plain.model.row_sizes = SIZES
-    assert rewards(graphed, mix) == rewards(plain, mix)
     assert recorder.launched > before
 
 
@@ -108,7 +82,7 @@ def test_more_rows_than_were_recorded_run_without_a_graph(
     random_checkpoint: Path, numerics: Numerics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch)
-    engine, recorder = engine_of(random_checkpoint, numerics), EmulatedRecorder()
+    engine, recorder = engine_as_on_gpu(random_checkpoint, numerics), EmulatedRecorder()
     record(engine.model, (256,), MAX_ROWS, recorder)
     before = recorder.launched
     long, short = (Encoding(np.arange(n, dtype=np.int32) % 250) for n in (257, 256))
@@ -132,7 +106,7 @@ def test_a_forward_whose_host_reads_a_value_runs_without_graphs(
     random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     install(monkeypatch)
-    model = engine_of(random_checkpoint).model
+    model = engine_as_on_gpu(random_checkpoint, "invariant").model
 
     def reading(module: Any, args: Any, output: Tensor) -> Tensor:
         return output if float(output.sum()) < 1e30 else output * 2
@@ -146,7 +120,7 @@ def test_a_forward_that_a_graph_freezes_runs_without_graphs(
 ) -> None:
     """What the host decides is decided once, when it is recorded."""
     install(monkeypatch)
-    model = engine_of(random_checkpoint).model
+    model = engine_as_on_gpu(random_checkpoint, "invariant").model
     runs: list[int] = []
 
     def counting(module: Any, args: Any, output: Tensor) -> Tensor:
@@ -178,7 +152,7 @@ def test_layers_are_compiled_before_they_are_recorded(
     random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch)
-    model = engine_of(random_checkpoint, "fast").model
+    model = engine_as_on_gpu(random_checkpoint, "fast").model
     compiled: list[Any] = []
 
     def backend(graph: Any, _: Any) -> Any:
@@ -226,7 +200,7 @@ def test_only_row_counts_in_use_are_recorded_and_none_on_a_cpu(recorded: Any) ->
 def test_a_model_that_takes_to_its_own_forward_drops_its_graphs(random_checkpoint: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         install(patch)
-        model = engine_of(random_checkpoint, "fast").model
+        model = engine_as_on_gpu(random_checkpoint, "fast").model
         record(model, (256,), MAX_ROWS, EmulatedRecorder())
     assert model.graphs
     model.use_own_forward("tried")

@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from support.mixes import encoding_mixes
 from support.scoring import rewards
-from support.varlen import install
+from support.varlen import engine_as_on_gpu, install
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
@@ -40,19 +40,8 @@ def emulated(random_checkpoint: Path) -> Any:
     """Engines whose attention is the emulator's, with a GPU's row counts; their calls."""
     with pytest.MonkeyPatch.context() as patch:
         calls = install(patch)
-        loaded = {}
-        for numerics in ("invariant", "fast"):
-            config = EngineConfig(
-                model=str(random_checkpoint),
-                numerics=numerics,
-                attention="varlen",
-                compute="model",
-                head_dtype="float32",
-                min_shared_tokens=1,
-            )
-            loaded[numerics] = Engine.load(config)
-        loaded["invariant"].model.row_sizes = candidate_sizes("cuda", 2048)
-        yield loaded, calls
+        both: tuple[Numerics, ...] = ("invariant", "fast")
+        yield {n: engine_as_on_gpu(random_checkpoint, n, min_shared_tokens=1) for n in both}, calls
 
 
 @few

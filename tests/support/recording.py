@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from cluster.bench.op_counter import op_name, tensors_in
 
 Kernel = Callable[[], None]
 _READS = {"item", "_local_scalar_dense", "equal", "is_nonzero", "nonzero"}
@@ -47,11 +48,11 @@ class EmulatedRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func.name().split("::")[1].split(".")[0] in _READS:
+        if op_name(func) in _READS:
             raise RuntimeError("operation not permitted when stream is capturing")
         found = func(*args, **(kwargs or {}))
-        given = {_memory(x) for x in _tensors((args, kwargs))}
-        made = [x for x in _tensors(found) if _memory(x) not in given]
+        given = {_memory(x) for x in tensors_in((args, kwargs))}
+        made = [x for x in tensors_in(found) if _memory(x) not in given]
         if made or func._schema.is_mutable:  # else a view of what is there
             self._kernels.append(partial(_again, func, args, dict(kwargs or {}), made, given))
         for out in made:
@@ -63,13 +64,9 @@ def _again(
     func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], made: list[Tensor], given: set[int]
 ) -> None:
     """Run `func` again and put what it makes where it was when it was recorded."""
-    found = [x for x in _tensors(func(*args, **kwargs)) if _memory(x) not in given]
+    found = [x for x in tensors_in(func(*args, **kwargs)) if _memory(x) not in given]
     for out, new in zip(made, found, strict=True):
         out.copy_(new)
-
-
-def _tensors(values: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def _memory(tensor: Tensor) -> int:

@@ -22,6 +22,13 @@ def sleeper(config: EngineConfig) -> SleepBackend:
     return SleepBackend(config, FAST)
 
 
+def breakable(config: EngineConfig) -> SleepBackend:
+    """A sleeper, unless the revision is `broken`."""
+    if config.revision == "broken":
+        raise OSError("no such revision")
+    return sleeper(config)
+
+
 class Held(SleepBackend):
     """A forward that lasts until the test lets it go."""
 

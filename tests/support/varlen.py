@@ -8,13 +8,37 @@ head size for queries and another for values. Gradients flow, though not through
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from cluster.config import EngineConfig
+from cluster.engine.batch_invariance import candidate_sizes
+from cluster.engine.engine import Engine
+from cluster.types import Numerics
+
+MAX_ROWS = 2048
+"""Of a forward on a CPU."""
 HALF = (torch.float16, torch.bfloat16)
+
+
+def engine_as_on_gpu(checkpoint: Path, numerics: Numerics, **settings: Any) -> Engine:
+    """Varlen attention, to be installed before, the model's own layers and a GPU's row counts."""
+    config = EngineConfig(
+        model=str(checkpoint),
+        numerics=numerics,
+        attention="varlen",
+        compute="model",
+        layers="model",
+        head_dtype="float32",
+        **settings,
+    )
+    engine = Engine.load(config)
+    engine.model.row_sizes = candidate_sizes("cuda", MAX_ROWS) if numerics == "invariant" else ()
+    return engine
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:

@@ -75,20 +75,22 @@ async def _requests(
 ) -> tuple[list[tuple[int, int, float]], dict[str, float]]:
     """Per chat after the warm-up: when it was sent and answered, in nanoseconds, and the seconds of
     its forward. Then the seconds of CPU time that these took each process of the service."""
-    times = []
-    before = cpu_seconds()
     async with AsyncHttpClient(url) as client:
-        for i, chat in enumerate(chats):
-            if i == WARM_UP:
-                before = cpu_seconds()
-            sent = time.monotonic_ns()
-            (score,) = await client.score([chat.input_ids], strict=True)
-            received = time.monotonic_ns()
-            assert isinstance(score, Score), "strict raises an error"
-            times.append((sent, received, score.forward_s))
-            await asyncio.sleep(PAUSE_S)
+        for chat in chats[:WARM_UP]:
+            await _request(client, chat)
+        before = cpu_seconds()
+        times = [await _request(client, chat) for chat in chats[WARM_UP:]]
     after = cpu_seconds()
-    return times[WARM_UP:], {role: after[role] - before[role] for role in TITLES}
+    return times, {role: after[role] - before[role] for role in TITLES}
+
+
+async def _request(client: AsyncHttpClient, chat: Encoding) -> tuple[int, int, float]:
+    sent = time.monotonic_ns()
+    (score,) = await client.score([chat.input_ids], strict=True)
+    received = time.monotonic_ns()
+    assert isinstance(score, Score), "strict raises an error"
+    await asyncio.sleep(PAUSE_S)
+    return sent, received, score.forward_s
 
 
 def _summary(text: str, sent: Sequence[tuple[int, int, float]]) -> dict[str, Any]:

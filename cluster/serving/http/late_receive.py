@@ -1,7 +1,7 @@
 """Late receive: an Ingress does not ask the proxy for the messages of a request that has its body.
 
-For each request Serve looks the proxy's actor up, which blocks the event loop (0.6 ms), and asks it
-for the client's messages. A request that came with its body (`early_body`) needs none of them: the
+For each request Serve looks the proxy's actor up, which blocks the event loop, and asks it for the
+client's messages. A request that came with its body (`early_body`) needs none of them: the
 proxy itself ends it when its client leaves, unless the client's headers forbid that. It is asked
 after `LATE_S` all the same, longer than a request waits under load.
 """

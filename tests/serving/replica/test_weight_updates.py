@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 
 import pytest
-from support.sleeping_replica import BATCH, CONFIG, FAST, Held, sleeper, started
+from support.sleeping_replica import BATCH, CONFIG, FAST, Held, breakable, sleeper, started
 
 from cluster.config import EngineConfig
 from cluster.engine import memory
@@ -38,13 +38,8 @@ def test_new_weights_are_loaded_between_two_batches() -> None:
 
 
 def test_weights_that_cannot_be_loaded_leave_the_old_ones_serving() -> None:
-    def make(config: EngineConfig) -> Backend:
-        if config.revision == "broken":
-            raise OSError("no such revision")
-        return sleeper(config)
-
     async def run() -> None:
-        replica = await started(make)
+        replica = await started(breakable)
         await replica.reconfigure({"revision": "broken"})
         assert (await replica.score(BATCH)).sources[0].revision == "r1"
         assert "no such revision" in str((await replica.info()).load_error)
@@ -66,13 +61,8 @@ def test_every_health_check_shows_whether_weights_were_refused(
 
     monkeypatch.setattr(ray_metrics, "_make", gauge)
 
-    def make(config: EngineConfig) -> Backend:
-        if config.revision == "broken":
-            raise OSError("no such revision")
-        return sleeper(config)
-
     async def run() -> None:
-        replica = await started(make)
+        replica = await started(breakable)
         for revision, refused in (("r1", 0.0), ("broken", 1.0), ("r2", 0.0)):
             await replica.reconfigure({"revision": revision})
             shown.clear()
@@ -154,13 +144,8 @@ def test_weights_that_do_not_fit_beside_the_old_ones_are_refused_with_the_remedy
 
 
 def test_a_replica_that_dropped_its_weights_and_got_no_new_ones_fails() -> None:
-    def make(config: EngineConfig) -> Backend:
-        if config.revision == "broken":
-            raise OSError("no such revision")
-        return sleeper(config)
-
     async def run() -> None:
-        replica = await started(make)
+        replica = await started(breakable)
         with pytest.raises(OSError, match="no such revision"):
             await replica.reconfigure({"revision": "broken", "drop_old_first": True})
         with pytest.raises(NotReady):
