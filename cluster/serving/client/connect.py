@@ -9,7 +9,6 @@ A client belongs to one app; its name in Ray says which.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.errors import NotReady, RewardError
 from cluster.serving.batching.retry import PROCESS_DIED, pause_s, unwrap_ray_error
+from cluster.serving.client import named_actor
 from cluster.serving.client.actor import CONTROL, Item, RewardClient
 from cluster.serving.client.patience import all_late, is_past, late, patience_s, pause_before
 from cluster.serving.deadline import Deadline
@@ -86,25 +86,27 @@ def connect(
 def disconnect(app: str = APP, *, name: str | None = None, per_node: bool = False) -> bool:
     """End the actor that `connect` with the same arguments finds; False if there is none.
 
-    Its unanswered calls end with ActorDiedError.
+    Its unanswered calls end with ActorDiedError. A `connect` that follows creates a new one.
     """
-    try:
-        actor = ray.get_actor(_actor_name(app, name, per_node), namespace=NAMESPACE)
-    except ValueError:
+    full_name = _actor_name(app, name, per_node)
+    actor = named_actor.find(full_name)
+    if actor is None:
         return False
     ray.kill(actor, no_restart=True)
+    named_actor.wait_until_unknown(full_name, actor._actor_id.hex())
     return True
 
 
 def client_actors(app: str) -> list[ActorHandle[RewardClient]]:
     """The client actors of `app` in this Ray, of every job."""
     own = tuple(f"{app}{sign}" for sign in "/@")
-    found = []
-    for actor in ray.util.list_named_actors(all_namespaces=True):
-        if actor["namespace"] == NAMESPACE and actor["name"].startswith(own):
-            with contextlib.suppress(ValueError):  # it has ended meanwhile
-                found.append(ray.get_actor(actor["name"], namespace=NAMESPACE))
-    return found
+    names = [
+        actor["name"]
+        for actor in ray.util.list_named_actors(all_namespaces=True)
+        if actor["namespace"] == NAMESPACE and actor["name"].startswith(own)
+    ]
+    found = [named_actor.find(name) for name in names]
+    return [actor for actor in found if actor is not None]  # others have ended meanwhile
 
 
 def _actor_name(app: str, name: str | None, per_node: bool) -> str:
@@ -233,6 +235,8 @@ class RewardService:
         caller chose that actor."""
         if self._app is None:
             raise NotReady("the client actor is gone; connect() makes another") from error
+        if isinstance(error, ActorDiedError) and error.actor_id:
+            named_actor.wait_until_unknown(_actor_name(self._app, None, False), error.actor_id)
         self.client = connect(self._app)
 
 
