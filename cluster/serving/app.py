@@ -81,6 +81,9 @@ INGRESS_OPTIONS: dict[str, Any] = {
     "graceful_shutdown_timeout_s": 60,
     "graceful_shutdown_wait_loop_s": 0.5,
     "ray_actor_options": {"num_cpus": 0},
+    "request_router_config": {
+        "request_router_class": "cluster.serving.http.ingress_router:IngressRouter"
+    },
 }
 DRAIN_S = 10.0
 """Seconds beyond the longest request for its answer to be sent."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import ContextVar
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,6 +22,12 @@ MAX_BYTES = 64 * 1024
 """Ray sends arguments of up to 100 KB inline; larger ones would take a detour of their own."""
 WAIT_S = 0.05
 """Clients send headers and body one after the other; who takes longer is slow, see `BodyReader`."""
+_came_whole: ContextVar[bool] = ContextVar("came_whole", default=False)
+
+
+def came_whole() -> bool:
+    """In the proxy: whether the request that this task is for has its body with it."""
+    return _came_whole.get()
 
 
 class EarlyBody:
@@ -34,11 +41,13 @@ class EarlyBody:
             await self._app(scope, receive, send)
             return
         body = _Arriving(receive)
+        before = _came_whole.set(await body.is_whole_soon())
         try:
-            if await body.is_whole_soon():
+            if came_whole():
                 scope = {**scope, KEY: body.content()}
             await self._app(scope, body.receive, send)
         finally:
+            _came_whole.reset(before)
             body.close()
 
 

@@ -24,11 +24,11 @@ from cluster.serving.call_options import CallOptions
 from cluster.serving.config_checks import open_problem
 from cluster.serving.fresh import Fresh
 from cluster.serving.health_probe import FRESH_S, ModelProbe
+from cluster.serving.http import unary_answer
 from cluster.serving.http.api_keys import KeyDigest, KeyRing
 from cluster.serving.http.app import build_http_app
 from cluster.serving.http.early_body import EarlyBodyReceiver
 from cluster.serving.http.inspector import TokenizedChat, tokenized
-from cluster.serving.http.late_receive import receive_late
 from cluster.serving.http.request_limit import RequestLimit
 from cluster.serving.http.row_scorer import RowScorer
 from cluster.serving.logs import event
@@ -112,7 +112,6 @@ class Ingress:
 
     def __init__(self, batcher: DeploymentHandle[Any], config: ClusterConfig) -> None:
         """Loads no tokenizer: the first request loads that of the served model."""
-        receive_late()
         self._metrics = metrics = ServingMetrics(RaySink())
         scorer = ServiceScorer(batcher.app_name, config.http.max_tokens_per_request, metrics)
         self._config = config
@@ -145,6 +144,10 @@ class Ingress:
     async def errors(self) -> Counter[str]:
         """Items and calls that ended here with an error, by code; batchers count their own."""
         return self._metrics.totals.errors
+
+    async def answer(self, request: bytes) -> bytes:
+        """A whole request in one call; see `unary_answer`."""
+        return await unary_answer.answer(self._app, request)
 
     async def n_inside(self) -> int:
         """Requests that were accepted and are not answered yet."""

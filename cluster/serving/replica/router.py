@@ -10,6 +10,7 @@ Calls of a batcher go the same way, with no preference, as a batcher takes whate
 
 from __future__ import annotations
 
+import pickle
 import random
 from typing import Any
 
@@ -36,6 +37,16 @@ class UnaskedReplica(RunningReplica):
         """Nothing was reserved."""
         return None
 
+    def try_send_request(self, pr: Any, with_rejection: bool) -> Any:
+        """See `ActorAnswer`; streams go Serve's way."""
+        if with_rejection or pr.metadata.is_streaming or not pr.metadata._by_reference:
+            return super().try_send_request(pr, with_rejection)
+        from cluster.serving.actor_answer import ActorAnswer
+
+        call = self._actor_handle.handle_request
+        ref = call.remote(pickle.dumps(pr.metadata), *pr.args, **pr.kwargs)
+        return ActorAnswer(ref, pr.metadata)
+
     async def get_queue_len(self, *, deadline_s: float) -> int:
         """Not asked: the batcher's own count is better and costs no round trip."""
         return 0
@@ -50,6 +61,17 @@ class RosterRouter(FIFOMixin, RequestRouter):
 
     def create_replica_wrapper(self, replica_info: Any) -> RunningReplica:
         return UnaskedReplica(replica_info)
+
+    async def _choose_replica_for_request(
+        self, pending_request: PendingRequest, *, is_retry: bool = False
+    ) -> RunningReplica:
+        """At once if there is a replica, as no choice waits for an answer; else in Serve's queue,
+        which is worked off by tasks of its own."""
+        candidates = list(self.curr_replicas.values())
+        if not candidates or is_retry:
+            return await super()._choose_replica_for_request(pending_request, is_retry=is_retry)
+        ((chosen,),) = await self.choose_replicas(candidates, pending_request)
+        return chosen
 
     async def choose_replicas(
         self,

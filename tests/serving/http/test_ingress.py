@@ -20,7 +20,6 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 from support.gate import Gate, gated
-from support.processes import actors
 from support.serving import PATIENCE_S, sequences, service, until
 
 from cluster.config import ClusterConfig
@@ -83,17 +82,6 @@ def test_rewards_are_those_of_the_ids_in_the_order_of_the_request(client: httpx.
     assert answer.status_code == 200
     assert [r["reward"] for r in answer.json()["results"]] == [fake_reward(i, "r1") for i in ids]
     assert answer.json()["revision"] == "r1"
-
-
-def test_every_ingress_leaves_the_proxy_alone_where_a_body_came_along(client: httpx.Client) -> None:
-    def asks(_: Any) -> str:
-        from ray.serve._private.common import StreamingHTTPRequest
-
-        ask: Any = StreamingHTTPRequest.receive_asgi_messages
-        return str(ask.fget.__module__)
-
-    found = {ray.get(actor.__ray_call__.remote(asks)) for actor in actors("Ingress", APP).values()}
-    assert found == {"cluster.serving.http.late_receive"}
 
 
 def test_an_item_that_the_tokenizer_refuses_harms_no_other(client: httpx.Client) -> None:

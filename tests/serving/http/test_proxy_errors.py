@@ -1,29 +1,17 @@
-"""A dying Ingress: its callers get 503 in the JSON contract, and others go on."""
+"""What the proxy answers by itself: 503 in the JSON contract, and ids that are sound."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
-import httpx
-import numpy as np
 import pytest
-from ray.cluster_utils import Cluster
 from ray.serve._private import default_impl
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
-from support.gate import Gate, gated
-from support.processes import actors, kill
-from support.serving import PATIENCE_S, sequences, service, until
 
 from cluster.config import ClusterConfig
 from cluster.serving.http.proxy_errors import ProxyErrors, middlewares
-from cluster.serving.replica.backends import fake_reward
-
-APP = "dying-ingress"
 
 
 async def silent(scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,50 +88,6 @@ def test_a_strange_request_id_gives_way_to_one_that_all_use(given: bytes) -> Non
     (used,) = seen
     assert used != given
     assert answer.json()["request_id"] == used.decode()
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_an_ingress_killed_under_load_answers_503_and_is_replaced(
-    ray_cluster: Cluster,
-    configure: Callable[..., ClusterConfig],
-    http_port: int,
-    tmp_path: Path,
-) -> None:
-    gate = Gate(tmp_path)
-    rng = np.random.default_rng(0)
-    bodies = [sequences(8, rng) for _ in range(16)]
-    with (
-        service(configure(), APP, {"num_replicas": 1}, gated(gate), route_prefix="/"),
-        httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=PATIENCE_S) as http,
-        ThreadPoolExecutor(8) as pool,
-    ):
-        until(lambda: http.get("/readyz").status_code == 200)
-
-        def score(ids: list[np.ndarray]) -> httpx.Response:
-            items = [{"ids": each.tolist()} for each in ids]
-            return http.post("/v1/score", json={"conversations": items})
-
-        with gate.shut():
-            asked = [pool.submit(score, ids) for ids in bodies]
-            until(lambda: gate.n_held > 0)  # one request at least waits within the Ingress
-            kill(*actors("Ingress", APP).values())
-            until(lambda: any(each.done() for each in asked))
-        answers = [each.result() for each in asked]
-        lost = [answer for answer in answers if answer.status_code != 200]
-        assert lost
-        for answer in lost:
-            assert answer.status_code == 503, answer.text
-            assert answer.json()["error"]["code"] == "not_ready"
-        for ids, answer in zip(bodies, answers, strict=True):
-            if answer.status_code == 200:
-                assert rewards(answer) == [fake_reward(each, "r1") for each in ids]
-        until(lambda: score(bodies[0]).status_code == 200)
-        assert rewards(score(bodies[1])) == [fake_reward(each, "r1") for each in bodies[1]]
-
-
-def rewards(answer: httpx.Response) -> list[float]:
-    return [item["reward"] for item in answer.json()["results"]]
 
 
 def test_an_ingress_drains_for_as_long_as_a_request_may_last() -> None:
