@@ -24,13 +24,22 @@ class ActorAnswer(ActorReplicaResult):
         self._loop = loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[Any] = loop.create_future()
         self._callbacks: list[Callable[[Any], Any]] = []
+        self._value: Any = None
         super().__init__(ref, metadata)
         on_completed: Any = ref._on_completed
         on_completed(lambda value: loop.call_soon_threadsafe(self._arrive, value))
 
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the answer, or its error, is there."""
+        return self._answer.done()
+
     def add_done_callback(self, callback: Callable[[Any], Any]) -> None:
-        """callback: called on the loop, with the answer or its error."""
-        self._callbacks.append(callback)
+        """callback: called on the loop with the answer or its error, soon if that is there."""
+        if self.has_arrived:
+            self._loop.call_soon(callback, self._value)
+        else:
+            self._callbacks.append(callback)
 
     async def get_async(self) -> Any:
         """The answer; its error is raised."""
@@ -43,6 +52,7 @@ class ActorAnswer(ActorReplicaResult):
             raise asyncio.CancelledError from None
 
     def _arrive(self, value: Any) -> None:
+        self._value = value
         if isinstance(value, RayTaskError):
             self._answer.set_exception(value.as_instanceof_cause())  # type: ignore[no-untyped-call]
         elif isinstance(value, RayError):

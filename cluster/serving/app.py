@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray import serve
 from ray.serve import Application
+from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY
 from ray.serve.exceptions import RayServeException
 
 from cluster.config import ClusterConfig
@@ -81,10 +82,11 @@ INGRESS_OPTIONS: dict[str, Any] = {
     "graceful_shutdown_timeout_s": 60,
     "graceful_shutdown_wait_loop_s": 0.5,
     "ray_actor_options": {"num_cpus": 0},
-    "request_router_config": {
-        "request_router_class": "cluster.serving.http.ingress_router:IngressRouter"
-    },
 }
+IN_ONE_CALL: dict[str, Any] = {
+    "request_router_class": "cluster.serving.http.ingress_router:IngressRouter"
+}
+"""For the Ingress, but where HAProxy stands in for Serve's proxy: Serve refuses it there."""
 DRAIN_S = 10.0
 """Seconds beyond the longest request for its answer to be sent."""
 
@@ -142,6 +144,7 @@ def ingress_options(config: ClusterConfig) -> dict[str, Any]:
     longest_s = config.http.deadline_s + DRAIN_S
     return {
         **INGRESS_OPTIONS,
+        **({} if RAY_SERVE_ENABLE_HA_PROXY else {"request_router_config": IN_ONE_CALL}),
         "graceful_shutdown_timeout_s": longest_s,
         # Serve calls `reconfigure` with it.
         "user_config": _keys_read_here(config),

@@ -39,7 +39,8 @@ def pid(actor: Any) -> int:
 def kill(*victims: Any) -> None:
     """End the actors' processes at the same moment, as a crash does."""
     for number in [pid(actor) for actor in victims]:
-        os.kill(number, signal.SIGKILL)
+        if number:  # 0 would be this process and its children
+            os.kill(number, signal.SIGKILL)
 
 
 @contextmanager

@@ -43,12 +43,27 @@ def deployed(
     app: str,
     replica_options: dict[str, Any],
     make_backend: BackendFactory | None = None,
+    **more: Any,
+) -> Iterator[None]:
+    """An app, over HTTP too if it has a prefix (`more` goes to `deploy`)."""
+    deploy(config, app, replica_options, make_backend, **more)
+    try:
+        yield
+    finally:
+        serve.delete(app)
+
+
+def deploy(
+    config: ClusterConfig,
+    app: str,
+    replica_options: dict[str, Any],
+    make_backend: BackendFactory | None = None,
     *,
     route_prefix: str | None = None,
     logging_config: dict[str, Any] | None = None,
     batcher_options: dict[str, Any] | None = None,
-) -> Iterator[None]:
-    """An app, over HTTP too if it has a prefix.
+) -> None:
+    """Deploy an app, or deploy it anew.
 
     logging_config: of the application, as a config file's would be.
     """
@@ -62,10 +77,6 @@ def deployed(
         **quiet,
     )
     serve.run(application, name=app, route_prefix=route_prefix, logging_config=logging_config)
-    try:
-        yield
-    finally:
-        serve.delete(app)
 
 
 @contextmanager

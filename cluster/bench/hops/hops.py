@@ -32,7 +32,7 @@ HOPS: tuple[tuple[str, str, str], ...] = (
     ("batcher.end", "in the batcher", "results to their calls, metrics"),
     ("submit.end", "batcher -> Ingress", "answer of the actor call"),
     ("ingress.end", "in the Ingress", "JSON of the answer, log line"),
-    (RECEIVED, "Ingress -> proxy -> client", "stream of ASGI messages, HTTP, parsing"),
+    (RECEIVED, "Ingress -> proxy -> client", "the answer, HTTP, parsing"),
 )
 """Event that ends the hop, between which processes it is, what happens in it; in the order of a
 request."""

@@ -49,7 +49,7 @@ class AsyncRewardService:
         try:
             return await self._score(list(conversations), priority, deadline, strict, transforms)
         except ActorDiedError as error:
-            await asyncio.to_thread(self._service.reconnect, error)
+            await asyncio.to_thread(self._service.reconnect, error, deadline)
             return await self._score(list(conversations), priority, deadline, strict, transforms)
 
     async def _score(

@@ -37,6 +37,8 @@ MAX_CALLS = 5000
 waiting call takes about 55 KiB of the actor's memory, nearly all of it Ray's."""
 MAX_DEATHS = 5
 """After this many calls in a row that find the actor dead, it is not being restarted."""
+NOTICE_S = 5.0
+"""By then a process has heard that an actor has ended; mostly within milliseconds."""
 
 
 def connect(
@@ -93,7 +95,7 @@ def disconnect(app: str = APP, *, name: str | None = None, per_node: bool = Fals
     if actor is None:
         return False
     ray.kill(actor, no_restart=True)
-    named_actor.wait_until_unknown(full_name, actor._actor_id.hex())
+    named_actor.wait_until_unknown(full_name, actor._actor_id.hex(), NOTICE_S)
     return True
 
 
@@ -138,7 +140,7 @@ class RewardService:
         try:
             return self._score(list(conversations), priority, deadline, strict, transforms)
         except ActorDiedError as error:
-            self.reconnect(error)
+            self.reconnect(error, deadline)
             return self._score(list(conversations), priority, deadline, strict, transforms)
 
     def submit(
@@ -208,7 +210,7 @@ class RewardService:
             deaths = 0 if alive else deaths + 1
             attempt = 0 if len(missing) < before else attempt + 1
             if why is not None and deaths > MAX_DEATHS:
-                self.reconnect(why)
+                self.reconnect(why, deadline)
             time.sleep(pause_before(deadline, pause_s(why or NotReady("ended early"), attempt)))
 
     def _arrivals(
@@ -230,13 +232,14 @@ class RewardService:
         finally:
             ray.cancel(refs)
 
-    def reconnect(self, error: BaseException) -> None:
+    def reconnect(self, error: BaseException, deadline: Deadline | None = None) -> None:
         """Connect to a new actor, as the one before died with `error`. Raises NotReady if the
         caller chose that actor."""
         if self._app is None:
             raise NotReady("the client actor is gone; connect() makes another") from error
         if isinstance(error, ActorDiedError) and error.actor_id:
-            named_actor.wait_until_unknown(_actor_name(self._app, None, False), error.actor_id)
+            name = _actor_name(self._app, None, False)
+            named_actor.wait_until_unknown(name, error.actor_id, pause_before(deadline, NOTICE_S))
         self.client = connect(self._app)
 
 

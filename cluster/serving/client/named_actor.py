@@ -12,9 +12,6 @@ from cluster.serving.names import NAMESPACE
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
-NOTICE_S = 5.0
-"""By then a process has heard that an actor has ended; mostly within milliseconds."""
-
 
 def find(name: str) -> ActorHandle[Any] | None:
     """The actor of this name, None if there is none. A process keeps the names that it has looked
@@ -25,10 +22,10 @@ def find(name: str) -> ActorHandle[Any] | None:
         return None
 
 
-def wait_until_unknown(name: str, ended: str) -> None:
+def wait_until_unknown(name: str, ended: str, patience_s: float) -> None:
     """Return once this process no longer finds the actor of id `ended` (hexadecimal) by `name`, at
-    the latest after `NOTICE_S`: an actor that is being restarted keeps its name."""
-    end = time.monotonic() + NOTICE_S
+    the latest after `patience_s`: an actor that is being restarted keeps its name."""
+    end = time.monotonic() + patience_s
     while time.monotonic() < end:
         found = find(name)
         if found is None or found._actor_id.hex() != ended:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextvars import ContextVar
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cluster.serving.http.unary_answer import METHOD
 
 KEY = "reward_cluster.body"
 """Of the scope; no header of a client's can set it."""
@@ -22,12 +23,6 @@ MAX_BYTES = 64 * 1024
 """Ray sends arguments of up to 100 KB inline; larger ones would take a detour of their own."""
 WAIT_S = 0.05
 """Clients send headers and body one after the other; who takes longer is slow, see `BodyReader`."""
-_came_whole: ContextVar[bool] = ContextVar("came_whole", default=False)
-
-
-def came_whole() -> bool:
-    """In the proxy: whether the request that this task is for has its body with it."""
-    return _came_whole.get()
 
 
 class EarlyBody:
@@ -37,17 +32,17 @@ class EarlyBody:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        METHOD.set("")  # a pipelined request may be begun by the task of the one before it
         if scope["type"] != "http" or not _is_small(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
         body = _Arriving(receive)
-        before = _came_whole.set(await body.is_whole_soon())
         try:
-            if came_whole():
+            if await body.is_whole_soon():
                 scope = {**scope, KEY: body.content()}
+                METHOD.set(scope["method"])
             await self._app(scope, body.receive, send)
         finally:
-            _came_whole.reset(before)
             body.close()
 
 

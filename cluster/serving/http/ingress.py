@@ -145,6 +145,10 @@ class Ingress:
         """Items and calls that ended here with an error, by code; batchers count their own."""
         return self._metrics.totals.errors
 
+    def record_replica_metadata(self) -> dict[str, int]:
+        """Called by Serve, which tells every proxy."""
+        return unary_answer.ABILITY
+
     async def answer(self, request: bytes) -> bytes:
         """A whole request in one call; see `unary_answer`."""
         return await unary_answer.answer(self._app, request)

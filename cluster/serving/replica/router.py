@@ -38,10 +38,13 @@ class UnaskedReplica(RunningReplica):
         return None
 
     def try_send_request(self, pr: Any, with_rejection: bool) -> Any:
-        """See `ActorAnswer`; streams go Serve's way."""
+        """See `ActorAnswer`; streams go Serve's way, and so does a caller without the package."""
         if with_rejection or pr.metadata.is_streaming or not pr.metadata._by_reference:
             return super().try_send_request(pr, with_rejection)
-        from cluster.serving.actor_answer import ActorAnswer
+        try:
+            from cluster.serving.actor_answer import ActorAnswer
+        except ImportError:
+            return super().try_send_request(pr, with_rejection)
 
         call = self._actor_handle.handle_request
         ref = call.remote(pickle.dumps(pr.metadata), *pr.args, **pr.kwargs)

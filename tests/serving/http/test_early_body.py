@@ -46,7 +46,7 @@ async def passed_on(
         await EarlyBodyReceiver(app)(seen["sent"], receive, send)
 
     headers = [] if length is None else [(b"content-length", str(length).encode())]
-    await EarlyBody(ingress)({"type": "http", "headers": headers}, receive, send)
+    await EarlyBody(ingress)({"type": "http", "method": "POST", "headers": headers}, receive, send)
     return seen["scope"], seen["messages"]
 
 
