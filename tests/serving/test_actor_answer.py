@@ -91,7 +91,9 @@ def test_a_cancelled_call_is_cancelled_for_who_waits(actor: Any) -> None:
             await answer.get_async()
 
     _, heard = told(actor.never.remote, cancelled)
-    assert all(isinstance(each, TaskCancelledError | RayTaskError) for each in heard)
+    for each in heard:  # a call that ran is told as its task's error
+        error = each.as_instanceof_cause() if isinstance(each, RayTaskError) else each  # type: ignore[no-untyped-call]
+        assert isinstance(error, TaskCancelledError)
 
 
 def test_the_death_of_the_process_is_told_to_all(actor: Any) -> None:

@@ -1,4 +1,4 @@
-"""HTTP requests whose head and body are sent at once, as no client library does."""
+"""HTTP requests whose head and body are sent at once, in one piece."""
 
 from __future__ import annotations
 

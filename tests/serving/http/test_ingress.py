@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from support import raw_http
 from support.gate import Gate, gated
 from support.serving import PATIENCE_S, sequences, service, until
 
@@ -173,10 +174,9 @@ def test_a_client_that_goes_away_leaves_nothing_waiting(
 ) -> None:
     work = [{"ids": [i] * 3000} for i in range(5)]  # more than two replicas are given at a time
     body = json.dumps({"conversations": work}).encode()
-    head = b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
     with gate.shut():
         with socket.create_connection(("127.0.0.1", http_port), timeout=PATIENCE_S) as gone:
-            gone.sendall(head + body)
+            gone.sendall(raw_http.request("/v1/score", body))
             until(lambda: queued_tokens() > 0)
         until(lambda: queued_tokens() == 0)
     assert post(client, [np.array([1, 2])]).status_code == 200
