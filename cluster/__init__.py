@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from cluster.rlhf.raft.run import train_raft
     from cluster.rlhf.training.run import train_reward_model
     from cluster.serving.client.actor import RewardClient
+    from cluster.serving.client.async_http_client import AsyncHttpClient
     from cluster.serving.client.async_service import AsyncRewardService
     from cluster.serving.client.connect import RewardService, connect, disconnect
-    from cluster.serving.client.http_client import AsyncHttpClient, HttpClient
+    from cluster.serving.client.http_client import HttpClient
 
 __all__ = [
     "AsyncHttpClient",
@@ -63,7 +64,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LAZY = {
-    "AsyncHttpClient": "cluster.serving.client.http_client",
+    "AsyncHttpClient": "cluster.serving.client.async_http_client",
     "AsyncRewardService": "cluster.serving.client.async_service",
     "HttpClient": "cluster.serving.client.http_client",
     "OfflineScorer": "cluster.engine.offline",

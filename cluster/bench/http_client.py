@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from cluster.bench.load_generator import Call
-from cluster.serving.client.http_client import AsyncHttpClient
+from cluster.serving.client.async_http_client import AsyncHttpClient
 from cluster.types import Encoding
 
 

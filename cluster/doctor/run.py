@@ -31,7 +31,7 @@ def examine(target: str, config: EngineConfig, key: str | None = None) -> Iterat
     target."""
     what = kind(target)
     if what == "url":
-        yield from url_checks(target if "://" in target else f"http://{target}", key)
+        yield from url_checks(target, key)
     elif what == "app":
         yield from app_checks(target)
     else:

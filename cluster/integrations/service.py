@@ -18,8 +18,9 @@ from typing import Any
 
 from cluster.data.rewards import Failed, rewards_of
 from cluster.errors import NotReady, RewardError
+from cluster.serving.client.async_http_client import AsyncHttpClient
 from cluster.serving.client.coalescer import Coalescer
-from cluster.serving.client.http_client import PATIENCE_S, URL, AsyncHttpClient, HttpClient
+from cluster.serving.client.http_client import PATIENCE_S, URL, HttpClient
 from cluster.serving.names import APP
 from cluster.types import Conversation, Score
 

@@ -26,7 +26,7 @@ from cluster.bench.hops.hops import hops, of_request, parse_stamps
 from cluster.bench.http_client import free_port
 from cluster.bench.service import preset_checkpoint, service
 from cluster.config import ClusterConfig
-from cluster.serving.client.http_client import AsyncHttpClient
+from cluster.serving.client.async_http_client import AsyncHttpClient
 from cluster.types import Encoding, Score
 
 WARM_UP = 5

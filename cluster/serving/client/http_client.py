@@ -1,4 +1,4 @@
-"""HTTP clients of a reward service, for trainers without Ray: `HttpClient` and `AsyncHttpClient`.
+"""HTTP client of a reward service, for trainers without Ray; `AsyncHttpClient` for asyncio.
 
     results = HttpClient("http://host:8000", key).score([(prompt, response)])
 
@@ -9,16 +9,16 @@ client share its connections. Needs no Ray.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
 
 from cluster.errors import NotReady, RewardError, Unauthorized
-from cluster.serving.client.score_call import PATH, ScoreCall
+from cluster.serving.client.score_call import PATH, Answer, ScoreCall
+from cluster.serving.client.service_url import service_url
 from cluster.serving.scoring.transformed import Transforms
 from cluster.types import Conversation, ModelInfo, Score
 
@@ -27,6 +27,7 @@ URL = "http://127.0.0.1:8000"
 PATIENCE_S = 600.0
 CONNECT_S = 10.0
 """Seconds for a connection; one that takes longer is retried."""
+JSON = {"Content-Type": "application/json"}
 
 
 class HttpClient:
@@ -45,9 +46,11 @@ class HttpClient:
         """key: API key of the service, if it requires one.
         patience_s: seconds for which a service that is busy or silent is asked again.
         client: of httpx, instead of one for `url` and `key`.
-        pause: between two attempts."""
-        self._client = client or httpx.Client(**_options(url, key, patience_s))
-        self.url = url if client is None else str(client.base_url)
+        pause: between two attempts.
+
+        Raises ConfigError for what is no address."""
+        self.url = service_url(url if client is None else str(client.base_url))
+        self._client = client or httpx.Client(**_options(self.url, key, patience_s))
         self._patience_s, self._pause = patience_s, pause
 
     def score(
@@ -62,13 +65,13 @@ class HttpClient:
         transforms: see `RewardClient`.
 
         Raises NotReady (no reward service answered for `patience_s`), Unauthorized, and the error
-        of a call that is malformed as a whole.
+        of a call that is malformed as a whole. What is wrong with one conversation is its result.
         """
         terms = priority, deadline_s, transforms
         call = ScoreCall(self.url, conversations, self._patience_s, *terms)
         while (body := call.next_body()) is not None:
             try:
-                call.take(self._client.post(PATH, json=body))
+                call.take(_answer(self._client.post(PATH, content=body, headers=JSON)))
             except httpx.HTTPError as error:
                 call.failed(error)
             if call.pause_s:
@@ -110,50 +113,8 @@ class HttpClient:
             self.close()
 
 
-class AsyncHttpClient:
-    """As `HttpClient`, for one event loop; any number of calls at a time."""
-
-    def __init__(
-        self,
-        url: str = URL,
-        key: str | None = None,
-        *,
-        patience_s: float = PATIENCE_S,
-        client: httpx.AsyncClient | None = None,
-        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
-    ) -> None:
-        self._client = client or httpx.AsyncClient(**_options(url, key, patience_s))
-        self.url = url if client is None else str(client.base_url)
-        self._patience_s, self._pause = patience_s, pause
-
-    async def score(
-        self,
-        conversations: Sequence[Conversation],
-        priority: int = 0,
-        deadline_s: float | None = None,
-        strict: bool = False,
-        transforms: Transforms = (),
-    ) -> list[Score | RewardError]:
-        """As `HttpClient.score`."""
-        terms = priority, deadline_s, transforms
-        call = ScoreCall(self.url, conversations, self._patience_s, *terms)
-        while (body := call.next_body()) is not None:
-            try:
-                call.take(await self._client.post(PATH, json=body))
-            except httpx.HTTPError as error:
-                call.failed(error)
-            if call.pause_s:
-                await self._pause(call.pause_s)
-        return call.results(strict)
-
-    async def close(self) -> None:
-        await self._client.aclose()
-
-    async def __aenter__(self) -> AsyncHttpClient:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+def _answer(found: httpx.Response) -> Answer:
+    return Answer(found.status_code, found.content, found.headers.get("Retry-After"))
 
 
 def _options(url: str, key: str | None, patience_s: float) -> dict[str, Any]:

@@ -7,12 +7,11 @@ drive it; the contract is `/openapi.json` of a service.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-
-import httpx
-import numpy as np
 
 from cluster.errors import (
     MAX_RETRY_AFTER_S,
@@ -24,12 +23,23 @@ from cluster.errors import (
     Unauthorized,
     error_of,
 )
+from cluster.serving.call_options import check_call_options
+from cluster.serving.client.request_body import json_items, request_body
 from cluster.serving.scoring.transformed import Transforms, parse_transforms, with_transformed
 from cluster.types import Conversation, Score
 
 PATH = "/v1/score"
 PAUSE_S = 1.0
 """Seconds before the next attempt, if the answer names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer. retry_after: the header, if there is one."""
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
 
 
 class ScoreCall:
@@ -48,40 +58,40 @@ class ScoreCall:
     ) -> None:
         """patience_s: how long a busy or silent service is retried.
         deadline_s: from now, after which what is unscored is DeadlineExceeded.
-        transforms: applied to the whole call, as a large one is sent in parts."""
+        transforms: applied to the whole call, as a large one is sent in parts.
+
+        Raises InvalidInput for an invalid priority, deadline or transform."""
+        check_call_options(priority, deadline_s)
         self._steps = parse_transforms(transforms)
         self._url, self._clock, self._patience_s = url, clock, patience_s
         self._conversations, self._priority = conversations, priority
-        self._results: dict[int, Score | RewardError] = {}
-        self._windows = [range(len(conversations))] if len(conversations) else []
+        found = dict(enumerate(json_items(conversations)))
+        self._items = {i: item for i, item in found.items() if isinstance(item, bytes)}
+        self._results: dict[int, Score | RewardError] = {
+            i: item for i, item in found.items() if isinstance(item, RewardError)
+        }
+        self._windows = [list(self._items)] if self._items else []
         self._patience_ends = clock() + patience_s
         self._deadline = None if deadline_s is None else clock() + deadline_s
         self.pause_s = 0.0
 
-    def next_body(self) -> dict[str, Any] | None:
-        """The body to send now; None when every item has its result."""
+    def next_body(self) -> bytes | None:
+        """The JSON to send now; None when every item has its result."""
         left = None if self._deadline is None else self._deadline - self._clock()
         if left is not None and left <= 0:
             self._end_by_deadline()
         if not self._windows:
             return None
-        body: dict[str, Any] = {
-            "conversations": [as_json(self._conversations[i]) for i in self._windows[-1]]
-        }
-        if self._priority:
-            body["priority"] = self._priority
-        if left is not None:
-            body["deadline_s"] = left
-        return body
+        return request_body((self._items[i] for i in self._windows[-1]), self._priority, left)
 
-    def take(self, answer: httpx.Response) -> None:
+    def take(self, answer: Answer) -> None:
         """The service's answer to the last body.
 
         Raises Unauthorized, NotReady (no reward service, or patience has ended), or the error of
         the whole call.
         """
         window, found = self._windows[-1], _object(answer)
-        if answer.status_code in (401, 403):
+        if answer.status in (401, 403):
             reason = _report(found).get("message", "not authorized")
             raise Unauthorized(f"{self._url}: {reason}; give the service's API key")
         entries = found.get("results")
@@ -109,9 +119,9 @@ class ScoreCall:
             raise error
         return with_transformed(self._conversations, items, self._steps)
 
-    def _take_refusal(self, answer: httpx.Response, report: Mapping[str, Any]) -> None:
+    def _take_refusal(self, answer: Answer, report: Mapping[str, Any]) -> None:
         if "code" not in report:
-            raise NotReady(f"{self._url} answered {answer.status_code}, not as a reward service")
+            raise NotReady(f"{self._url} answered {answer.status}, not as a reward service")
         error = _error(report)
         if isinstance(error, TooLong) and len(self._windows[-1]) > 1:
             window = self._windows.pop()
@@ -125,7 +135,7 @@ class ScoreCall:
         else:
             self._end_by_deadline()
 
-    def _ask_again(self, why: str, answer: httpx.Response | None = None) -> None:
+    def _ask_again(self, why: str, answer: Answer | None = None) -> None:
         """Raises NotReady if patience ends before the pause does."""
         pause = PAUSE_S if answer is None else _retry_after(answer)
         if self._deadline is not None:
@@ -148,21 +158,9 @@ class ScoreCall:
         self._windows.clear()
 
 
-def as_json(conversation: Conversation) -> dict[str, Any]:
-    """A conversation in the service's form."""
-    if isinstance(conversation, str):
-        return {"text": conversation}
-    if isinstance(conversation, tuple):
-        return {"prompt": conversation[0], "response": conversation[1]}
-    if isinstance(conversation, np.ndarray):
-        return {"ids": conversation.tolist()}
-    first: Any = conversation[0] if len(conversation) else None
-    return {"ids" if isinstance(first, int) else "messages": list(conversation)}
-
-
-def _object(answer: httpx.Response) -> dict[str, Any]:
+def _object(answer: Answer) -> dict[str, Any]:
     try:
-        found = answer.json()
+        found = json.loads(answer.body)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
@@ -184,9 +182,9 @@ def _error(report: Mapping[str, Any]) -> RewardError:
     return error_of(report.get("code", InvalidInput.code), report.get("message", "no reason given"))
 
 
-def _retry_after(answer: httpx.Response) -> float:
+def _retry_after(answer: Answer) -> float:
     try:
-        asked = float(answer.headers["Retry-After"])
-    except (KeyError, ValueError):
+        asked = float(answer.retry_after or PAUSE_S)
+    except ValueError:
         return PAUSE_S
     return min(max(asked, 0.05), MAX_RETRY_AFTER_S)

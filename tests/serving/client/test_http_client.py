@@ -4,6 +4,7 @@ again, and what is no answer is an error that says so."""
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 from support.http import INFO, FakeScorer
+from support.http_server import listening
 
 from cluster.config import EngineConfig, HttpConfig
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.errors import (
+    ConfigError,
     DeadlineExceeded,
     InvalidInput,
     NotReady,
@@ -24,7 +27,8 @@ from cluster.errors import (
     TooLong,
     Unauthorized,
 )
-from cluster.serving.client.http_client import AsyncHttpClient, HttpClient
+from cluster.serving.client.async_http_client import AsyncHttpClient
+from cluster.serving.client.http_client import HttpClient
 from cluster.serving.client.score_call import ScoreCall
 from cluster.serving.http.app import build_http_app
 from cluster.types import Conversation, Message, Score
@@ -59,12 +63,12 @@ def ask(request: pytest.FixtureRequest, behind: FakeScorer) -> Ask:
         async def paused(seconds: float) -> None:
             pause(seconds)
 
-        async def main() -> list[Score | RewardError]:
-            http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=LOCAL)
-            async with AsyncHttpClient(client=http, pause=paused) as client:
+        async def main(url: str) -> list[Score | RewardError]:
+            async with AsyncHttpClient(url, pause=paused) as client:
                 return await client.score(conversations, **options)
 
-        return asyncio.run(main())
+        with listening(app) as (host, port):
+            return asyncio.run(main(f"http://{host}:{port}"))
 
     return make
 
@@ -96,6 +100,21 @@ def test_an_items_error_stays_at_its_place_and_names_it(ask: Ask) -> None:
     with pytest.raises(InvalidInput, match="item 1"):
         ask([CHAT, bad], strict=True)
     assert ask([]) == []
+
+
+def test_what_no_json_can_carry_is_an_error_at_its_place_too(ask: Ask) -> None:
+    surrogate = [CHAT[0], Message(role="assistant", content="\ud800")]
+    odd: list[Any] = [None, object(), surrogate, [1, 2**70], np.zeros((2, 2), int)]
+    found = ask([*odd[:3], CHAT, *odd[3:]])
+    assert [isinstance(one, Score) for one in found] == [False] * 3 + [True] + [False] * 2
+    failed = [one for one in found if isinstance(one, InvalidInput)]
+    assert [one.item for one in failed] == [0, 1, 2, 4, 5]
+    assert "not null" in failed[0].message
+    assert "lone surrogate" in failed[2].message
+    assert "integers" in failed[3].message
+    assert all(isinstance(one, InvalidInput) for one in ask(odd))  # nothing is left to send
+    with pytest.raises(InvalidInput, match="finite"):
+        ask([CHAT], deadline_s=float("nan"))
 
 
 def test_priority_and_deadline_reach_the_service(ask: Ask, behind: FakeScorer) -> None:
@@ -197,5 +216,16 @@ def test_a_client_says_what_is_served_and_whether(behind: FakeScorer) -> None:
 
 
 def test_ids_are_sent_as_whole_numbers() -> None:
-    sent = ScoreCall("http://x", [np.array([1, 2], np.int32)], 1.0).next_body()
-    assert sent == {"conversations": [{"ids": [1, 2]}]}
+    as_numpy: Any = [np.int64(3)]
+    sent = ScoreCall("http://x", [np.array([1, 2], np.int32), as_numpy], 1.0).next_body()
+    assert sent is not None
+    assert json.loads(sent)["conversations"] == [{"ids": [1, 2]}, {"ids": [3]}]
+
+
+@pytest.mark.parametrize("client", [HttpClient, AsyncHttpClient])
+def test_an_address_is_checked_before_anything_is_sent(client: Any) -> None:
+    assert client("gpu-7:8000/").url == "http://gpu-7:8000"
+    assert client("https://gpu-7/rewards").url == "https://gpu-7/rewards"
+    for wrong in ("", "http://", "ftp://gpu-7", "http://gpu-7:port", "two words"):
+        with pytest.raises(ConfigError, match="http://host:8000"):
+            client(wrong)

@@ -1,0 +1,43 @@
+"""Request bodies of /v1/score. What cannot be sent is an error of its own, not of the call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from pydantic_core import to_json
+
+from cluster.data.validation import Reader
+from cluster.errors import InvalidInput, RewardError
+from cluster.types import Conversation, Message, TokenIds
+
+VOCAB_SIZE = int(np.iinfo(np.int32).max)
+"""The service knows the model's own."""
+
+
+def json_items(conversations: Sequence[Conversation]) -> list[bytes | RewardError]:
+    """Each conversation in the service's form, as JSON, or why it cannot be scored."""
+    read = Reader(VOCAB_SIZE)
+    items: list[bytes | RewardError] = []
+    for index, conversation in enumerate(conversations):
+        try:
+            items.append(to_json(_form(read(conversation))))
+        except InvalidInput as error:
+            items.append(error.at(index))
+    return items
+
+
+def request_body(items: Iterable[bytes], priority: int, deadline_s: float | None) -> bytes:
+    """items: of `json_items`. deadline_s: seconds from now, None means the service's own."""
+    terms: dict[str, float] = {"priority": int(priority)}
+    if deadline_s is not None:
+        terms["deadline_s"] = deadline_s
+    return b'{"conversations":[%b],%b' % (b",".join(items), to_json(terms)[1:])
+
+
+def _form(conversation: list[Message] | str | TokenIds) -> dict[str, object]:
+    if isinstance(conversation, str):
+        return {"text": conversation}
+    if isinstance(conversation, np.ndarray):
+        return {"ids": conversation.tolist()}
+    return {"messages": conversation}
