@@ -30,8 +30,8 @@ from cluster.types import ModelInfo
 def native_routes(service: Service) -> APIRouter:
     """The routes under /v1, which require a key, and those for probes, which do not."""
     routes = APIRouter()
-    routes.include_router(_health(service))
     routes.include_router(_v1(service))
+    routes.include_router(_health(service))
     return routes
 
 
