@@ -36,13 +36,10 @@ def wait_until_answering(ask: Callable[[], object], timeout_s: float = 120.0) ->
 
 
 def http_caller(url: str) -> Call:
-    """Calls `POST /v1/score` with token ids.
-
-    Each call has a connection of its own, since each load runs in another event loop.
-    """
+    """Calls `POST /v1/score` with token ids; those of one event loop share connections."""
+    client = AsyncHttpClient(url)
 
     async def call(encodings: Sequence[Encoding]) -> list[Any]:
-        async with AsyncHttpClient(url) as client:
-            return list(await client.score([e.input_ids for e in encodings]))
+        return list(await client.score([e.input_ids for e in encodings]))
 
     return call

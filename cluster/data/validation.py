@@ -13,6 +13,7 @@ import numpy as np
 from cluster.errors import InvalidInput
 from cluster.types import Message, TokenIds
 
+INT32 = np.iinfo(np.int32)
 BETWEEN_PARTS = "\n"
 """Between the text parts of a content, as in vLLM."""
 
@@ -20,9 +21,10 @@ BETWEEN_PARTS = "\n"
 class Reader:
     """Callers' conversations as messages, text or ids; a prompt shared by pairs is read once."""
 
-    def __init__(self, vocab_size: int) -> None:
+    def __init__(self, vocab_size: int | None) -> None:
+        """vocab_size: None where only the receiver knows it, who is to check."""
         self._vocab_size = vocab_size
-        self._prompts: dict[int, list[Message]] = {}
+        self._prompts: dict[int, tuple[Any, list[Message]]] = {}
 
     def __call__(self, conversation: Any) -> list[Message] | str | TokenIds:
         """Raises InvalidInput."""
@@ -33,10 +35,12 @@ class Reader:
         if not _is_pair(conversation):
             return check_messages(conversation)
         prompt, response = conversation
-        if id(prompt) not in self._prompts:  # the call's conversations live as long as this
+        if id(prompt) not in self._prompts:
             messages = [user_message(prompt)] if isinstance(prompt, str) else prompt
-            self._prompts[id(prompt)] = check_messages(messages)
-        return [*self._prompts[id(prompt)], _check_response(response)]
+            # The prompt is kept, or another object could get its id.
+            self._prompts[id(prompt)] = prompt, check_messages(messages)
+        _, messages = self._prompts[id(prompt)]
+        return [*messages, _check_response(response)]
 
 
 def user_message(text: str) -> Message:
@@ -84,7 +88,7 @@ def check_text(text: Any, place: str) -> str:
     return text
 
 
-def _check_ids(value: Any, vocab_size: int) -> TokenIds:
+def _check_ids(value: Any, vocab_size: int | None) -> TokenIds:
     """`value` as int32 [T]. Raises InvalidInput unless 1-d, integer, non-empty, in vocabulary."""
     try:
         ids = np.asarray(value)
@@ -96,11 +100,12 @@ def _check_ids(value: Any, vocab_size: int) -> TokenIds:
         raise InvalidInput(
             f"token ids must be one flat list of integers, not {ids.ndim}-d {ids.dtype}"
         )
-    outside = (ids < 0) | (ids >= vocab_size)
+    least, end = (INT32.min, INT32.max) if vocab_size is None else (0, vocab_size)
+    outside = (ids < least) | (ids >= end)
     if outside.any():
         at = int(outside.argmax())
         raise InvalidInput(
-            f"token id {ids[at]} at position {at} is outside the vocabulary of {vocab_size}; "
+            f"token id {ids[at]} at position {at} is outside the vocabulary of {end}; "
             "encode with this model's own tokenizer"
         )
     return ids.astype(np.int32)

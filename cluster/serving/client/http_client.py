@@ -12,13 +12,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import httpx
 
 from cluster.errors import NotReady, RewardError, Unauthorized
+from cluster.serving.client.address import Address
 from cluster.serving.client.score_call import PATH, Answer, ScoreCall
-from cluster.serving.client.service_url import service_url
 from cluster.serving.scoring.transformed import Transforms
 from cluster.types import Conversation, ModelInfo, Score
 
@@ -27,7 +26,6 @@ URL = "http://127.0.0.1:8000"
 PATIENCE_S = 600.0
 CONNECT_S = 10.0
 """Seconds for a connection; one that takes longer is retried."""
-JSON = {"Content-Type": "application/json"}
 
 
 class HttpClient:
@@ -48,9 +46,9 @@ class HttpClient:
         client: of httpx, instead of one for `url` and `key`.
         pause: between two attempts.
 
-        Raises ConfigError for what is no address."""
-        self.url = service_url(url if client is None else str(client.base_url))
-        self._client = client or httpx.Client(**_options(self.url, key, patience_s))
+        Raises ConfigError for an address, a key or a proxy that cannot be used."""
+        self._client = client or _connected(Address.of(url, key))
+        self.url = str(self._client.base_url).rstrip("/")
         self._patience_s, self._pause = patience_s, pause
 
     def score(
@@ -71,7 +69,7 @@ class HttpClient:
         call = ScoreCall(self.url, conversations, self._patience_s, *terms)
         while (body := call.next_body()) is not None:
             try:
-                call.take(_answer(self._client.post(PATH, content=body, headers=JSON)))
+                call.take(self._post(body, call.limit_s))
             except httpx.HTTPError as error:
                 call.failed(error)
             if call.pause_s:
@@ -102,6 +100,11 @@ class HttpClient:
     def close(self) -> None:
         self._client.close()
 
+    def _post(self, body: bytes, limit_s: float) -> Answer:
+        limits = httpx.Timeout(limit_s, connect=min(limit_s, CONNECT_S))
+        found = self._client.post(PATH, content=body, timeout=limits)
+        return Answer(found.status_code, found.content, found.headers.get("Retry-After"))
+
     def __enter__(self) -> HttpClient:
         return self
 
@@ -113,15 +116,12 @@ class HttpClient:
             self.close()
 
 
-def _answer(found: httpx.Response) -> Answer:
-    return Answer(found.status_code, found.content, found.headers.get("Retry-After"))
-
-
-def _options(url: str, key: str | None, patience_s: float) -> dict[str, Any]:
-    return {
-        "base_url": url,
-        "headers": {"Authorization": f"Bearer {key}"} if key else {},
-        "timeout": httpx.Timeout(patience_s, connect=CONNECT_S),
-        "verify": url.startswith("https"),  # certificates take longer to load than a call
-        "limits": httpx.Limits(max_connections=None),
-    }
+def _connected(address: Address) -> httpx.Client:
+    return httpx.Client(
+        base_url=address.url,
+        headers=address.headers,
+        proxy=address.proxy,
+        trust_env=False,  # what it would find there is in the address
+        verify=address.certificates() or False,
+        limits=httpx.Limits(max_connections=None),
+    )

@@ -11,13 +11,10 @@ from cluster.data.validation import Reader
 from cluster.errors import InvalidInput, RewardError
 from cluster.types import Conversation, Message, TokenIds
 
-VOCAB_SIZE = int(np.iinfo(np.int32).max)
-"""The service knows the model's own."""
-
 
 def json_items(conversations: Sequence[Conversation]) -> list[bytes | RewardError]:
     """Each conversation in the service's form, as JSON, or why it cannot be scored."""
-    read = Reader(VOCAB_SIZE)
+    read = Reader(vocab_size=None)  # the service knows it
     items: list[bytes | RewardError] = []
     for index, conversation in enumerate(conversations):
         try:
@@ -31,7 +28,7 @@ def request_body(items: Iterable[bytes], priority: int, deadline_s: float | None
     """items: of `json_items`. deadline_s: seconds from now, None means the service's own."""
     terms: dict[str, float] = {"priority": int(priority)}
     if deadline_s is not None:
-        terms["deadline_s"] = deadline_s
+        terms["deadline_s"] = float(deadline_s)
     return b'{"conversations":[%b],%b' % (b",".join(items), to_json(terms)[1:])
 
 

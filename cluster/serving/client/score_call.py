@@ -25,12 +25,15 @@ from cluster.errors import (
 )
 from cluster.serving.call_options import check_call_options
 from cluster.serving.client.request_body import json_items, request_body
+from cluster.serving.deadline import GRACE_S
 from cluster.serving.scoring.transformed import Transforms, parse_transforms, with_transformed
 from cluster.types import Conversation, Score
 
 PATH = "/v1/score"
 PAUSE_S = 1.0
 """Seconds before the next attempt, if the answer names none."""
+LEAST_S = 1.0
+"""Seconds that any answer may take, however short patience or deadline are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,8 @@ class ScoreCall:
         check_call_options(priority, deadline_s)
         self._steps = parse_transforms(transforms)
         self._url, self._clock, self._patience_s = url, clock, patience_s
-        self._conversations, self._priority = conversations, priority
-        found = dict(enumerate(json_items(conversations)))
+        self._conversations, self._priority = list(conversations), priority
+        found = dict(enumerate(json_items(self._conversations)))
         self._items = {i: item for i, item in found.items() if isinstance(item, bytes)}
         self._results: dict[int, Score | RewardError] = {
             i: item for i, item in found.items() if isinstance(item, RewardError)
@@ -83,6 +86,14 @@ class ScoreCall:
         if not self._windows:
             return None
         return request_body((self._items[i] for i in self._windows[-1]), self._priority, left)
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds that the answer may take. What passes its deadline the service itself says."""
+        limit = self._patience_s
+        if self._deadline is not None:
+            limit = min(limit, self._deadline - self._clock() + GRACE_S)
+        return max(limit, LEAST_S)
 
     def take(self, answer: Answer) -> None:
         """The service's answer to the last body.
@@ -123,10 +134,8 @@ class ScoreCall:
         if "code" not in report:
             raise NotReady(f"{self._url} answered {answer.status}, not as a reward service")
         error = _error(report)
-        if isinstance(error, TooLong) and len(self._windows[-1]) > 1:
-            window = self._windows.pop()
-            half = len(window) // 2
-            self._windows += [window[half:], window[:half]]  # the last is next
+        if isinstance(error, TooLong):
+            self._take_apart(self._windows.pop(), error)
             self._progress()
         elif error.retryable:
             self._ask_again(str(error), answer)
@@ -134,6 +143,14 @@ class ScoreCall:
             raise error
         else:
             self._end_by_deadline()
+
+    def _take_apart(self, window: list[int], error: TooLong) -> None:
+        """The service found it too large: it is sent in halves, until one item is."""
+        half = len(window) // 2
+        if half:
+            self._windows += [window[half:], window[:half]]  # the last is next
+        else:
+            self._results |= {i: error.at(i) for i in window}
 
     def _ask_again(self, why: str, answer: Answer | None = None) -> None:
         """Raises NotReady if patience ends before the pause does."""
@@ -161,7 +178,7 @@ class ScoreCall:
 def _object(answer: Answer) -> dict[str, Any]:
     try:
         found = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -21,7 +21,6 @@ from cluster.types import Score
 
 Transforms = Sequence[str | Mapping[str, Any] | TransformConfig]
 """As callers give them: names, {name, parameters}, or configs."""
-_ANY_ID = 2**31 - 1
 
 
 def parse_transforms(given: Any) -> tuple[TransformConfig, ...]:
@@ -82,7 +81,7 @@ def _step(given: Any) -> TransformConfig:
 
 def _groups(conversations: Sequence[Any]) -> list[int]:
     """A number per conversation, equal where the prompts are."""
-    read = Reader(_ANY_ID)
+    read = Reader(vocab_size=None)
     numbers: dict[str | int, int] = {}
     return [
         numbers.setdefault(_prompt(read(conversation), i), len(numbers))

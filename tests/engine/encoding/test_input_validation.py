@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -108,3 +109,23 @@ def test_a_bad_conversation_is_named_and_harms_no_other(
 def test_an_empty_turn_is_no_error(tiny: ChatEncoder) -> None:
     chat: list[Message] = [{"role": "user", "content": ""}, {"role": "assistant", "content": "x"}]
     assert tiny.encode(chat).n_tokens > 0
+
+
+def test_conversations_made_when_they_are_asked_for_keep_their_prompts(tiny_tokenizer: Any) -> None:
+    """Each lives for a moment, so that many have had the same address in memory."""
+
+    class Lazy(Sequence[Any]):
+        def __len__(self) -> int:
+            return 100
+
+        def __getitem__(self, i: Any) -> Any:
+            if i >= len(self):
+                raise IndexError
+            return ({"role": "user", "content": f"question {i}"},), "answer"
+
+    encoder = ChatEncoder(tiny_tokenizer, len(tiny_tokenizer), 50)
+    made, kept = encoder.encode_all(Lazy()), encoder.encode_all(list(Lazy()))
+    for one, same in zip(made, kept, strict=True):
+        assert isinstance(one, Encoding)
+        assert isinstance(same, Encoding)
+        assert one.input_ids.tolist() == same.input_ids.tolist()

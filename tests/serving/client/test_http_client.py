@@ -3,7 +3,6 @@ again, and what is no answer is an error that says so."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -13,12 +12,12 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 from support.http import INFO, FakeScorer
+from support.http_clients import BOTH, Results
 from support.http_server import listening
 
 from cluster.config import EngineConfig, HttpConfig
 from cluster.engine.encoding.encoder import ChatEncoder
 from cluster.errors import (
-    ConfigError,
     DeadlineExceeded,
     InvalidInput,
     NotReady,
@@ -27,7 +26,6 @@ from cluster.errors import (
     TooLong,
     Unauthorized,
 )
-from cluster.serving.client.async_http_client import AsyncHttpClient
 from cluster.serving.client.http_client import HttpClient
 from cluster.serving.client.score_call import ScoreCall
 from cluster.serving.http.app import build_http_app
@@ -36,7 +34,7 @@ from cluster.types import Conversation, Message, Score
 CHAT = [Message(role="user", content="Hi"), Message(role="assistant", content="Hello!")]
 LOCAL = "http://localhost"
 """A service without keys answers to this machine alone."""
-Ask = Callable[..., list[Score | RewardError]]
+Ask = Callable[..., Results]
 """Makes one call of a client over the app of `HttpConfig(**config)`."""
 
 
@@ -45,30 +43,17 @@ def behind() -> FakeScorer:
     return FakeScorer(ChatEncoder.load(EngineConfig(model="tiny")))
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=BOTH)
 def ask(request: pytest.FixtureRequest, behind: FakeScorer) -> Ask:
     def make(
         conversations: Sequence[Conversation],
         pause: Callable[[float], object] = lambda _: None,
         config: dict[str, Any] | None = None,
         **options: Any,
-    ) -> list[Score | RewardError]:
+    ) -> Results:
         app = build_http_app(behind, HttpConfig(**(config or {})))
-        if request.param == "sync":
-            with TestClient(app, base_url=LOCAL) as client:
-                return HttpClient(client=cast(Any, client), pause=pause).score(
-                    conversations, **options
-                )
-
-        async def paused(seconds: float) -> None:
-            pause(seconds)
-
-        async def main(url: str) -> list[Score | RewardError]:
-            async with AsyncHttpClient(url, pause=paused) as client:
-                return await client.score(conversations, **options)
-
         with listening(app) as (host, port):
-            return asyncio.run(main(f"http://{host}:{port}"))
+            return BOTH[request.param](conversations, f"{host}:{port}", pause=pause, **options)
 
     return make
 
@@ -144,6 +129,23 @@ def test_a_call_that_is_too_large_is_made_in_halves(ask: Ask, behind: FakeScorer
     assert sorted(len(asked) for asked, _, _ in behind.asked) == [1, 2, 2]
 
 
+def test_a_conversation_that_is_too_large_costs_the_others_nothing(ask: Ask) -> None:
+    large = ("Hi", "x" * 4000)
+    found = ask([CHAT, large, CHAT, CHAT], config={"max_body_bytes": 2000})
+    assert [type(one) for one in found] == [Score, TooLong, Score, Score]
+    assert [one.item for one in found if isinstance(one, RewardError)] == [1]
+    assert isinstance(ask([large], config={"max_body_bytes": 2000})[0], TooLong)
+
+
+def test_conversations_that_are_made_when_they_are_asked_for_keep_their_prompts(ask: Ask) -> None:
+    """Each lives for a moment, so that many have had the same address in memory."""
+    prompts = [f"question {i}" for i in range(200)]
+    made = (((Message(role="user", content=prompt),), "answer") for prompt in prompts)
+    rewards = ask(cast(Any, made))
+    assert rewards == ask([(prompt, "answer") for prompt in prompts])
+    assert len({one.reward for one in rewards if isinstance(one, Score)}) == len(prompts)
+
+
 def test_transforms_see_the_groups_of_the_whole_call_though_it_is_sent_in_halves(ask: Ask) -> None:
     found = ask(
         [("Hi", "a"), ("Ho", "b"), ("Hi", "cc")], config={"max_items": 2}, transforms=["centre"]
@@ -172,11 +174,7 @@ def answering(answer: httpx.Response | Exception) -> HttpClient:
         (httpx.Response(200, json={"results": []}), NotReady, "answered 200, not as"),
         (httpx.Response(200, json=[]), NotReady, "answered 200, not as"),
         (httpx.Response(401, json={}), Unauthorized, "not authorized; give the service's API key"),
-        (
-            httpx.Response(413, json={"error": {"code": "too_long", "message": "body"}}),
-            TooLong,
-            "body",
-        ),
+        (httpx.Response(200, text="[" * 100_000), NotReady, "answered 200, not as"),
     ],
 )
 def test_what_is_no_answer_ends_the_call(
@@ -220,12 +218,3 @@ def test_ids_are_sent_as_whole_numbers() -> None:
     sent = ScoreCall("http://x", [np.array([1, 2], np.int32), as_numpy], 1.0).next_body()
     assert sent is not None
     assert json.loads(sent)["conversations"] == [{"ids": [1, 2]}, {"ids": [3]}]
-
-
-@pytest.mark.parametrize("client", [HttpClient, AsyncHttpClient])
-def test_an_address_is_checked_before_anything_is_sent(client: Any) -> None:
-    assert client("gpu-7:8000/").url == "http://gpu-7:8000"
-    assert client("https://gpu-7/rewards").url == "https://gpu-7/rewards"
-    for wrong in ("", "http://", "ftp://gpu-7", "http://gpu-7:port", "two words"):
-        with pytest.raises(ConfigError, match="http://host:8000"):
-            client(wrong)
