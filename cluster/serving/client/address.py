@@ -35,15 +35,15 @@ class Address:
 
 
 def _url(given: str) -> httpx.URL:
-    if "@" in given:
-        raise ConfigError("an address holds no user and password; an API key is given by itself")
     try:
         url = httpx.URL(given if "://" in given else f"http://{given}")
         url.raw_host.decode().encode("idna")  # as every resolver does
-        sound = url.scheme in WEB and url.host and "%" not in url.host
-        sound = sound and not url.query and not url.fragment
+        sound = url.scheme in WEB and url.host and not {"%", "?", "#"} & {*url.host, *given}
+        sound = sound and (url.port is None or 0 < url.port < 2**16)
     except (httpx.InvalidURL, UnicodeError):
         sound = False
+    if sound and url.userinfo:
+        raise ConfigError("an address holds no user and password; an API key is given by itself")
     if not sound:
         raise ConfigError(f"{given!r} is no address of a service; give one like http://host:8000")
     return url

@@ -14,13 +14,16 @@ from typing import Any
 
 import aiohttp
 
-from cluster.errors import RewardError
+from cluster.errors import ConfigError, RewardError
 from cluster.serving.client.address import Address
+from cluster.serving.client.answer import Answer
 from cluster.serving.client.http_client import CONNECT_S, PATIENCE_S, URL
-from cluster.serving.client.score_call import PATH, Answer, ScoreCall
+from cluster.serving.client.score_call import PATH, ScoreCall
 from cluster.serving.scoring.transformed import Transforms
 from cluster.types import Conversation, Score
 
+CLOSE_S = 1.0
+"""Seconds in which connections may end in good order."""
 WHOLE_BYTES = 2**20
 """aiohttp warns of bodies that are larger and written at once."""
 
@@ -45,6 +48,7 @@ class AsyncHttpClient:
         self._patience_s, self._pause = patience_s, pause
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._under_way: set[asyncio.Transport] = set()
         self._closed = False
 
     async def score(
@@ -64,6 +68,8 @@ class AsyncHttpClient:
                 async with asyncio.timeout(call.limit_s):
                     answer = await self._post(body)
                 call.take(answer)
+            except aiohttp.InvalidURL as error:
+                raise ConfigError(f"{self.url} is no address that aiohttp takes") from error
             except (aiohttp.ClientError, TimeoutError) as error:
                 call.failed(error)
             if call.pause_s:
@@ -75,7 +81,11 @@ class AsyncHttpClient:
         self._closed = True
         session, self._session = self._session, None
         if session is not None:
-            await session.close()
+            for transport in list(self._under_way):
+                transport.abort()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await session.close()
 
     async def __aenter__(self) -> AsyncHttpClient:
         return self
@@ -84,8 +94,10 @@ class AsyncHttpClient:
         await self.close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):  # the interpreter may be ending
+        try:
             self._drop()
+        except Exception:  # the interpreter may be ending
+            return
 
     async def _post(self, body: bytes) -> Answer:
         data = body if len(body) < WHOLE_BYTES else io.BytesIO(body)
@@ -102,23 +114,53 @@ class AsyncHttpClient:
         if self._session is None or self._loop is not loop:
             self._drop()
             certificates = self._address.certificates() or True
-            self._loop, self._session = (
-                loop,
-                aiohttp.ClientSession(
-                    timeout=aiohttp.ClientTimeout(sock_connect=CONNECT_S),
-                    connector=aiohttp.TCPConnector(limit=0, ssl=certificates),
-                ),
+            self._loop = loop
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(sock_connect=CONNECT_S),
+                response_class=_aborting(self._under_way),
+                connector=aiohttp.TCPConnector(limit=0, ssl=certificates),
             )
         return self._session
 
     def _drop(self) -> None:
         """Close connections without waiting for their ends, as where nothing can be awaited."""
         session, self._session = self._session, None
-        if session is not None:
-            closing = session.close()
-            with contextlib.suppress(StopIteration):
-                closing.send(None)
-            closing.close()
+        if session is None or self._loop is None:
+            return
+        closing = session.close()
+        if not (self._loop.is_running() or self._loop.is_closed() or _in_a_loop()):
+            self._loop.run_until_complete(closing)
+            return
+        with contextlib.suppress(StopIteration):
+            closing.send(None)
+        closing.close()
+
+
+def _aborting(under_way: set[asyncio.Transport]) -> type[aiohttp.ClientResponse]:
+    """Responses whose connections end at once when they are given up; a connection that is closed
+    waits until the body has been sent. under_way: of those that are waited for."""
+
+    class Response(aiohttp.ClientResponse):
+        async def start(self, connection: Any) -> aiohttp.ClientResponse:
+            transport = connection.transport
+            under_way.add(transport)
+            try:
+                return await super().start(connection)
+            except BaseException:
+                transport.abort()
+                raise
+            finally:
+                under_way.discard(transport)
+
+    return Response
+
+
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _way(address: Address) -> dict[str, Any]:

@@ -9,15 +9,16 @@ client share its connections. Needs no Ray.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import httpx
 
 from cluster.errors import NotReady, RewardError, Unauthorized
 from cluster.serving.client.address import Address
-from cluster.serving.client.score_call import PATH, Answer, ScoreCall
+from cluster.serving.client.answer import Answer
+from cluster.serving.client.score_call import PATH, ScoreCall
 from cluster.serving.scoring.transformed import Transforms
 from cluster.types import Conversation, ModelInfo, Score
 
@@ -43,10 +44,11 @@ class HttpClient:
     ) -> None:
         """key: API key of the service, if it requires one.
         patience_s: seconds for which a service that is busy or silent is asked again.
-        client: of httpx, instead of one for `url` and `key`.
+        client: of httpx, instead of one for `url` and `key`; its own timeouts hold.
         pause: between two attempts.
 
         Raises ConfigError for an address, a key or a proxy that cannot be used."""
+        self._limits_its_calls = client is not None
         self._client = client or _connected(Address.of(url, key))
         self.url = str(self._client.base_url).rstrip("/")
         self._patience_s, self._pause = patience_s, pause
@@ -93,16 +95,21 @@ class HttpClient:
             raise Unauthorized(f"{self.url} wants another API key")
         if answer.status_code != 200:
             raise NotReady(f"{self.url} answered {answer.status_code} for its model")
-        found = answer.json()
         names = ModelInfo.__dataclass_fields__
-        return ModelInfo(**{name: found[name] for name in names if name in found})
+        try:
+            found = answer.json()
+            return ModelInfo(**{name: found[name] for name in names if name in found})
+        except (ValueError, TypeError) as error:
+            raise NotReady(f"{self.url} answered not as a reward service") from error
 
     def close(self) -> None:
         self._client.close()
 
     def _post(self, body: bytes, limit_s: float) -> Answer:
-        limits = httpx.Timeout(limit_s, connect=min(limit_s, CONNECT_S))
-        found = self._client.post(PATH, content=body, timeout=limits)
+        options: dict[str, Any] = {"headers": {"Content-Type": "application/json"}}
+        if not self._limits_its_calls:
+            options["timeout"] = httpx.Timeout(limit_s, connect=min(limit_s, CONNECT_S))
+        found = self._client.post(PATH, content=body, **options)
         return Answer(found.status_code, found.content, found.headers.get("Retry-After"))
 
     def __enter__(self) -> HttpClient:
@@ -112,8 +119,10 @@ class HttpClient:
         self.close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):  # the interpreter may be ending
+        try:
             self.close()
+        except Exception:  # the interpreter may be ending
+            return
 
 
 def _connected(address: Address) -> httpx.Client:

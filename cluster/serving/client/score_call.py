@@ -1,48 +1,43 @@
 """Score call over HTTP: its request bodies, the meaning of answers, when to retry. Does no I/O.
 
-A call goes out in one body, or in halves if the service finds that too large. What the service asks
+A call goes out in one body, or in several where that is too large. What the service asks
 to retry (429, 503), and what gets no answer, is retried until patience ends. Both HTTP clients
 drive it; the contract is `/openapi.json` of a service.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from cluster.errors import (
-    MAX_RETRY_AFTER_S,
     DeadlineExceeded,
-    InvalidInput,
     NotReady,
     RewardError,
     TooLong,
     Unauthorized,
-    error_of,
 )
 from cluster.serving.call_options import check_call_options
-from cluster.serving.client.request_body import json_items, request_body
+from cluster.serving.client.answer import (
+    PAUSE_S,
+    Answer,
+    error_in,
+    object_of,
+    report_of,
+    results_of,
+    retry_after_s,
+)
+from cluster.serving.client.request_body import halves, json_items, request_body, windows
 from cluster.serving.deadline import GRACE_S
 from cluster.serving.scoring.transformed import Transforms, parse_transforms, with_transformed
 from cluster.types import Conversation, Score
 
 PATH = "/v1/score"
-PAUSE_S = 1.0
-"""Seconds before the next attempt, if the answer names none."""
+SURE_BYTES = 2**20
+"""A body as small as this gets its answer even where that comes before it is read."""
 LEAST_S = 1.0
 """Seconds that any answer may take, however short patience or deadline are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer. retry_after: the header, if there is one."""
-
-    status: int
-    body: bytes
-    retry_after: str | None = None
 
 
 class ScoreCall:
@@ -59,7 +54,8 @@ class ScoreCall:
         transforms: Transforms = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """patience_s: how long a busy or silent service is retried.
+        """patience_s: how long a busy or silent service is retried; without a deadline, also how
+        long one answer may take.
         deadline_s: from now, after which what is unscored is DeadlineExceeded.
         transforms: applied to the whole call, as a large one is sent in parts.
 
@@ -73,7 +69,7 @@ class ScoreCall:
         self._results: dict[int, Score | RewardError] = {
             i: item for i, item in found.items() if isinstance(item, RewardError)
         }
-        self._windows = [list(self._items)] if self._items else []
+        self._windows = windows(self._items)
         self._patience_ends = clock() + patience_s
         self._deadline = None if deadline_s is None else clock() + deadline_s
         self.pause_s = 0.0
@@ -90,10 +86,9 @@ class ScoreCall:
     @property
     def limit_s(self) -> float:
         """Seconds that the answer may take. What passes its deadline the service itself says."""
-        limit = self._patience_s
-        if self._deadline is not None:
-            limit = min(limit, self._deadline - self._clock() + GRACE_S)
-        return max(limit, LEAST_S)
+        if self._deadline is None:
+            return max(self._patience_s, LEAST_S)
+        return max(self._deadline - self._clock() + GRACE_S, LEAST_S)
 
     def take(self, answer: Answer) -> None:
         """The service's answer to the last body.
@@ -101,13 +96,13 @@ class ScoreCall:
         Raises Unauthorized, NotReady (no reward service, or patience has ended), or the error of
         the whole call.
         """
-        window, found = self._windows[-1], _object(answer)
+        window, found = self._windows[-1], object_of(answer)
         if answer.status in (401, 403):
-            reason = _report(found).get("message", "not authorized")
+            reason = report_of(found).get("message", "not authorized")
             raise Unauthorized(f"{self._url}: {reason}; give the service's API key")
         entries = found.get("results")
-        if isinstance(entries, list) and len(entries) == len(window):
-            results = [_result(entry) for entry in entries]
+        results = results_of(entries) if isinstance(entries, list) else []
+        if len(results) == len(window):
             if any(isinstance(one, RewardError) and one.retryable for one in results):
                 self._ask_again("some conversations are to be asked again", answer)
                 return
@@ -116,11 +111,17 @@ class ScoreCall:
             self._windows.pop()
             self._progress()
             return
-        self._take_refusal(answer, _report(found))
+        self._take_refusal(answer, report_of(found))
 
     def failed(self, error: Exception) -> None:
-        """The last body got no answer. Raises NotReady if patience has ended."""
+        """The last body got no answer. Raises NotReady if patience has ended.
+
+        Refused before it is read, a large one breaks off; so it goes in halves from then on.
+        """
         self._ask_again(str(error) or type(error).__name__)
+        window = self._windows[-1]
+        if len(window) > 1 and sum(len(self._items[i]) for i in window) > SURE_BYTES:
+            self._windows[-1:] = halves(window)
 
     def results(self, strict: bool = False) -> list[Score | RewardError]:
         """One per conversation, in order, with the transforms. strict: raises the first error."""
@@ -133,7 +134,7 @@ class ScoreCall:
     def _take_refusal(self, answer: Answer, report: Mapping[str, Any]) -> None:
         if "code" not in report:
             raise NotReady(f"{self._url} answered {answer.status}, not as a reward service")
-        error = _error(report)
+        error = error_in(report)
         if isinstance(error, TooLong):
             self._take_apart(self._windows.pop(), error)
             self._progress()
@@ -146,15 +147,14 @@ class ScoreCall:
 
     def _take_apart(self, window: list[int], error: TooLong) -> None:
         """The service found it too large: it is sent in halves, until one item is."""
-        half = len(window) // 2
-        if half:
-            self._windows += [window[half:], window[:half]]  # the last is next
+        if len(window) > 1:
+            self._windows += halves(window)
         else:
             self._results |= {i: error.at(i) for i in window}
 
     def _ask_again(self, why: str, answer: Answer | None = None) -> None:
         """Raises NotReady if patience ends before the pause does."""
-        pause = PAUSE_S if answer is None else _retry_after(answer)
+        pause = PAUSE_S if answer is None else retry_after_s(answer)
         if self._deadline is not None:
             pause = min(pause, max(0.0, self._deadline - self._clock()))
         elif self._clock() + pause > self._patience_ends:
@@ -173,35 +173,3 @@ class ScoreCall:
         for window in self._windows:
             self._results |= {i: DeadlineExceeded(late, i) for i in window}
         self._windows.clear()
-
-
-def _object(answer: Answer) -> dict[str, Any]:
-    try:
-        found = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _report(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    report = found.get("error")
-    return report if isinstance(report, Mapping) else {}
-
-
-def _result(entry: Mapping[str, Any]) -> Score | RewardError:
-    if "reward" in entry:
-        names = Score.__dataclass_fields__
-        return Score(**{name: entry[name] for name in names if name in entry})
-    return _error(_report(entry))
-
-
-def _error(report: Mapping[str, Any]) -> RewardError:
-    return error_of(report.get("code", InvalidInput.code), report.get("message", "no reason given"))
-
-
-def _retry_after(answer: Answer) -> float:
-    try:
-        asked = float(answer.retry_after or PAUSE_S)
-    except ValueError:
-        return PAUSE_S
-    return min(max(asked, 0.05), MAX_RETRY_AFTER_S)

@@ -3,6 +3,7 @@ again, and what is no answer is an error that says so."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -11,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
-from support.http import INFO, FakeScorer
+from support.http import INFO, FakeScorer, made_score
 from support.http_clients import BOTH, Results
 from support.http_server import listening
 
@@ -26,12 +27,14 @@ from cluster.errors import (
     TooLong,
     Unauthorized,
 )
+from cluster.serving.client.answer import PAUSE_S, Answer
 from cluster.serving.client.http_client import HttpClient
 from cluster.serving.client.score_call import ScoreCall
 from cluster.serving.http.app import build_http_app
 from cluster.types import Conversation, Message, Score
 
 CHAT = [Message(role="user", content="Hi"), Message(role="assistant", content="Hello!")]
+NAN = json.dumps({"results": [{**dataclasses.asdict(made_score(float("nan")))}]})
 LOCAL = "http://localhost"
 """A service without keys answers to this machine alone."""
 Ask = Callable[..., Results]
@@ -137,8 +140,7 @@ def test_a_conversation_that_is_too_large_costs_the_others_nothing(ask: Ask) -> 
     assert isinstance(ask([large], config={"max_body_bytes": 2000})[0], TooLong)
 
 
-def test_conversations_that_are_made_when_they_are_asked_for_keep_their_prompts(ask: Ask) -> None:
-    """Each lives for a moment, so that many have had the same address in memory."""
+def test_conversations_may_be_made_one_by_one(ask: Ask) -> None:
     prompts = [f"question {i}" for i in range(200)]
     made = (((Message(role="user", content=prompt),), "answer") for prompt in prompts)
     rewards = ask(cast(Any, made))
@@ -175,6 +177,12 @@ def answering(answer: httpx.Response | Exception) -> HttpClient:
         (httpx.Response(200, json=[]), NotReady, "answered 200, not as"),
         (httpx.Response(401, json={}), Unauthorized, "not authorized; give the service's API key"),
         (httpx.Response(200, text="[" * 100_000), NotReady, "answered 200, not as"),
+        *(
+            (httpx.Response(200, json={"results": [entry]}), NotReady, "answered 200, not as")
+            for entry in (0.5, None, "reward", [0.5], {"reward": 1.0}, {"reward": "high"})
+        ),
+        (httpx.Response(200, text=NAN), NotReady, "answered 200, not as"),
+        (httpx.Response(400, json={"error": {"code": ["x"], "message": 3}}), RewardError, "3"),
     ],
 )
 def test_what_is_no_answer_ends_the_call(
@@ -182,6 +190,47 @@ def test_what_is_no_answer_ends_the_call(
 ) -> None:
     with pytest.raises(error, match=complaint):
         answering(answer).score([CHAT])
+
+
+def test_a_client_of_httpx_keeps_its_timeouts_and_sends_json() -> None:
+    asked: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={"results": []})
+
+    own = httpx.Client(base_url="http://x", transport=httpx.MockTransport(handle), timeout=5.0)
+    with pytest.raises(NotReady):
+        HttpClient(client=own).score([CHAT])
+    [request] = asked
+    assert request.headers["content-type"] == "application/json"
+    assert set(request.extensions["timeout"].values()) == {5.0}
+
+
+def test_a_wait_that_is_no_number_of_seconds_is_not_waited_for() -> None:
+    busy = json.dumps({"error": {"code": "overloaded", "message": "full"}}).encode()
+    for asked in ("nan", "inf", "soon", None):
+        call = ScoreCall("http://x", [CHAT], 600.0)
+        call.next_body()
+        call.take(Answer(429, busy, asked))
+        assert call.pause_s == PAUSE_S
+
+
+def test_a_call_of_many_bytes_goes_out_in_parts_and_in_smaller_ones_where_it_breaks_off() -> None:
+    chats = ["x" * 1_000_000 for _ in range(10)]
+    call = ScoreCall("http://x", chats, 600.0)
+    sizes = []
+    for error in (None, ConnectionResetError(), ConnectionResetError(), None):
+        body = call.next_body()
+        assert body is not None
+        sizes.append(len(body) // 1_000_000)
+        entry = dataclasses.asdict(made_score(0.5))
+        n = len(json.loads(body)["conversations"])
+        if error is None:
+            call.take(Answer(200, json.dumps({"results": [entry] * n}).encode()))
+        else:
+            call.failed(error)
+    assert sizes == [7, 3, 1, 1]
 
 
 def test_after_its_deadline_a_silent_service_leaves_an_error_for_each_item() -> None:
@@ -208,6 +257,8 @@ def test_a_client_says_what_is_served_and_whether(behind: FakeScorer) -> None:
         assert not service.ready()
         with pytest.raises(NotReady, match="503"):
             service.model()
+    with pytest.raises(NotReady, match="not as a reward service"):
+        answering(httpx.Response(200, text="hello")).model()
     assert not answering(httpx.ConnectError("refused")).ready()
     with pytest.raises(NotReady, match="refused"):
         answering(httpx.ConnectError("refused")).model()
