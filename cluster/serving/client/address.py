@@ -45,7 +45,8 @@ def _url(given: str) -> httpx.URL:
     if sound and url.userinfo:
         raise ConfigError("an address holds no user and password; an API key is given by itself")
     if not sound:
-        raise ConfigError(f"{given!r} is no address of a service; give one like http://host:8000")
+        shown = given.rpartition("@")[2]  # before it a password may stand
+        raise ConfigError(f"{shown!r} is no address of a service; give one like http://host:8000")
     return url
 
 
