@@ -6,15 +6,14 @@ import contextlib
 import os
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
+from support.http_server import listening
 from support.ports import free_port
 
 CONFIG = Path(__file__).resolve().parents[1] / "ops" / "haproxy.cfg"
@@ -43,25 +42,10 @@ def behind() -> Behind:
     return Behind()
 
 
-@contextlib.contextmanager
-def served(app: ASGIApp) -> Iterator[int]:
-    """`app` behind a real server; yields its port."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(app, log_config=None, lifespan="off", loop="asyncio")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield listening.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
 @pytest.fixture(scope="module")
 def service(behind: Behind) -> Iterator[int]:
     """The port of the app."""
-    with served(behind) as port:
+    with listening(behind) as (_, port):
         yield port
 
 

@@ -100,12 +100,13 @@ def _check_ids(value: Any, vocab_size: int | None) -> TokenIds:
         raise InvalidInput(
             f"token ids must be one flat list of integers, not {ids.ndim}-d {ids.dtype}"
         )
-    least, end = (INT32.min, INT32.max) if vocab_size is None else (0, vocab_size)
-    outside = (ids < least) | (ids >= end)
+    least, most = (INT32.min, INT32.max) if vocab_size is None else (0, vocab_size - 1)
+    outside = (ids < least) | (ids > most)
     if outside.any():
         at = int(outside.argmax())
+        where = "every vocabulary" if vocab_size is None else f"the vocabulary of {vocab_size}"
         raise InvalidInput(
-            f"token id {ids[at]} at position {at} is outside the vocabulary of {end}; "
+            f"token id {ids[at]} at position {at} is outside {where}; "
             "encode with this model's own tokenizer"
         )
     return ids.astype(np.int32)

@@ -6,12 +6,12 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from support.http_server import behaving
 
 from cluster.config import EngineConfig
 from cluster.data import hub
@@ -67,19 +67,13 @@ find_input("nobody/nothing").hub.stream()
 @pytest.mark.parametrize("what", LOADS)
 def test_a_hub_that_hangs_up_is_not_asked_again_and_again(what: str, tmp_path: Path) -> None:
     calls = []
-    with socket.create_server(("127.0.0.1", 0)) as listening:
 
-        def answer() -> None:
-            while True:
-                try:
-                    connection, _ = listening.accept()
-                except OSError:
-                    return
-                calls.append(connection)
-                connection.close()
+    def hang_up(connection: socket.socket) -> None:
+        calls.append(connection)
+        connection.close()
 
-        threading.Thread(target=answer, daemon=True).start()
-        place = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    with behaving(hang_up) as port:
+        place = f"http://127.0.0.1:{port}"
         env = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": place, "HF_HOME": str(tmp_path)}
         done = subprocess.run(
             [sys.executable, "-c", LOADS[what]],
@@ -88,7 +82,6 @@ def test_a_hub_that_hangs_up_is_not_asked_again_and_again(what: str, tmp_path: P
             text=True,
             check=False,
         )
-        listening.shutdown(socket.SHUT_RDWR)
     assert f"{place} cannot be reached" in done.stderr
     assert ("loaded; " in done.stderr) == (what == CACHED)
     assert len(calls) < 6  # its own client would try that often for each file

@@ -10,12 +10,13 @@ import httpx
 
 from cluster.errors import ConfigError
 
-WEB = ("http", "https")
+PORTS = {"http": 80, "https": 443}
+"""Of the schemes of an address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """url: without a slash at its end. headers: of every request. proxy: None if there is none."""
+    """url: without a slash at its end. headers: with the key. proxy: None if there is none."""
 
     url: str
     headers: dict[str, str]
@@ -38,8 +39,9 @@ def _url(given: str) -> httpx.URL:
     try:
         url = httpx.URL(given if "://" in given else f"http://{given}")
         url.raw_host.decode().encode("idna")  # as every resolver does
-        sound = url.scheme in WEB and url.host and not {"%", "?", "#"} & {*url.host, *given}
-        sound = sound and (url.port is None or 0 < url.port < 2**16)
+        port = PORTS.get(url.scheme, 0) if url.port is None else url.port
+        sound = url.scheme in PORTS and url.host and 0 < port < 2**16
+        sound = sound and "%" not in url.host and not {"?", "#"} & set(given)
     except (httpx.InvalidURL, UnicodeError):
         sound = False
     if sound and url.userinfo:
@@ -51,15 +53,14 @@ def _url(given: str) -> httpx.URL:
 
 
 def _headers(key: str | None) -> dict[str, str]:
-    headers, key = {"Content-Type": "application/json"}, (key or "").strip()
+    key = (key or "").strip()
     if not (key.isascii() and key.isprintable()):
         raise ConfigError("the API key has characters that no HTTP header can carry")
-    return {**headers, "Authorization": f"Bearer {key}"} if key else headers
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _proxy(url: httpx.URL) -> httpx.URL | None:
-    port = url.port or {"http": 80, "https": 443}[url.scheme]
-    if proxy_bypass(url.host) or proxy_bypass(f"{url.host}:{port}"):
+    if proxy_bypass(url.host) or proxy_bypass(f"{url.host}:{url.port or PORTS[url.scheme]}"):
         return None
     proxies = getproxies()
     given = proxies.get(url.scheme) or proxies.get("all")
@@ -69,7 +70,7 @@ def _proxy(url: httpx.URL) -> httpx.URL | None:
         proxy = httpx.URL(given if "://" in given else f"http://{given}")
     except httpx.InvalidURL:
         proxy = None
-    if proxy is None or proxy.scheme not in WEB:
+    if proxy is None or proxy.scheme not in PORTS:
         raise ConfigError(
             f"the proxy that the environment names for {url.scheme} is no HTTP proxy; name one, or "
             f"except the service: NO_PROXY={url.host}"

@@ -18,7 +18,7 @@ from cluster.errors import ConfigError, RewardError
 from cluster.serving.client.address import Address
 from cluster.serving.client.answer import Answer
 from cluster.serving.client.http_client import CONNECT_S, PATIENCE_S, URL
-from cluster.serving.client.score_call import PATH, ScoreCall
+from cluster.serving.client.score_call import HEADERS, PATH, ScoreCall
 from cluster.serving.scoring.transformed import Transforms
 from cluster.types import Conversation, Score
 
@@ -44,7 +44,7 @@ class AsyncHttpClient:
         """As `HttpClient`."""
         self._address = Address.of(url, key)
         self.url = self._address.url
-        self._options = {**_way(self._address), "headers": self._address.headers}
+        self._options = _options(self._address)
         self._patience_s, self._pause = patience_s, pause
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -163,9 +163,11 @@ def _in_a_loop() -> bool:
     return True
 
 
-def _way(address: Address) -> dict[str, Any]:
-    """Options of a request. Followed to another place, a redirect would take the key there."""
-    options: dict[str, Any] = {"allow_redirects": False}
+def _options(address: Address) -> dict[str, Any]:
+    """Of every request. The key is none of the session's, which would send it to the proxy as well;
+    followed to another place, a redirect would take it there."""
+    headers = HEADERS | address.headers
+    options: dict[str, Any] = {"headers": headers, "allow_redirects": False}
     if proxy := address.proxy:
         options["proxy"] = str(proxy.copy_with(userinfo=b""))
         if proxy.userinfo:

@@ -18,7 +18,7 @@ import httpx
 from cluster.errors import NotReady, RewardError, Unauthorized
 from cluster.serving.client.address import Address
 from cluster.serving.client.answer import Answer
-from cluster.serving.client.score_call import PATH, ScoreCall
+from cluster.serving.client.score_call import HEADERS, PATH, ScoreCall
 from cluster.serving.scoring.transformed import Transforms
 from cluster.types import Conversation, ModelInfo, Score
 
@@ -106,7 +106,7 @@ class HttpClient:
         self._client.close()
 
     def _post(self, body: bytes, limit_s: float) -> Answer:
-        options: dict[str, Any] = {"headers": {"Content-Type": "application/json"}}
+        options: dict[str, Any] = {"headers": HEADERS}
         if not self._limits_its_calls:
             options["timeout"] = httpx.Timeout(limit_s, connect=min(limit_s, CONNECT_S))
         found = self._client.post(PATH, content=body, **options)

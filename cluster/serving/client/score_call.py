@@ -1,8 +1,8 @@
 """Score call over HTTP: its request bodies, the meaning of answers, when to retry. Does no I/O.
 
-A call goes out in one body, or in several where that is too large. What the service asks
-to retry (429, 503), and what gets no answer, is retried until patience ends. Both HTTP clients
-drive it; the contract is `/openapi.json` of a service.
+A call goes out in one body, or in several where that is too large. What the service asks to retry
+(429, 503), and what gets no answer, is retried until patience ends. Both HTTP clients drive it; the
+contract is `/openapi.json` of a service.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from cluster.serving.scoring.transformed import Transforms, parse_transforms, wi
 from cluster.types import Conversation, Score
 
 PATH = "/v1/score"
+HEADERS = {"Content-Type": "application/json"}
 SURE_BYTES = 2**20
 """A body as small as this gets its answer even where that comes before it is read."""
 LEAST_S = 1.0

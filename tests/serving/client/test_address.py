@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from support.http import FakeScorer
-from support.http_clients import BOTH, Scored
+from support.http_clients import Scored, scored_async
 from support.http_server import behaving, listening
 
 from cluster.config import EngineConfig, HttpConfig
@@ -28,41 +28,30 @@ from cluster.types import Score
 CHAT = ("Hi", "Hello!")
 KEY = "a-key-of-this-test"
 ELSEWHERE = "gpu-7.invalid"
-
-
-@pytest.fixture(params=BOTH)
-def scored(request: pytest.FixtureRequest) -> Scored:
-    return BOTH[request.param]
-
-
-@pytest.fixture(autouse=True)
-def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+WRONG = (
+    *("", "http://", "ftp://gpu-7", "two words", "h..x:80", "h\x7f:8", "http://xn--:80", "h" * 64),
+    *("gpu-7?", "gpu-7#x", "gpu-7:port", "gpu-7:0", "gpu-7:65536"),
+)
 
 
 @pytest.mark.parametrize("client", [HttpClient, AsyncHttpClient])
 def test_an_address_is_checked_before_anything_is_sent(client: Any) -> None:
     assert client("gpu-7:8000/").url == "http://gpu-7:8000"
     assert client("HTTPS://GPU-7/rewards").url == "https://gpu-7/rewards"
+    assert client("gpu-7/my%20rewards").url == "http://gpu-7/my%20rewards"
     assert client("[::1]:8000").url == "http://[::1]:8000"
-    wrong = ["", "http://", "ftp://gpu-7", "http://gpu-7:port", "two words", "http://h..x:80"]
-    for given in [
-        *wrong,
-        "http://h\x7f:8",
-        "http://xn--:80",
-        "h" * 64,
-        "gpu-7?",
-        "gpu-7#x",
-        "h:65536",
-    ]:
+    for given in WRONG:
         with pytest.raises(ConfigError, match="http://host:8000"):
             client(given)
     for given in ("http://user:secret@gpu-7", "http://user:secret@gpu-7:port"):
         with pytest.raises(ConfigError) as refused:
             client(given)
         assert "secret" not in str(refused.value)
+
+
+def test_an_address_that_only_aiohttp_refuses_is_not_asked_again_and_again() -> None:
+    with pytest.raises(ConfigError, match="no address that aiohttp takes"):
+        scored_async([CHAT], "127.1:9")
 
 
 def test_a_key_may_end_in_a_line_break_and_is_not_shown_where_it_is_wrong() -> None:
